@@ -1,0 +1,2 @@
+//! snapferry
+fn main() {}

@@ -1,0 +1,29 @@
+# What CI runs, by hand: `just check`.
+check: fmt clippy test doc
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test:
+    cargo test --locked
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+deny:
+    cargo deny check licenses bans sources
+
+# The first command of the README.
+quickstart:
+    cargo run --release --locked -- quickstart
+
+# SIGKILL at ten random moments of a 4 GiB join (about 10 GiB of disk, some minutes).
+kill-test:
+    cargo test --release --locked --test kill_and_resume -- --ignored --nocapture
+
+# Loopback throughput beside raw quinn and the hashes.
+bench *ARGS:
+    cargo run --release --locked -- bench {{ARGS}}

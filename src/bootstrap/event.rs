@@ -1,0 +1,139 @@
+//! What a join tells whoever watches it: the command line draws it, `-O json` prints it, tests read it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use crate::transport::Fault;
+
+/// Something that happened in a join, in the order in which it did.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JoinEvent {
+    /// A source accepted us and showed its catalog.
+    SourceReady {
+        /// Its address as the operator wrote it.
+        source: String,
+        /// The organisation that it proved to belong to.
+        msp_id: String,
+        /// Its identity, in hexadecimal.
+        identity_id: String,
+        /// How many snapshots of the channel it offers.
+        snapshots: usize,
+    },
+    /// A source can't be used for now; it is dialled again while others deliver.
+    SourceFailed {
+        /// Its address.
+        source: String,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Enough organisations offer the same snapshot.
+    Agreed {
+        /// The channel.
+        channel: String,
+        /// The last block in the snapshot.
+        block_number: u64,
+        /// SHA-256 of Fabric's signable metadata.
+        snapshot_hash: String,
+        /// Hash of the manifest.
+        manifest_hash: String,
+        /// Who offers exactly this.
+        organisations: Vec<String>,
+        /// Bytes in its files.
+        total_bytes: u64,
+        /// Number of data files.
+        files: usize,
+    },
+    /// Chunks of an earlier run are here; each is proved again before it counts.
+    Resuming {
+        /// Bytes that aren't asked for again.
+        bytes: u64,
+    },
+    /// How far the transfer is.
+    Progress(TransferProgress),
+    /// A source broke the protocol or lied: nothing more is asked of that identity in this job.
+    SourceDropped {
+        /// Its address.
+        source: String,
+        /// Its organisation.
+        msp_id: String,
+        /// Its identity, in hexadecimal.
+        identity_id: String,
+        /// What it did.
+        reason: String,
+    },
+    /// A source's connection is gone; it is dialled again.
+    SourceLost {
+        /// Its address.
+        source: String,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A file is whole: SHA-256 equals the metadata's, and its content is sound.
+    FileVerified {
+        /// Its name.
+        file: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The disk is full: the transfer waits until there is room.
+    DiskFull {
+        /// The folder without room.
+        path: PathBuf,
+    },
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Serialize)]
+pub struct TransferProgress {
+    /// Bytes that are proved and written.
+    pub verified_bytes: u64,
+    /// Bytes in the whole snapshot.
+    pub total_bytes: u64,
+    /// Proved bytes per second over the last seconds.
+    pub bytes_per_second: u64,
+    /// Time left at that rate; `None` while nothing comes.
+    #[serde(rename = "eta_seconds", serialize_with = "seconds")]
+    pub eta: Option<Duration>,
+    /// What each source delivered.
+    pub shares: Vec<Share>,
+    /// What the transfer waits for, if it does.
+    pub waiting_for: Option<String>,
+}
+
+/// What one source delivered.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Share {
+    /// Its address.
+    pub source: String,
+    /// Its organisation.
+    pub msp_id: String,
+    /// Proved bytes that came from it.
+    pub verified_bytes: u64,
+    /// Bytes on the wire for them.
+    pub wire_bytes: u64,
+    /// Chunks whose proof failed.
+    pub chunks_rejected: u64,
+    /// Whether it was dropped for lying.
+    pub dropped: bool,
+}
+
+/// Where events go. Called on the transfer's thread: it must not block.
+pub type Observer = Arc<dyn Fn(JoinEvent) + Send + Sync>;
+
+fn seconds<S: serde::Serializer>(eta: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    eta.map(|eta| eta.as_secs()).serialize(serializer)
+}
+
+/// What a fault means for the source, in words for the operator.
+#[must_use]
+pub const fn blame(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Peer => "the source's fault",
+        Fault::Link => "the link's fault",
+        Fault::Disk => "our disk's fault",
+        Fault::Operator => "the configuration's fault",
+    }
+}

@@ -1,0 +1,215 @@
+//! Draws a join while it runs: a bar on a terminal, a line per 10 s or 5 % elsewhere, NDJSON with `-O json`.
+
+use std::{
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use snapferry::bootstrap::{JoinEvent, Observer, TransferProgress};
+use tokio::time::Instant;
+
+/// A line without a terminal: at least this often ...
+const LINE_PERIOD: Duration = Duration::from_secs(10);
+/// ... or after this many percent.
+const LINE_PERCENT: u64 = 5;
+
+/// How events are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// A bar on stderr, redrawn.
+    Bar,
+    /// Lines on stderr.
+    Lines,
+    /// NDJSON on stdout.
+    Json,
+    /// Only what the operator must know.
+    Quiet,
+}
+
+/// The observer that shows events in `style`, indented by `indent` (the quickstart nests several joins).
+pub(crate) fn observer(style: Style, indent: &'static str) -> Observer {
+    let screen = Mutex::new(Screen::new(style, indent));
+    Arc::new(move |event| screen.lock().unwrap_or_else(PoisonError::into_inner).show(&event))
+}
+
+struct Screen {
+    style: Style,
+    indent: &'static str,
+    bar: Option<ProgressBar>,
+    last_line: Option<(Instant, u64)>,
+}
+
+impl Screen {
+    const fn new(style: Style, indent: &'static str) -> Self {
+        Self { style, indent, bar: None, last_line: None }
+    }
+
+    fn show(&mut self, event: &JoinEvent) {
+        match self.style {
+            Style::Json => json(event),
+            Style::Quiet => match event {
+                JoinEvent::SourceDropped { .. } | JoinEvent::DiskFull { .. } => self.say(event),
+                _ => {}
+            },
+            Style::Bar | Style::Lines => match event {
+                JoinEvent::Progress(progress) if self.style == Style::Bar => self.draw(progress),
+                JoinEvent::Progress(progress) => self.line(progress),
+                _ => self.say(event),
+            },
+        }
+    }
+
+    fn say(&mut self, event: &JoinEvent) {
+        let Some(text) = words(event) else { return };
+        let text = format!("{}{text}", self.indent);
+        match &self.bar {
+            Some(bar) if !bar.is_finished() => bar.println(text),
+            _ => print(&text),
+        }
+    }
+
+    fn draw(&mut self, progress: &TransferProgress) {
+        let indent = self.indent;
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(progress.total_bytes), ProgressDrawTarget::stderr_with_hz(10));
+            let template = format!("{indent}{{bar:32}} {{percent:>3}}% {{msg}}");
+            if let Ok(style) = ProgressStyle::with_template(&template) {
+                bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+            }
+            bar
+        });
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.verified_bytes);
+        bar.set_message(summary(progress));
+        if progress.verified_bytes >= progress.total_bytes {
+            bar.finish();
+        }
+    }
+
+    fn line(&mut self, progress: &TransferProgress) {
+        let now = Instant::now();
+        let percent = percent(progress);
+        let due = self.last_line.is_none_or(|(at, before)| {
+            now.duration_since(at) >= LINE_PERIOD || percent >= before + LINE_PERCENT || (percent == 100 && before < 100)
+        });
+        if due {
+            self.last_line = Some((now, percent));
+            print(&format!("{}{percent:>3}% {}", self.indent, summary(progress)));
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}
+
+/// One event as a sentence; `None` for those that are drawn.
+fn words(event: &JoinEvent) -> Option<String> {
+    Some(match event {
+        JoinEvent::SourceReady { source, msp_id, snapshots, .. } => {
+            format!("{source} is {msp_id}: offers {snapshots} snapshot{}", plural(*snapshots))
+        }
+        JoinEvent::SourceFailed { source, reason } => format!("{source} can't be used now: {reason}"),
+        JoinEvent::Agreed { channel, block_number, snapshot_hash, organisations, total_bytes, files, .. } => format!(
+            "{} agree on {channel} at block {block_number}: {files} files, {}, snapshot hash {}",
+            organisations.join(" and "),
+            bytes(*total_bytes),
+            snapshot_hash.get(..16).unwrap_or(snapshot_hash)
+        ),
+        JoinEvent::Resuming { bytes: resumed } => {
+            format!("resuming: {} of an earlier run are here and are proved again", bytes(*resumed))
+        }
+        JoinEvent::SourceDropped { source, msp_id, identity_id, reason } => format!(
+            "DROPPED {source} of {msp_id} (identity {}): {reason}",
+            identity_id.get(..16).unwrap_or(identity_id)
+        ),
+        JoinEvent::SourceLost { source, reason } => format!("lost {source}: {reason}; dialling again"),
+        JoinEvent::DiskFull { path } => format!("no space left in {}: waiting until there is room", path.display()),
+        _ => return None,
+    })
+}
+
+/// Rate, ETA, shares, and what it waits for.
+pub(crate) fn summary(progress: &TransferProgress) -> String {
+    let mut text = format!("{} of {}", bytes(progress.verified_bytes), bytes(progress.total_bytes));
+    if progress.bytes_per_second > 0 {
+        text.push_str(&format!("  {}/s", bytes(progress.bytes_per_second)));
+    }
+    if let Some(eta) = progress.eta.filter(|_| progress.verified_bytes < progress.total_bytes) {
+        text.push_str(&format!("  ETA {}", duration(eta)));
+    }
+    let delivered: u64 = progress.shares.iter().map(|share| share.verified_bytes).sum();
+    for share in progress.shares.iter().filter(|_| delivered > 0) {
+        let part = share.verified_bytes.saturating_mul(100) / delivered.max(1);
+        text.push_str(&format!("  {} {part}%", share.msp_id));
+    }
+    if let Some(reason) = &progress.waiting_for {
+        text.push_str(&format!("  (waiting for {reason})"));
+    }
+    text
+}
+
+/// `1.5 GiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = UNITS.iter();
+    let mut name = unit.next().copied().unwrap_or("B");
+    while value >= 1024.0 {
+        let Some(next) = unit.next() else { break };
+        value /= 1024.0;
+        name = next;
+    }
+    if name == "B" { format!("{count} B") } else { format!("{value:.1} {name}") }
+}
+
+/// `1m05s`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// `s` for any count but one.
+pub(crate) const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn percent(progress: &TransferProgress) -> u64 {
+    progress.verified_bytes.saturating_mul(100).checked_div(progress.total_bytes).unwrap_or(100)
+}
+
+fn json(event: &JoinEvent) {
+    if let Ok(line) = serde_json::to_string(event) {
+        // A closed pipe ends the command where the result is written, not here.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+fn print(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_read_like_an_operators() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(1 << 30), "1.0 GiB");
+        assert_eq!(duration(Duration::from_secs(65)), "1m05s");
+        assert_eq!(duration(Duration::from_secs(3700)), "1h01m");
+    }
+}

@@ -3,7 +3,15 @@
 mod digest;
 mod file_set;
 mod id;
+mod manifest;
+mod metadata;
+mod protobuf;
 
 pub use digest::{BlockHash, ChunkRoot, FileDigest, GroupValue, HexError, ManifestHash, SnapshotHash};
 pub use file_set::SnapshotFile;
 pub use id::{BlockNumber, ByteRange, CHUNK_BYTES, ChannelId, ChannelIdError, ChunkIndex, SnapshotId};
+pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, ManifestFile};
+pub use metadata::{
+    AdditionalMetadata, METADATA_BYTES_MAX, MetadataError, SignableMetadata, SnapshotMetadata, StateDbType,
+};
+pub use protobuf::WireError;

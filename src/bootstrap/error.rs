@@ -1,0 +1,126 @@
+//! What ends a join, whose fault it was, and what the operator does next.
+
+use std::path::PathBuf;
+
+use crate::{
+    catalog::AgreementError,
+    chunking::{ProofError, StoreError, plan::LayoutError},
+    disk::DiskError,
+    msp::ConfigError,
+    snapshot::{ContentError, CrossCheckError, FolderError, SnapshotFile, SnapshotId},
+};
+
+/// One source that couldn't be used, and why.
+#[derive(Debug, Clone)]
+pub struct SourceTrouble {
+    /// Its address.
+    pub source: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Whether it (or we) refused the other's identity.
+    pub refused: bool,
+}
+
+/// What ends a join. Nothing was published, and what was proved stays for the next run, unless the text says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// No source at all.
+    #[error("no source could be reached: {}", list(.troubles))]
+    NoSource {
+        /// One per source.
+        troubles: Vec<SourceTrouble>,
+    },
+    /// The sources that answered don't agree on a snapshot.
+    #[error("{source}{}", unreachable(.troubles))]
+    Agreement {
+        /// Who offers what.
+        source: Box<AgreementError>,
+        /// Those that couldn't be asked.
+        troubles: Vec<SourceTrouble>,
+    },
+    /// None of the sources gave the manifest or a chunk tree that they all name.
+    #[error("no source delivered {what} of {id}: {}", list(.troubles))]
+    NotDelivered {
+        /// What was asked for.
+        what: String,
+        /// The snapshot.
+        id: SnapshotId,
+        /// One per source.
+        troubles: Vec<SourceTrouble>,
+    },
+    /// Every source was dropped for lying.
+    #[error("every source was dropped, the last for: {reason}")]
+    EverySourceDropped {
+        /// What the last one did.
+        reason: String,
+    },
+    /// The folder that would be published exists and is something else.
+    #[error("{} exists and is not this snapshot: {source}; move it away, then run the command again", path.display())]
+    ExistsDifferently {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<FolderError>,
+    },
+    /// Too little space.
+    #[error("{} has {free} bytes free, the transfer still needs {needed}: make room, then run the command again", path.display())]
+    NoSpace {
+        /// The landing folder.
+        path: PathBuf,
+        /// Bytes still to come, and a margin.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// Proved chunks that don't give what the metadata says: those who vouch for the manifest are wrong.
+    #[error(transparent)]
+    Proof(ProofError),
+    /// A file whose hash is right, but which is no snapshot file.
+    #[error("{file} has the hash that the metadata names, but its content is unsound: {source}; don't use this snapshot, tell those who vouch for it")]
+    Content {
+        /// The file.
+        file: SnapshotFile,
+        /// What is wrong.
+        source: Box<ContentError>,
+    },
+    /// Files that don't fit together.
+    #[error("the files have the hashes that the metadata names, but don't fit together: {0}; don't use this snapshot, tell those who vouch for it")]
+    CrossCheck(Box<CrossCheckError>),
+    /// The state holds no readable channel configuration.
+    #[error("the snapshot's channel configuration can't be read: {0}; don't use this snapshot, tell those who vouch for it")]
+    ChannelConfig(Box<ConfigError>),
+    /// A file too large for this version.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Our own disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The store of chunks.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A thread couldn't be started.
+    #[error("the system refused a thread: {0}")]
+    Threads(std::io::Error),
+    /// Stopped from outside; what was proved is saved.
+    #[error("stopped; what was fetched is kept: run the same command again to go on")]
+    Stopped,
+}
+
+impl From<StoreError> for JoinError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Disk(error) => Self::Disk(error),
+            other => Self::Store(other),
+        }
+    }
+}
+
+fn list(troubles: &[SourceTrouble]) -> String {
+    let each: Vec<String> = troubles.iter().map(|trouble| format!("{}: {}", trouble.source, trouble.reason)).collect();
+    if each.is_empty() { "none was named".to_owned() } else { each.join("; ") }
+}
+
+fn unreachable(troubles: &[SourceTrouble]) -> String {
+    if troubles.is_empty() { String::new() } else { format!(" (not asked: {})", list(troubles)) }
+}

@@ -1,0 +1,463 @@
+//! Drives the plan: what it asks for is asked, what arrives is proved on the workers, written, and hashed in order.
+//!
+//! ```text
+//!            Request                     WireChunk                  VerifiedChunk            VerifiedChunk, in order
+//!   Plan ----------------> range stream ------------> worker: proof --------------> store --------------------------> in-order pass
+//!     ^  (one task each)                                |  rejected: source dropped, asked elsewhere       SHA-256, content |
+//!     +------------------------- events ----------------+------------------------------------------------------------------+
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, task::JoinHandle, time};
+
+use super::{
+    error::JoinError,
+    event::{JoinEvent, Observer, Share},
+    in_order::{Inbox, Pass, Proved},
+    meter::Meter,
+    request::{self, Asked},
+    sources::{News, Ready, SourceIndex, Sources},
+};
+use crate::{
+    catalog::AgreedSnapshot,
+    chunking::{
+        BufferPool, Candidates, FileTree, Store, StoreError, Workers,
+        plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId},
+    },
+    snapshot::SnapshotFile,
+    transport::Fault,
+};
+
+/// How often progress is told and the store is asked whether a sync is due.
+const TICK: Duration = Duration::from_millis(200);
+/// How long the transfer rests after the disk said that it's full.
+const DISK_FULL_PAUSE: Duration = Duration::from_secs(3);
+
+/// What the parts of a transfer tell its driver.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Straight to the plan.
+    Plan(Event),
+    /// A chunk is proved and written; `kept`: it waits in memory for its turn.
+    Written { linear: u64, source: SourceId, wire_bytes: u64, raw_bytes: u64, kept: bool },
+    /// A chunk failed its proof.
+    Rejected { linear: u64, source: SourceId, reason: String },
+    /// A proved chunk couldn't be written.
+    NotWritten { linear: u64, error: StoreError },
+    /// A range request failed.
+    Ended(Asked),
+    /// The in-order pass has hashed everything before this position.
+    Hashed { linear: u64 },
+    /// The store doesn't hold these after all.
+    Lost { chunks: BTreeSet<u64> },
+    /// A file is whole and right.
+    FileVerified { file: SnapshotFile, size: u64 },
+    /// A group sync is through.
+    Synced(Result<(), StoreError>),
+    /// Every file is.
+    Proved(Box<Proved>),
+    /// The transfer can't go on.
+    Failed(Box<JoinError>),
+}
+
+/// What a transfer works with.
+pub(super) struct Fetch<'a> {
+    pub(super) agreed: Arc<AgreedSnapshot>,
+    pub(super) trees: Arc<[FileTree]>,
+    pub(super) store: Arc<Store>,
+    pub(super) candidates: Vec<Candidates>,
+    pub(super) sources: &'a mut Sources,
+    pub(super) workers: Workers,
+    pub(super) buffers: BufferPool,
+    pub(super) plan: PlanConfig,
+    pub(super) accept_zstd: bool,
+    pub(super) observer: Observer,
+}
+
+/// What a transfer gives.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) proved: Proved,
+    pub(super) shares: Vec<Share>,
+    pub(super) reused_bytes: u64,
+}
+
+struct Driver<'a> {
+    job: Fetch<'a>,
+    layout: Layout,
+    plan: Plan,
+    started: time::Instant,
+    inbox: Inbox,
+    sender: mpsc::UnboundedSender<Message>,
+    requests: BTreeMap<RequestId, (SourceId, JoinHandle<()>)>,
+    /// Chunks that wait in memory and still hold their permit.
+    kept: BTreeSet<u64>,
+    hashed: u64,
+    banned: BTreeMap<SourceIndex, String>,
+    shares: BTreeMap<SourceIndex, Share>,
+    meter: Meter,
+    syncing: bool,
+    paused_until: Option<time::Instant>,
+    reused_bytes: u64,
+}
+
+/// Fetches, proves and writes every chunk and proves every file.
+///
+/// # Errors
+/// [`JoinError::Stopped`] when `stop` ends; what makes going on senseless otherwise. The store keeps what was proved.
+pub(super) async fn fetch(job: Fetch<'_>, stop: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<Fetched, JoinError> {
+    let layout = Layout::new(job.agreed.manifest().files().iter().map(|file| file.size))?;
+    let (sender, mut inbound) = mpsc::unbounded_channel();
+    let inbox = Inbox::new();
+    let plan = Plan::new(layout.clone(), job.plan.clone());
+    let meter = Meter::new(job.agreed.manifest().files().iter().map(|file| file.size).sum());
+    let started = time::Instant::now();
+    let mut driver = Driver {
+        layout,
+        plan,
+        started,
+        inbox: inbox.clone(),
+        sender,
+        requests: BTreeMap::new(),
+        kept: BTreeSet::new(),
+        hashed: 0,
+        banned: BTreeMap::new(),
+        shares: BTreeMap::new(),
+        meter,
+        syncing: false,
+        paused_until: None,
+        reused_bytes: 0,
+        job,
+    };
+    driver.resume();
+    let pass = driver.start_pass()?;
+    let result = driver.run(&mut inbound, stop).await;
+    driver.requests.values().for_each(|(_, task)| task.abort());
+    inbox.stop();
+    let _ = tokio::task::spawn_blocking(move || pass.join()).await; // its end was already told by message
+    if let Err(JoinError::Stopped) = &result {
+        driver.sync_at_end().await;
+    }
+    result.map(|proved| Fetched {
+        proved,
+        shares: driver.shares.into_values().collect(),
+        reused_bytes: driver.reused_bytes,
+    })
+}
+
+impl Driver<'_> {
+    async fn run(
+        &mut self,
+        inbound: &mut mpsc::UnboundedReceiver<Message>,
+        mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Result<Proved, JoinError> {
+        let ready: Vec<(SourceIndex, Ready)> =
+            self.job.sources.ready().iter().map(|(index, ready)| (*index, ready.clone())).collect();
+        for (index, ready) in ready {
+            self.source_ready(index, &ready);
+        }
+        let mut tick = time::interval(TICK);
+        tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            self.poll_plan();
+            let wakeup = self.plan.next_wakeup().map(|at| self.started + at);
+            tokio::select! {
+                biased;
+                () = &mut stop => return Err(JoinError::Stopped),
+                Some(message) = inbound.recv() => {
+                    if let Some(proved) = self.take(message)? {
+                        self.tell_progress();
+                        return Ok(proved);
+                    }
+                    // What has piled up goes in before the plan is asked again.
+                    for _ in 0..64 {
+                        let Ok(message) = inbound.try_recv() else { break };
+                        if let Some(proved) = self.take(message)? {
+                            self.tell_progress();
+                            return Ok(proved);
+                        }
+                    }
+                }
+                news = self.job.sources.next() => self.source_news(news),
+                _ = tick.tick() => self.tick(),
+                () = sleep_until(wakeup) => {}
+            }
+            if self.nobody_left() {
+                let reason = self.banned.values().next_back().cloned().unwrap_or_default();
+                return Err(JoinError::EverySourceDropped { reason });
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn event(&mut self, event: Event) {
+        let now = self.now();
+        self.plan.handle(now, event);
+    }
+
+    /// What the store claims isn't asked for; the in-order pass proves it when it reads it.
+    fn resume(&mut self) {
+        let mut bytes = 0;
+        for candidates in std::mem::take(&mut self.job.candidates) {
+            for chunk in candidates.claimed.into_iter().chain(candidates.unclaimed) {
+                let Some(linear) = self.layout.linear(candidates.file_index, chunk) else { continue };
+                bytes += self.layout.bytes(linear);
+                self.inbox.claimed(linear, linear + 1);
+                self.event(Event::AlreadyPresent { range: linear..linear + 1 });
+            }
+        }
+        self.reused_bytes = bytes;
+        if bytes > 0 {
+            (self.job.observer)(JoinEvent::Resuming { bytes });
+            self.meter.start_at(bytes);
+        }
+    }
+
+    fn start_pass(&self) -> Result<std::thread::JoinHandle<()>, JoinError> {
+        let pass = Pass {
+            agreed: Arc::clone(&self.job.agreed),
+            layout: self.layout.clone(),
+            trees: Arc::clone(&self.job.trees),
+            store: Arc::clone(&self.job.store),
+            buffers: self.job.buffers.clone(),
+            started: self.started,
+        };
+        let sender = self.sender.clone();
+        let report = move |message| drop(sender.send(message)); // nobody listens once the transfer is over
+        pass.start(self.inbox.clone(), report).map_err(JoinError::Threads)
+    }
+
+    fn poll_plan(&mut self) {
+        if self.paused_until.is_some_and(|until| time::Instant::now() < until) {
+            return;
+        }
+        self.paused_until = None;
+        while let Some(action) = self.plan.poll(self.started.elapsed()) {
+            match action {
+                Action::Request { id, source, file_index, first, count, class } => {
+                    let Some(ready) = self.job.sources.ready().get(&source.0) else {
+                        self.event(Event::SourceLeft { source });
+                        continue;
+                    };
+                    let ask = request::Ask {
+                        id,
+                        source,
+                        file_index,
+                        first,
+                        count,
+                        class,
+                        snapshot: self.job.agreed.id().clone(),
+                        manifest_hash: self.job.agreed.manifest_hash(),
+                        accept_zstd: self.job.accept_zstd,
+                        session: Arc::clone(&ready.session),
+                        layout: self.layout.clone(),
+                        trees: Arc::clone(&self.job.trees),
+                        store: Arc::clone(&self.job.store),
+                        workers: self.job.workers.clone(),
+                        buffers: self.job.buffers.clone(),
+                        inbox: self.inbox.clone(),
+                        started: self.started,
+                        sender: self.sender.clone(),
+                    };
+                    self.requests.insert(id, (source, tokio::spawn(ask.run())));
+                }
+                Action::Cancel { id, .. } => {
+                    if let Some((_, task)) = self.requests.remove(&id) {
+                        task.abort(); // dropping the stream sends STOP_SENDING
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Result<Option<Proved>, JoinError> {
+        match message {
+            Message::Plan(event) => self.event(event),
+            Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
+                self.event(Event::ChunkVerified { linear });
+                if kept && linear >= self.hashed {
+                    self.kept.insert(linear);
+                } else {
+                    self.event(Event::ChunkReleased { linear });
+                }
+                self.meter.add(self.started.elapsed(), raw_bytes);
+                let share = self.shares.entry(source.0).or_default();
+                share.verified_bytes += raw_bytes;
+                share.wire_bytes += wire_bytes;
+            }
+            Message::Rejected { linear, source, reason } => {
+                self.event(Event::ChunkRejected { linear, source });
+                self.shares.entry(source.0).or_default().chunks_rejected += 1;
+                self.ban(source.0, &reason);
+            }
+            Message::NotWritten { linear, error } => self.not_written(linear, error)?,
+            Message::Ended(asked) => self.request_ended(asked),
+            Message::Hashed { linear } => {
+                self.hashed = linear;
+                let later = self.kept.split_off(&linear);
+                for released in std::mem::replace(&mut self.kept, later) {
+                    self.event(Event::ChunkReleased { linear: released });
+                }
+                self.event(Event::LoaderAt { linear });
+            }
+            Message::Lost { chunks } => self.lost(&chunks),
+            Message::FileVerified { file, size } => {
+                (self.job.observer)(JoinEvent::FileVerified { file: file.to_string(), size });
+            }
+            Message::Synced(result) => self.synced(result)?,
+            Message::Proved(proved) => return Ok(Some(*proved)),
+            Message::Failed(error) => return Err(*error),
+        }
+        Ok(None)
+    }
+
+    fn request_ended(&mut self, asked: Asked) {
+        self.requests.remove(&asked.id);
+        if let Some(reason) = asked.lie {
+            self.ban(asked.source.0, &reason);
+        }
+        self.event(Event::RequestEnded { request: asked.id, outcome: asked.outcome });
+    }
+
+    fn not_written(&mut self, linear: u64, error: StoreError) -> Result<(), JoinError> {
+        // The chunk is dropped: it is fetched again when there is room.
+        self.event(Event::ChunkVerified { linear });
+        self.event(Event::ChunkReleased { linear });
+        self.event(Event::Lost { range: linear..linear + 1 });
+        match error {
+            StoreError::Disk(error) if error.is_full() => {
+                if self.paused_until.is_none() {
+                    (self.job.observer)(JoinEvent::DiskFull { path: error.path().to_owned() });
+                }
+                self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
+                Ok(())
+            }
+            StoreError::StartsOver { .. } => Ok(()),
+            error => Err(error.into()),
+        }
+    }
+
+    fn lost(&mut self, chunks: &BTreeSet<u64>) {
+        for &linear in chunks {
+            self.meter.remove(self.layout.bytes(linear));
+            self.event(Event::Lost { range: linear..linear + 1 });
+        }
+    }
+
+    fn synced(&mut self, result: Result<(), StoreError>) -> Result<(), JoinError> {
+        self.syncing = false;
+        match result {
+            Ok(()) => Ok(()),
+            Err(StoreError::SyncFailed { file_index, .. }) => {
+                self.job.store.start_over(file_index)?;
+                let Some(range) = self.layout.file(file_index) else { return Ok(()) };
+                self.inbox.lost(range.start, range.end);
+                self.lost(&range.collect());
+                Ok(())
+            }
+            Err(StoreError::Disk(error)) if error.is_full() => {
+                (self.job.observer)(JoinEvent::DiskFull { path: error.path().to_owned() });
+                self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn source_news(&mut self, news: News) {
+        match news {
+            News::Ready(index, ready) => self.source_ready(index, &ready),
+            News::Failed(index, _) | News::Lost(index, _) => self.event(Event::SourceLeft { source: SourceId(index) }),
+        }
+    }
+
+    fn source_ready(&mut self, index: SourceIndex, ready: &Ready) {
+        let agreed = &self.job.agreed;
+        if self.banned.contains_key(&index) || !ready.offers(agreed.id(), agreed.manifest_hash()) {
+            return;
+        }
+        let peer = ready.session.peer();
+        let share = self.shares.entry(index).or_default();
+        share.source = self.job.sources.address(index).to_owned();
+        share.msp_id = peer.msp_id.to_string();
+        let mut identity = blake3::Hasher::new();
+        identity.update(peer.msp_id.as_str().as_bytes()).update(peer.identity_id.as_bytes());
+        identity.update(share.source.as_bytes());
+        let identity = *identity.finalize().as_bytes();
+        self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
+    }
+
+    /// Drops every address of the identity behind `index`.
+    fn ban(&mut self, index: SourceIndex, reason: &str) {
+        let Some(liar) = self.job.sources.ready().get(&index).cloned() else { return };
+        let identity = |ready: &Ready| (ready.session.peer().msp_id.clone(), ready.session.peer().identity_id);
+        let addresses: Vec<(SourceIndex, Ready)> = self
+            .job
+            .sources
+            .ready()
+            .iter()
+            .filter(|(_, ready)| identity(ready) == identity(&liar))
+            .map(|(index, ready)| (*index, ready.clone()))
+            .collect();
+        for (index, ready) in addresses {
+            self.banned.insert(index, reason.to_owned());
+            self.shares.entry(index).or_default().dropped = true;
+            self.job.sources.lied(index, &ready, reason);
+            self.event(Event::SourceBanned { source: SourceId(index) });
+        }
+    }
+
+    fn nobody_left(&self) -> bool {
+        !self.banned.is_empty() && self.job.sources.all_dropped() && self.plan_needs_sources()
+    }
+
+    fn plan_needs_sources(&self) -> bool {
+        !self.plan.is_complete() && self.requests.is_empty()
+    }
+
+    fn tick(&mut self) {
+        self.tell_progress();
+        if !self.syncing && self.job.store.sync_due(self.now()) {
+            self.syncing = true;
+            let (store, sender) = (Arc::clone(&self.job.store), self.sender.clone());
+            tokio::task::spawn_blocking(move || {
+                drop(sender.send(Message::Synced(store.sync().map(drop))));
+            });
+        }
+    }
+
+    async fn sync_at_end(&self) {
+        let store = Arc::clone(&self.job.store);
+        // Whatever isn't durable is only fetched again: nothing to tell.
+        let _ = tokio::task::spawn_blocking(move || store.sync().map(drop)).await;
+    }
+
+    fn tell_progress(&mut self) {
+        let waits_for = self.plan.status().waits_for;
+        let shares = self.shares.values().cloned().collect();
+        let progress = self.meter.progress(self.started.elapsed(), shares, waits_for);
+        (self.job.observer)(JoinEvent::Progress(progress));
+    }
+}
+
+async fn sleep_until(at: Option<time::Instant>) {
+    match at {
+        Some(at) => time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a failure at a source is its own lie.
+pub(super) fn is_lie(fault: Fault) -> bool {
+    fault == Fault::Peer
+}

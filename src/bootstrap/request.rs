@@ -1,0 +1,148 @@
+//! One range request: its chunks come from the wire and go to the workers, which prove and write them.
+
+use std::sync::Arc;
+
+use tokio::{sync::mpsc, time};
+
+use super::{fetch::Message, in_order::Inbox};
+use crate::{
+    chunking::{
+        BufferPool, Codec, FileTree, Store, Workers,
+        plan::{Class, Event, Layout, Outcome, Refusal, RequestId, SourceId},
+    },
+    snapshot::{ChunkIndex, ManifestHash, SnapshotId},
+    transport::{AskError, ChunkRequest, ErrorCode, Fault, RequestClass, Session, WireChunk},
+};
+
+/// Everything that one request needs.
+pub(super) struct Ask {
+    pub(super) id: RequestId,
+    pub(super) source: SourceId,
+    pub(super) file_index: u32,
+    pub(super) first: ChunkIndex,
+    pub(super) count: u32,
+    pub(super) class: Class,
+    pub(super) snapshot: SnapshotId,
+    pub(super) manifest_hash: ManifestHash,
+    pub(super) accept_zstd: bool,
+    pub(super) session: Arc<Session>,
+    pub(super) layout: Layout,
+    pub(super) trees: Arc<[FileTree]>,
+    pub(super) store: Arc<Store>,
+    pub(super) workers: Workers,
+    pub(super) buffers: BufferPool,
+    pub(super) inbox: Inbox,
+    pub(super) started: time::Instant,
+    pub(super) sender: mpsc::UnboundedSender<Message>,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: RequestId,
+    pub(super) source: SourceId,
+    pub(super) outcome: Outcome,
+    /// The source broke the protocol: how.
+    pub(super) lie: Option<String>,
+}
+
+impl Ask {
+    /// Runs the request to its end; dropped, it is cancelled.
+    pub(super) async fn run(self) {
+        let (outcome, lie) = match self.chunks().await {
+            Ok(()) => (Outcome::Completed, None),
+            Err(error) => outcome(&error),
+        };
+        self.tell(Message::Ended(Asked { id: self.id, source: self.source, outcome, lie }));
+    }
+
+    async fn chunks(&self) -> Result<(), AskError> {
+        let Some(tree) = self.tree() else { return Ok(()) };
+        let request = ChunkRequest {
+            id: self.snapshot.clone(),
+            manifest_hash: self.manifest_hash,
+            file_index: self.file_index,
+            first_chunk: self.first,
+            count: self.count,
+            accept_zstd: self.accept_zstd,
+            class: match self.class {
+                Class::Frontier => RequestClass::Frontier,
+                Class::Bulk => RequestClass::Bulk,
+                Class::Prefetch => RequestClass::Prefetch,
+            },
+            lease_id: 0,
+        };
+        let progress = {
+            let (id, sender) = (self.id, self.sender.clone());
+            move |bytes: u64| drop(sender.send(Message::Plan(Event::Progress { request: id, bytes })))
+        };
+        let mut stream = self.session.chunks(request, tree.file().size, &self.buffers, progress).await?;
+        while let Some(chunk) = stream.next().await? {
+            self.arrived(chunk);
+        }
+        Ok(())
+    }
+
+    /// Hands a chunk to the workers.
+    fn arrived(&self, chunk: WireChunk) {
+        let Some(linear) = self.layout.linear(self.file_index, chunk.index) else { return };
+        let wire_bytes = chunk.bytes.len() as u64;
+        self.tell(Message::Plan(Event::ChunkArrived { request: self.id, linear, wire_bytes }));
+        let (source, file_index, started) = (self.source, self.file_index, self.started);
+        let (trees, store, buffers) = (Arc::clone(&self.trees), Arc::clone(&self.store), self.buffers.clone());
+        let (inbox, sender) = (self.inbox.clone(), self.sender.clone());
+        self.workers.run(move |state| {
+            let tell = |message| drop(sender.send(message)); // nobody listens once the transfer is over
+            let rejected = |reason: String| tell(Message::Rejected { linear, source, reason });
+            let Some(tree) = usize::try_from(file_index).ok().and_then(|index| trees.get(index)) else { return };
+            let raw = match chunk.codec {
+                Codec::None => chunk.bytes,
+                codec @ Codec::Zstd => {
+                    let mut raw = buffers.take(chunk.raw_len);
+                    if let Err(error) = state.codec.decompress(codec, &chunk.bytes, &mut raw) {
+                        return rejected(error.to_string());
+                    }
+                    raw
+                }
+            };
+            let proved = match tree.prove_chunk(chunk.index, raw) {
+                Ok(proved) => proved,
+                Err(error) => return rejected(error.to_string()),
+            };
+            let raw_bytes = proved.bytes().len() as u64;
+            match store.write(&proved, started.elapsed()) {
+                Ok(()) => {
+                    let kept = inbox.offer(linear, proved);
+                    tell(Message::Written { linear, source, wire_bytes, raw_bytes, kept });
+                }
+                Err(error) => tell(Message::NotWritten { linear, error }),
+            }
+        });
+    }
+
+    fn tree(&self) -> Option<&FileTree> {
+        usize::try_from(self.file_index).ok().and_then(|index| self.trees.get(index))
+    }
+
+    fn tell(&self, message: Message) {
+        drop(self.sender.send(message)); // nobody listens once the transfer is over
+    }
+}
+
+/// What an error means for the plan, and whether it's a lie.
+fn outcome(error: &AskError) -> (Outcome, Option<String>) {
+    if error.fault() == Fault::Peer {
+        return (Outcome::Broken, Some(error.problem.to_string()));
+    }
+    let refusal = match error.code() {
+        Some(ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::ShuttingDown) => {
+            Refusal::Wait { retry_after: error.retry_after() }
+        }
+        Some(ErrorCode::ChunkUnavailable | ErrorCode::ChunkCorruptAtSource) => Refusal::ChunkLacking,
+        Some(ErrorCode::LimitExceeded) => Refusal::RunTooLong,
+        Some(ErrorCode::NotFound | ErrorCode::Gone | ErrorCode::Internal) => Refusal::Quality,
+        Some(ErrorCode::Forbidden | ErrorCode::LeaseRequired | ErrorCode::LeaseExpired) => Refusal::Request,
+        _ => return (Outcome::Broken, None),
+    };
+    (Outcome::Refused(refusal), None)
+}

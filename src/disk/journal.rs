@@ -117,6 +117,12 @@ impl Journal {
         synced
     }
 
+    /// Whether a sync failed, so that the journal must be opened again.
+    #[must_use]
+    pub const fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
     fn check_trusted(&self) -> Result<(), DiskError> {
         if self.poisoned { Err(DiskError::Poisoned { path: self.file.path().to_owned() }) } else { Ok(()) }
     }

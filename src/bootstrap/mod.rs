@@ -1,1 +1,10 @@
-//! (being built)
+//! join
+mod error;
+mod event;
+mod fetch;
+mod in_order;
+mod meter;
+mod request;
+mod sources;
+pub use error::{JoinError, SourceTrouble};
+pub use event::*;

@@ -5,6 +5,7 @@ mod claims;
 mod codec;
 #[cfg(test)]
 mod fixture;
+pub mod plan;
 mod proof;
 mod store;
 mod workers;

@@ -1,0 +1,279 @@
+//! The scheduler of a transfer: which chunk is asked of whom, and when.
+//!
+//! ```text
+//!   sources come, go, lie ──┐                             ┌── Request { source, file, run, class }
+//!   chunks arrive, prove,   ├──> handle(now, event)       │
+//!   are written, are lost   │        Plan        poll(now) ──> Cancel { request, reason }
+//!   requests end, loader at ┘                             └── next_wakeup: when to poll if nothing happens
+//! ```
+//!
+//! A value, not a task: no clock, no socket, no lock, no randomness. The driver feeds every event with its time, then
+//! polls until `None`, then sleeps until the next event or [`Plan::next_wakeup`]. The same events give the same actions.
+//!
+//! It decides the run, its source and its urgency ([`choose`](self)), how much may be in flight, and when a request has waited
+//! long enough. It leaves to others: whether bytes are right (proofs), who is banned (the driver), how bytes move.
+//!
+//! **Where runs start.** SHA-256 of a file and the content check need chunks in order, the budget's permits come back when a
+//! chunk is written, so memory doesn't depend on order, but what is written far ahead has left the page cache when the loader comes and is
+//! read from disk again. So:
+//! - the 16 chunks ahead of the loader (*frontier*) go strictly by need, to the fastest sources;
+//! - behind them, within 256 chunks (*window*), each aligned block of 16 belongs to the source with the highest rendezvous
+//!   hash (identity, block): joiners that start together ask different sources for the same block, and each source
+//!   reads its disk in runs. A source takes its own blocks first, then the nearest of the others';
+//! - a run starts no nearer than the loader can come while it travels, so a slow source works far ahead and nobody
+//!   waits for it;
+//! - beyond the window only if nothing nearer is missing (*prefetch*): a chunk that hangs at one source must not stop the others.
+//!   With one source there is nothing to spread: it goes strictly in order.
+//!
+//! **How much.** A permit of the budget per chunk is taken before the request goes out. A source's share follows its rate
+//! and round trip; runs are a quarter of the share (four streams), at most a second's work, so that work stays shared.
+//!
+//! **Asked twice** are only the last chunks (`second.rs`; hedging of late frontier chunks has its place there too).
+
+mod choose;
+mod chunks;
+mod config;
+mod event;
+mod layout;
+mod ranges;
+mod rate;
+mod second;
+mod source;
+mod status;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    time::Duration,
+};
+
+use chunks::Chunks;
+pub use config::PlanConfig;
+pub use event::{Action, CancelReason, Class, Event, Outcome, Refusal, RequestId, SourceId};
+pub use layout::{Layout, LayoutError};
+use source::{Link, PENALTY, RETRY_DEFAULT, Source};
+pub use status::{PlanStatus, SourceState, SourceStatus, WaitsFor};
+
+/// The scheduler of one transfer.
+#[derive(Debug)]
+pub struct Plan {
+    layout: Layout,
+    config: PlanConfig,
+    chunks: Chunks,
+    sources: BTreeMap<SourceId, Source>,
+    requests: BTreeMap<RequestId, Request>,
+    /// Cancellations that the driver hasn't been told yet.
+    cancels: VecDeque<Action>,
+    loader: u64,
+    next_request: u64,
+    requests_since_probe: u32,
+    chunks_asked_twice: u64,
+    /// The latest time seen: time never runs backwards here.
+    now: Duration,
+}
+
+/// A request in flight. Chunks arrive in order, so what it owes is one range.
+#[derive(Debug)]
+struct Request {
+    source: SourceId,
+    owes: Range<u64>,
+    /// Bytes of the next chunk that came already.
+    partial_bytes: u64,
+    /// When it should be through; `None` if the source wasn't measured.
+    expected_at: Option<Duration>,
+    deadline: Option<Duration>,
+}
+
+impl Plan {
+    /// A plan for all chunks of `layout`, with nothing present and nobody to ask.
+    #[must_use]
+    pub fn new(layout: Layout, config: PlanConfig) -> Self {
+        Self {
+            chunks: Chunks::new(layout.total()),
+            layout,
+            config: config.sane(),
+            sources: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            cancels: VecDeque::new(),
+            loader: 0,
+            next_request: 0,
+            requests_since_probe: 0,
+            chunks_asked_twice: 0,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// The layout of its positions.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Takes in what happened at `now` (since a start that the driver chose; the same for all calls).
+    pub fn handle(&mut self, now: Duration, event: Event) {
+        self.now = self.now.max(now);
+        match event {
+            Event::SourceJoined { source, identity, rtt } => self.joined(source, &identity, rtt),
+            Event::SourceLeft { source } => self.left(source, Link::Gone),
+            Event::SourceBanned { source } => self.left(source, Link::Banned),
+            Event::AlreadyPresent { range } => {
+                self.chunks.present(range);
+                self.cancel_unneeded();
+            }
+            Event::Lost { range } => self.chunks.lose(range),
+            Event::ChunkArrived { request, linear, wire_bytes } => self.arrived(request, linear, wire_bytes),
+            Event::Progress { request, bytes } => self.progress(request, bytes),
+            Event::ChunkVerified { linear } => {
+                if let Some(source) = self.chunks.verify(linear) {
+                    self.sources.entry(source).and_modify(|source| source.verified += 1);
+                    self.cancel_unneeded();
+                }
+            }
+            Event::ChunkReleased { linear } => self.chunks.release(linear),
+            Event::ChunkRejected { linear, source } => {
+                let now = self.now;
+                self.sources.entry(source).and_modify(|source| source.lacks(now, linear));
+                self.chunks.reject(linear);
+            }
+            Event::RequestEnded { request, outcome } => self.ended(request, outcome),
+            Event::LoaderAt { linear } => self.loader = linear,
+        }
+    }
+
+    /// The next thing to do at `now`; `None` until something happens or [`Self::next_wakeup`] is reached.
+    pub fn poll(&mut self, now: Duration) -> Option<Action> {
+        self.now = self.now.max(now);
+        self.watch();
+        if let Some(cancel) = self.cancels.pop_front() {
+            return Some(cancel);
+        }
+        let pick = self.choose()?;
+        self.send(pick)
+    }
+
+    /// Whether every chunk is verified and its permit released.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.chunks.is_complete()
+    }
+
+    /// Whether a chunk that arrived still needs to be proved; `false` for the copy that came second.
+    #[must_use]
+    pub fn is_wanted(&self, linear: u64) -> bool {
+        self.chunks.is_wanted(linear)
+    }
+
+    fn joined(&mut self, id: SourceId, identity: &[u8; 32], rtt: Duration) {
+        if self.sources.get(&id).is_some_and(|source| source.link == Link::Up) {
+            self.left(id, Link::Gone); // a new connection: what the old one owed will not come
+        }
+        let config = &self.config;
+        let source = self.sources.entry(id).or_insert_with(|| Source::new(identity, config));
+        if source.link != Link::Banned {
+            (source.link, source.rtt) = (Link::Up, rtt);
+        }
+    }
+
+    fn left(&mut self, id: SourceId, link: Link) {
+        let owed: Vec<RequestId> = self.requests_of(id).map(|(request, _)| request).collect();
+        owed.into_iter().for_each(|request| drop(self.forget(request)));
+        let config = &self.config;
+        // A ban may come before the source was ever announced (a list of bans from an earlier job).
+        let source = self.sources.entry(id).or_insert_with(|| Source::new(&[0; 32], config));
+        if source.link != Link::Banned {
+            source.link = link;
+        }
+    }
+
+    fn arrived(&mut self, id: RequestId, linear: u64, wire_bytes: u64) {
+        let raw_bytes = self.layout.bytes(linear);
+        let Some(request) = self.requests.get_mut(&id).filter(|request| request.owes.start == linear) else { return };
+        let Some(source) = self.sources.get_mut(&request.source) else { return };
+        let rest = wire_bytes.saturating_sub(request.partial_bytes);
+        let unmeasured = source.rate.chunks_per_s().is_none();
+        request.partial_bytes = 0;
+        request.owes.start = linear + 1;
+        source.got_bytes(self.now, rest);
+        source.rate.chunk(self.now, rest, wire_bytes, raw_bytes);
+        source.got_chunk(self.now, &self.config);
+        self.chunks.arrive(linear, id, request.source);
+        let id = request.source;
+        if unmeasured {
+            self.set_deadlines(id);
+        }
+    }
+
+    fn progress(&mut self, id: RequestId, bytes: u64) {
+        let Some(request) = self.requests.get_mut(&id).filter(|request| !request.owes.is_empty()) else { return };
+        request.partial_bytes = request.partial_bytes.saturating_add(bytes);
+        let Some(source) = self.sources.get_mut(&request.source) else { return };
+        source.got_bytes(self.now, bytes);
+        source.rate.bytes(self.now, bytes);
+    }
+
+    fn ended(&mut self, id: RequestId, outcome: Outcome) {
+        let Some(request) = self.forget(id) else { return };
+        let (now, config) = (self.now, &self.config);
+        let Some(source) = self.sources.get_mut(&request.source) else { return };
+        match outcome {
+            Outcome::Completed if request.owes.is_empty() => {}
+            // An early end as "done" (L4) is no progress, whatever the driver makes of it.
+            Outcome::Completed | Outcome::Broken => {
+                source.narrow(config);
+                source.back_off(now, config);
+            }
+            Outcome::Refused(Refusal::Wait { retry_after }) => source.wait(now, retry_after, config),
+            Outcome::Refused(Refusal::Request) => source.wait(now, RETRY_DEFAULT, config),
+            Outcome::Refused(Refusal::Quality) => {
+                source.demote(now, config, PENALTY);
+                source.wait(now, RETRY_DEFAULT, config);
+            }
+            Outcome::Refused(Refusal::ChunkLacking) => source.said_it_lacks(now, request.owes.start, config),
+            Outcome::Refused(Refusal::RunTooLong) => {
+                if source.run_max == 1 {
+                    source.back_off(now, config); // it can't be shorter: don't ask in a tight loop
+                }
+                source.run_max = (source.run_max / 2).max(1);
+            }
+        }
+    }
+
+    fn requests_of(&self, id: SourceId) -> impl Iterator<Item = (RequestId, &Request)> {
+        self.requests.iter().filter(move |(_, request)| request.source == id).map(|(id, request)| (*id, request))
+    }
+
+    /// Drops a request: what it owes is missing again, its permits are free.
+    fn forget(&mut self, id: RequestId) -> Option<Request> {
+        let request = self.requests.remove(&id)?;
+        self.chunks.give_up(request.owes.clone(), id);
+        if let Some(source) = self.sources.get_mut(&request.source) {
+            source.in_flight -= owed(&request);
+            source.requests -= 1;
+        }
+        Some(request)
+    }
+
+    fn cancel(&mut self, id: RequestId, reason: CancelReason) {
+        if self.forget(id).is_some() {
+            self.cancels.push_back(Action::Cancel { id, reason });
+        }
+    }
+
+    /// Cancels requests all of whose chunks came from elsewhere. At most four per source, sixteen chunks each.
+    fn cancel_unneeded(&mut self) {
+        let unneeded = |request: &Request| {
+            !request.owes.is_empty() && request.owes.clone().all(|linear| !self.chunks.is_wanted(linear))
+        };
+        let ids: Vec<RequestId> = self.requests.iter().filter(|(_, r)| unneeded(r)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.cancel(id, CancelReason::NotNeeded));
+    }
+}
+
+/// Chunks that a request owes: at most a run.
+fn owed(request: &Request) -> u32 {
+    u32::try_from(request.owes.end - request.owes.start).unwrap_or(u32::MAX)
+}

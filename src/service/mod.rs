@@ -1,1 +1,12 @@
-//! (being built)
+//! What a running service or command is told from outside: configuration, environment, wall clock, log levels, and the
+//! recorded data that is built into the binary. Leaves what is done with them to the layers below.
+
+pub mod builtin;
+pub mod clock;
+pub mod config;
+mod log_spec;
+mod nearest;
+pub mod units;
+
+pub use log_spec::{LogLevel, LogSpec, LogSpecError};
+pub use nearest::nearest;

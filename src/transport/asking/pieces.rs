@@ -11,6 +11,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use quinn::{ReadError, RecvStream};
 
+use crate::chunking::{BufferPool, PooledBuf};
+
 /// Segments taken from quinn in one call: a datagram's worth each, so about a fifth of a chunk at MTU 6400.
 const SEGMENTS: usize = 32;
 
@@ -23,11 +25,17 @@ pub(super) struct Pieces {
     next: usize,
     end: usize,
     received: Arc<AtomicU64>,
+    buffers: BufferPool,
 }
 
 impl Pieces {
-    pub(super) fn new(recv: RecvStream, received: Arc<AtomicU64>) -> Self {
-        Self { recv, segments: array::from_fn(|_| Bytes::new()), next: 0, end: 0, received }
+    pub(super) fn new(recv: RecvStream, received: Arc<AtomicU64>, buffers: BufferPool) -> Self {
+        Self { recv, segments: array::from_fn(|_| Bytes::new()), next: 0, end: 0, received, buffers }
+    }
+
+    /// A buffer of `len` bytes for what comes next.
+    pub(super) fn buffer(&self, len: usize) -> PooledBuf {
+        self.buffers.take(len)
     }
 
     /// Fills `to` from `*filled` on; false if the stream ended before.

@@ -41,7 +41,7 @@ impl LocalIdentity {
         let certificate = files(&certs)?
             .into_iter()
             .next()
-            .ok_or_else(|| MspError::Missing { path: certs, what: "signing certificate" })?;
+            .ok_or(MspError::Missing { path: certs, what: "signing certificate" })?;
         // The file may hold text around the block; what travels is the block alone, as Fabric sends it.
         let pem = first_pem_block(&read(&certificate)?)
             .ok_or_else(|| MspError::CertificateFile { path: certificate.clone(), source: CertificateError::Pem })?;

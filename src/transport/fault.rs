@@ -169,7 +169,9 @@ impl ErrorCode {
     pub const fn class(self, carrier: Carrier) -> Class {
         match (self, carrier) {
             (Self::Ok | Self::Cancelled, _) => Class::Nothing,
-            (Self::Version | Self::Unauthorized | Self::ShuttingDown, _) | (Self::Protocol, Carrier::Close) => Class::Peer,
+            (Self::Version | Self::Unauthorized | Self::ShuttingDown, _) | (Self::Protocol, Carrier::Close) => {
+                Class::Peer
+            }
             (Self::Busy | Self::RateLimited, _) => Class::Wait,
             _ => Class::Request,
         }

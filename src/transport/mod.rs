@@ -3,7 +3,15 @@
 //! The wire itself is specified in `proto/snapferry/v1/wire.proto`. Decides nothing about which bytes are wanted
 //! ([`crate::chunking`]) or true: what arrives here is a claim until it is proved there.
 
+use std::{sync::Arc, time::SystemTime};
+
+pub mod endpoint;
 pub mod fault;
 pub mod limits;
 mod pb;
+pub mod session;
+pub mod tls;
 pub mod wire;
+
+/// Wall time as a value: certificates are judged by it, so tests shift it.
+pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;

@@ -6,7 +6,9 @@ use super::{Broken, hash, snapshot_id, snapshot_id_pb};
 use crate::{
     snapshot::{BlockHash, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
-        limits::{ATTESTATION_BODY_BYTES_MAX, CATALOG_ENTRIES_MAX, FILE_INDEX_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX},
+        limits::{
+            ATTESTATION_BODY_BYTES_MAX, CATALOG_ENTRIES_MAX, FILE_INDEX_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
+        },
         pb,
     },
 };

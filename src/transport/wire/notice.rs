@@ -71,9 +71,7 @@ impl TryFrom<pb::Notice> for Notice {
         use pb::notice::Kind;
         Ok(match notice.kind.ok_or(Broken::Field("kind"))? {
             Kind::CatalogChanged(changed) => Self::CatalogChanged { version: changed.version },
-            Kind::LeaseEnding(ending) => {
-                Self::LeaseEnding { lease_id: ending.lease_id, drain: wait(ending.drain_ms) }
-            }
+            Kind::LeaseEnding(ending) => Self::LeaseEnding { lease_id: ending.lease_id, drain: wait(ending.drain_ms) },
             Kind::GoingAway(away) => Self::GoingAway { retry_after: wait(away.retry_after_ms) },
         })
     }
@@ -109,11 +107,7 @@ impl TryFrom<pb::Goodbye> for Goodbye {
 
 impl From<Goodbye> for pb::Goodbye {
     fn from(goodbye: Goodbye) -> Self {
-        Self {
-            code: goodbye.code.number(),
-            retry_after_ms: millis(goodbye.retry_after),
-            reason: goodbye.reason,
-        }
+        Self { code: goodbye.code.number(), retry_after_ms: millis(goodbye.retry_after), reason: goodbye.reason }
     }
 }
 

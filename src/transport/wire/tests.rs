@@ -57,11 +57,8 @@ fn every_message() -> Vec<(&'static str, Frame)> {
     let page = CatalogPage { version: 9, entries: vec![claim(83), claim(132)], next: 2 };
     let attestations =
         vec![Attestation { body: Bytes::from_static(b"body"), signature: Bytes::from_static(b"signature") }];
-    let goodbye = Goodbye {
-        code: ErrorCode::ShuttingDown,
-        retry_after: Duration::from_secs(5),
-        reason: "restarting".to_owned(),
-    };
+    let goodbye =
+        Goodbye { code: ErrorCode::ShuttingDown, retry_after: Duration::from_secs(5), reason: "restarting".to_owned() };
     let refusal = Refusal {
         code: ErrorCode::Busy,
         retry_after: Some(Duration::from_millis(1_500)),
@@ -74,11 +71,7 @@ fn every_message() -> Vec<(&'static str, Frame)> {
         ("catalog_page", 2, Body::CatalogPage(page)),
         ("catalog_watch", 3, Body::CatalogWatch),
         ("notice_catalog_changed", 0, Body::Notice(Notice::CatalogChanged { version: 10 })),
-        (
-            "notice_lease_ending",
-            0,
-            Body::Notice(Notice::LeaseEnding { lease_id: 7, drain: Duration::from_secs(600) }),
-        ),
+        ("notice_lease_ending", 0, Body::Notice(Notice::LeaseEnding { lease_id: 7, drain: Duration::from_secs(600) })),
         ("notice_going_away", 0, Body::Notice(Notice::GoingAway { retry_after: Duration::from_secs(5) })),
         ("attestation_get", 4, Body::AttestationGet(AttestationGet { id: id(), nonce: Bytes::from_static(b"nonce") })),
         ("attestations", 4, Body::Attestations(attestations)),

@@ -172,12 +172,12 @@ impl Drop for Session {
 /// Session auth and Hello on the first stream.
 async fn introduce(connection: &quinn::Connection, params: &ConnectParams) -> Result<Session, AskProblem> {
     let (mut send, mut recv) = connection.open_bi().await?;
-    let peer = authenticate_client(connection, &mut send, &mut recv, &params.context, &params.channel)
-        .await
-        .map_err(|error| match error {
+    let peer = authenticate_client(connection, &mut send, &mut recv, &params.context, &params.channel).await.map_err(
+        |error| match error {
             SessionError::Connection(error) => error.into(),
             other => AskProblem::SessionAuth(Arc::new(other)),
-        })?;
+        },
+    )?;
     let hello = Hello {
         minor: 0,
         features: 0,

@@ -237,8 +237,7 @@ mod tests {
 
     #[test]
     fn silence_is_the_links_fault_and_names_udp() {
-        let error =
-            AskError { address: "127.0.0.1:7061".parse().unwrap(), problem: ConnectionError::TimedOut.into() };
+        let error = AskError { address: "127.0.0.1:7061".parse().unwrap(), problem: ConnectionError::TimedOut.into() };
         assert_eq!(error.fault(), Fault::Link);
         assert!(error.to_string().contains("UDP"), "{error}");
     }

@@ -16,3 +16,5 @@ pub use control::SourceNews;
 pub use error::{AskError, AskProblem, Misbehaviour};
 pub use listing::Listing;
 pub use run::{ChunkStream, WireChunk};
+
+pub use super::frame::FrameError;

@@ -1,10 +1,7 @@
 //! A run of chunks on a stream of its own, held to the framing to the byte. Whether the bytes are true is for
 //! [`crate::chunking`] to prove.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use quinn::ReadError;
 
@@ -178,8 +175,8 @@ impl ChunkStream {
                     if !self.pieces.fill(bytes, filled).await? {
                         return Err(early.into());
                     }
-                    let header = ChunkHeader::decode(bytes)
-                        .map_err(|error| Misbehaviour::Header { chunk: self.due, error })?;
+                    let header =
+                        ChunkHeader::decode(bytes).map_err(|error| Misbehaviour::Header { chunk: self.due, error })?;
                     self.check(header)?;
                     let wire = self.pieces.buffer(header.wire_len as usize);
                     self.step = Step::Chunk { header, wire, filled: 0 };

@@ -6,7 +6,7 @@ use super::{
     run::refused,
 };
 use crate::{
-    snapshot::{GROUPS_PER_SPAN, ChunkIndex, GroupValue},
+    snapshot::{ChunkIndex, GROUPS_PER_SPAN, GroupValue},
     transport::{
         limits::{TREE_VALUE_BYTES, TREE_VALUES_MAX},
         wire::{Body, ChunkTreeRequest},

@@ -1,4 +1,29 @@
 //! WHO somebody is: MSP identities, channel configuration, signatures (no tokio, no network).
+//!
+//! Decides whether a certificate is a member of a channel's organisation, and whose a signature is. Which of them may do what,
+//! and how many it takes, is for the layers above. Fabric's messages stop here.
+
+mod certificate;
+mod chain;
+mod config;
+mod der;
+mod error;
+mod identity;
+mod local;
+mod low_s;
+mod org;
+mod pb;
+mod signature;
+mod signer;
+mod validate;
+
+pub use config::{CONFIG_BYTES_MAX, ChannelConfig, MspVersion};
+pub use error::{CertificateError, ConfigError, InvalidReason, MspError, OrganisationError};
+pub use identity::{Identity, IdentityId, Role, SerializedIdentity};
+pub use local::{LocalIdentity, TlsPair};
+pub use org::OrgConfig;
+pub use signature::Purpose;
+pub use signer::Signer;
 
 use std::fmt;
 

@@ -1,0 +1,231 @@
+//! What can be wrong with an identity, a signature, a local MSP folder or a channel configuration.
+
+use std::{io, path::PathBuf};
+
+use super::MspId;
+
+/// Why a certificate isn't usable: part of several errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// Not exactly one PEM block of type CERTIFICATE with nothing around it.
+    #[error("it is not exactly one PEM block of type CERTIFICATE")]
+    Pem,
+    /// Not a DER certificate, or one that isn't encoded canonically.
+    #[error("it is no canonical DER certificate")]
+    Der,
+    /// The key is none that identities may have.
+    #[error("its key is not ECDSA P-256, ECDSA P-384 or Ed25519")]
+    KeyType,
+}
+
+/// What is wrong with an identity, a signature or a local MSP folder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MspError {
+    /// A SerializedIdentity that doesn't decode or is over its limit.
+    #[error("the serialized identity is malformed or over {limit} bytes")]
+    SerializedIdentity {
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The identity's certificate is unusable.
+    #[error("the certificate of an identity of {msp_id} is unusable: {source}")]
+    Certificate {
+        /// The MSP ID that the identity claims.
+        msp_id: MspId,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
+    /// The signature isn't that of the identity, is malformed, or its S is above n/2.
+    #[error("the signature by {subject:?} of {msp_id} is wrong")]
+    Signature {
+        /// The signer's MSP ID.
+        msp_id: MspId,
+        /// The signer's subject.
+        subject: String,
+    },
+    /// No application organisation of the channel has that MSP ID.
+    #[error("{msp_id} is no application organisation of the channel")]
+    NotInChannel {
+        /// The MSP ID that the identity claims.
+        msp_id: MspId,
+    },
+    /// The identity breaks a rule of its organisation's MSP.
+    #[error("the identity {subject:?} of {msp_id} is not valid: {reason}")]
+    Invalid {
+        /// The identity's MSP ID.
+        msp_id: MspId,
+        /// The identity's subject.
+        subject: String,
+        /// The rule.
+        reason: InvalidReason,
+    },
+    /// A file of the local MSP or TLS pair can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// A file is larger than any certificate or key is.
+    #[error("{path} is over {limit} bytes")]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The MSP folder lacks something.
+    #[error("{path} holds no {what}: is this an MSP folder with signcerts/ and keystore/?")]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// A certificate file isn't usable.
+    #[error("{path}: {source}")]
+    CertificateFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
+    /// A key file isn't usable.
+    #[error("{path} holds no private key that is usable here (PEM; PKCS#8 or SEC1; ECDSA P-256 or P-384, Ed25519)")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No key belongs to the certificate.
+    #[error("no key in {keys} belongs to the certificate {certificate}")]
+    KeyMismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file or folder.
+        keys: PathBuf,
+    },
+    /// The crypto library failed to sign.
+    #[error("signing as {subject:?} failed in the crypto library")]
+    Signing {
+        /// The signer's subject.
+        subject: String,
+    },
+}
+
+/// The rule of its MSP that an identity breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidReason {
+    /// The leaf is a CA.
+    #[error("its certificate is a CA")]
+    LeafIsCa,
+    /// Ed25519 needs a channel with capability V3_0.
+    #[error("Ed25519 needs the channel capability V3_0")]
+    KeyNeedsV3,
+    /// Not exactly one chain to the organisation's roots.
+    #[error("{0} chains lead to the organisation's roots, not exactly one")]
+    Chains(usize),
+    /// NodeOUs are on, and it hasn't exactly one role OU.
+    #[error("it has not exactly one of the role OUs")]
+    Role,
+    /// Not yet valid, by our own rule.
+    #[error("it is not yet valid")]
+    NotYetValid,
+    /// Past its date, by our own rule.
+    #[error("it has expired")]
+    Expired,
+}
+
+/// What is wrong with a channel configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Larger than any configuration block is.
+    #[error("the configuration is over {limit} bytes")]
+    TooLarge {
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A message that doesn't decode.
+    #[error("{what} does not decode: is this a configuration block?")]
+    Decode {
+        /// The message.
+        what: &'static str,
+        /// The decoder's word.
+        source: prost::DecodeError,
+    },
+    /// A part that every configuration has is missing.
+    #[error("{0} is missing: is this a configuration block?")]
+    Missing(&'static str),
+    /// The block's data isn't what its header says.
+    #[error("the block's data does not match its header's data_hash: the file is damaged")]
+    DataHash,
+    /// An ordinary block.
+    #[error("the block holds a transaction of type {0}, not a configuration (1)")]
+    NotConfig(i32),
+    /// The channel's name isn't one.
+    #[error("the configuration's channel")]
+    Channel(#[from] crate::snapshot::ChannelIdError),
+    /// The channel's capabilities are too old for our MSP rules.
+    #[error("the channel's capabilities are older than V1_4_3: its MSP rules are not supported")]
+    Capabilities,
+    /// An organisation that can't be used.
+    #[error("organisation group {group:?}: {reason}")]
+    Organisation {
+        /// The group's name.
+        group: String,
+        /// What is wrong.
+        reason: OrganisationError,
+    },
+    /// More organisations than a channel can have.
+    #[error("the channel has more than {0} application organisations")]
+    TooManyOrganisations(usize),
+    /// No application organisation at all.
+    #[error("the channel has no application organisation with an X.509 MSP")]
+    NoOrganisation,
+}
+
+/// What is wrong with an organisation in a channel configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OrganisationError {
+    /// No value MSP.
+    #[error("it has no MSP")]
+    NoMsp,
+    /// The MSP doesn't decode.
+    #[error("its MSP does not decode")]
+    Decode,
+    /// The MSP ID is empty, too long or holds control characters.
+    #[error("its MSP ID {0:?} is not usable")]
+    MspId(String),
+    /// Two groups, one MSP ID, different MSPs.
+    #[error("{0} is configured twice, differently")]
+    Twice(MspId),
+    /// No root.
+    #[error("it has no root CA")]
+    NoRoot,
+    /// Too many CAs.
+    #[error("it has more than {0} CAs of one kind")]
+    TooManyCas(usize),
+    /// A CA certificate that isn't usable.
+    #[error("its {kind} no. {index}: {source}")]
+    Ca {
+        /// The list.
+        kind: &'static str,
+        /// Position in the list, from 0.
+        index: usize,
+        /// What is wrong.
+        source: CertificateError,
+    },
+    /// A certificate in a list of CAs that is none.
+    #[error("its {kind} no. {index} is not a CA")]
+    NotACa {
+        /// The list.
+        kind: &'static str,
+        /// Position in the list, from 0.
+        index: usize,
+    },
+}

@@ -1,1 +1,25 @@
-//! (being built)
+//! WHAT exists and who vouches for it: the scan of our own peer's finished snapshots, and the agreement between what
+//! several organisations offer (no quinn, no network).
+//!
+//! ```text
+//! ROOT/completed/CH/N --scan--> verify every byte --manifest, trees--> ServedSnapshot --> CatalogEntry (a claim)
+//! claims of other organisations (Offer) --agree--> AgreedSnapshot
+//! ```
+//!
+//! Decides which folders are finished snapshots, when one must be read again, and which snapshot enough organisations
+//! agree on. Leaves to others what a snapshot folder must hold (`snapshot`), how claims travel (`transport`), and who may
+//! ask for them.
+
+mod agreement;
+mod entry;
+mod error;
+mod local;
+mod manifest_cache;
+mod scan;
+mod served;
+
+pub use agreement::{AgreedSnapshot, AgreementError, Camp, Offer, Tally, TrustPolicy, agree};
+pub use entry::CatalogEntry;
+pub use error::{CatalogError, ReadError, Refusal};
+pub use local::{Catalog, ScanReport};
+pub use served::ServedSnapshot;

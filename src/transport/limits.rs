@@ -108,3 +108,6 @@ pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
 
 /// A connection that says nothing for this long while it is dialled is given up.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a refused request waits for its `Error` frame: it left with the RESET, on another stream.
+pub const REFUSAL_DETAIL_WAIT: Duration = Duration::from_millis(500);

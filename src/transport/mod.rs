@@ -5,8 +5,10 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+pub mod asking;
 pub mod endpoint;
 pub mod fault;
+mod frame;
 pub mod limits;
 mod pb;
 pub mod session;

@@ -1,0 +1,22 @@
+//! One line of a catalog.
+
+use crate::snapshot::{ManifestHash, SnapshotHash, SnapshotId};
+
+/// What a source says that it has: a claim until chunks prove it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// Channel and last block.
+    pub id: SnapshotId,
+    /// Which manifest its chunks prove against.
+    pub manifest_hash: ManifestHash,
+    /// SHA-256 of the signable metadata.
+    pub snapshot_hash: SnapshotHash,
+    /// Bytes of all data files together.
+    pub total_bytes: u64,
+    /// Number of data files.
+    pub files: u32,
+    /// The data were deleted, the metadata are still known (the RFC's field): it vouches, but serves nothing.
+    pub only_metadata_available: bool,
+    /// The source is joining itself and holds only some chunks: it serves, but doesn't vouch.
+    pub partial: bool,
+}

@@ -1,0 +1,202 @@
+//! The catalog of our own peer's snapshots: what was found and verified, and what was refused.
+
+use super::{
+    CatalogEntry, CatalogError, Refusal, ServedSnapshot,
+    manifest_cache::{self, Cached},
+    scan::{Candidate, Stamp, candidates},
+};
+use crate::{
+    disk::Dir,
+    snapshot::{ChannelId, FolderError, SnapshotId, verify_folder},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::watch;
+
+/// What we serve. Readers never wait for a scan: a snapshot appears when all of it was verified.
+#[derive(Debug)]
+pub struct Catalog {
+    completed: Arc<dyn Dir>,
+    state: Arc<dyn Dir>,
+    served: RwLock<BTreeMap<SnapshotId, Served>>,
+    /// Held through a whole scan: one at a time.
+    refused: Mutex<BTreeMap<SnapshotId, Refused>>,
+    version: watch::Sender<u64>,
+}
+
+/// What a scan changed and found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ScanReport {
+    /// Now advertised; a snapshot whose folder was replaced is here and in `removed`.
+    pub added: Vec<SnapshotId>,
+    /// No longer advertised.
+    pub removed: Vec<SnapshotId>,
+    /// Folders that look like snapshots and aren't advertised, with the reason; also those refused by an earlier scan.
+    pub refused: Vec<(SnapshotId, String)>,
+}
+
+#[derive(Debug)]
+struct Served {
+    stamp: Stamp,
+    snapshot: Arc<ServedSnapshot>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    /// What the folder looked like; `None`: look again whatever it looks like.
+    stamp: Option<Stamp>,
+    reason: String,
+}
+
+impl Catalog {
+    /// A catalog over `ROOT/completed` that keeps its manifests in `STATE/manifests`. Empty until the first
+    /// [`Self::scan`]. Versions count from `now` (in ms), so they are greater than those before a restart.
+    #[must_use]
+    pub fn open(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime) -> Self {
+        let base = now.duration_since(UNIX_EPOCH).map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
+        let (served, refused) = (RwLock::default(), Mutex::default());
+        Self { completed, state, served, refused, version: watch::Sender::new(base) }
+    }
+
+    /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
+    /// possibly for minutes; each snapshot is advertised as soon as it is verified.
+    ///
+    /// A refused folder is logged once, and again when it changes; it isn't read again before.
+    ///
+    /// # Errors
+    /// `completed` can't be listed. What is wrong with one folder is in the report, never an error.
+    pub fn scan(&self) -> Result<ScanReport, CatalogError> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let candidates = candidates(self.completed.as_ref()).map_err(CatalogError::Completed)?;
+        let present: BTreeSet<SnapshotId> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        let mut report = ScanReport::default();
+        self.withdraw_missing(&present, &mut report);
+        refused.retain(|id, _| present.contains(id));
+        for candidate in candidates {
+            let id = candidate.id.clone();
+            if self.serves(&candidate) {
+                continue;
+            }
+            self.withdraw(&id, &mut report);
+            let known = refused.remove(&id);
+            if let Some(known) = known.as_ref().filter(|known| known.stamp.as_ref() == Some(&candidate.stamp)) {
+                report.refused.push((id.clone(), known.reason.clone()));
+                refused.insert(id, Refused { stamp: known.stamp.clone(), reason: known.reason.clone() });
+                continue;
+            }
+            let stamp = candidate.stamp.clone();
+            match self.admit(candidate) {
+                Ok(()) => report.added.push(id),
+                Err(refusal) => {
+                    let reason = refusal.to_string();
+                    let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
+                    let stamp = (!again).then_some(stamp);
+                    if known.is_none_or(|known| known.reason != reason || known.stamp != stamp) {
+                        tracing::error!(snapshot = %id, %reason, "NOT advertised: the folder is no valid snapshot");
+                    }
+                    report.refused.push((id.clone(), reason.clone()));
+                    refused.insert(id, Refused { stamp, reason });
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// The version, and the channel's snapshots, ascending by block.
+    #[must_use]
+    pub fn page(&self, channel: &ChannelId) -> (u64, Vec<CatalogEntry>) {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
+        (*self.version.borrow(), entries.cloned().collect())
+    }
+
+    /// Every channel that has a snapshot.
+    #[must_use]
+    pub fn channels(&self) -> BTreeSet<ChannelId> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.keys().map(|id| id.channel.clone()).collect()
+    }
+
+    /// A snapshot to read from.
+    #[must_use]
+    pub fn snapshot(&self, id: &SnapshotId) -> Option<Arc<ServedSnapshot>> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.get(id).map(|served| Arc::clone(&served.snapshot))
+    }
+
+    /// The version, and a wake-up whenever it grows.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn serves(&self, candidate: &Candidate) -> bool {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.get(&candidate.id).is_some_and(|served| served.stamp == candidate.stamp)
+    }
+
+    /// Verifies a folder, or finds it in the cache, and advertises it.
+    fn admit(&self, candidate: Candidate) -> Result<(), Refusal> {
+        let Candidate { id, dir, stamp } = candidate;
+        let cached = match manifest_cache::load(self.state.as_ref(), &id, &stamp) {
+            Some(cached) => cached,
+            None => {
+                let cached = read_all(&id, dir.as_ref())?;
+                if Stamp::of(dir.as_ref())? != stamp {
+                    return Err(Refusal::Changed);
+                }
+                if let Err(error) = manifest_cache::store(self.state.as_ref(), &stamp, &cached) {
+                    tracing::warn!(snapshot = %id, %error, "its manifest isn't kept: it will be read again after a restart");
+                }
+                cached
+            }
+        };
+        let snapshot = ServedSnapshot::open(dir.as_ref(), cached.manifest, cached.commit_hash, cached.trees)?;
+        let snapshot = Arc::new(snapshot);
+        tracing::info!(snapshot = %id, bytes = snapshot.entry().total_bytes, manifest = %snapshot.entry().manifest_hash, "advertised");
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        served.insert(id, Served { stamp, snapshot });
+        self.version.send_modify(|version| *version = version.saturating_add(1));
+        Ok(())
+    }
+
+    fn withdraw_missing(&self, present: &BTreeSet<SnapshotId>, report: &mut ScanReport) {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<SnapshotId> = served.keys().filter(|id| !present.contains(id)).cloned().collect();
+        drop(served);
+        for id in gone {
+            self.withdraw(&id, report);
+            if let Err(error) = manifest_cache::remove(self.state.as_ref(), &id) {
+                tracing::warn!(snapshot = %id, %error, "its kept manifest can't be removed");
+            }
+        }
+    }
+
+    fn withdraw(&self, id: &SnapshotId, report: &mut ScanReport) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        if served.remove(id).is_some() {
+            self.version.send_modify(|version| *version = version.saturating_add(1));
+            drop(served);
+            tracing::info!(snapshot = %id, "no longer advertised: its folder was removed or changed");
+            report.removed.push(id.clone());
+        }
+    }
+}
+
+/// Reads and checks every byte.
+fn read_all(id: &SnapshotId, dir: &dyn Dir) -> Result<Cached, Refusal> {
+    let verified = verify_folder(dir, &mut |_| {})?;
+    if verified.manifest.id() != id {
+        return Err(Refusal::OtherSnapshot(verified.manifest.id().clone()));
+    }
+    Ok(Cached { manifest: verified.manifest, commit_hash: verified.metadata.commit_hash, trees: verified.trees })
+}
+
+/// A failing disk may work the next time; wrong bytes stay wrong until somebody writes.
+fn is_disk_failure(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Disk(_) | Refusal::Folder(FolderError::Disk(_)))
+}

@@ -1,0 +1,244 @@
+//! What can go wrong while asking a source, and whose fault it is.
+
+use std::net::SocketAddr;
+
+use quinn::ConnectionError;
+
+use crate::{
+    snapshot::{ChunkIndex, ManifestHash, SnapshotId},
+    transport::{
+        fault::{ErrorCode, Fault},
+        frame::FrameError,
+        session::SessionError,
+        wire::{Refusal, WireError},
+    },
+};
+
+/// TLS alerts travel as QUIC error codes from here on (RFC 9001 4.8).
+const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
+/// `no_application_protocol`: the other side speaks another major version.
+const ALERT_NO_ALPN: u64 = 0x100 + 120;
+
+/// A failure at one source.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{address}: {problem}")]
+pub struct AskError {
+    /// The source.
+    pub address: SocketAddr,
+    /// What happened.
+    pub problem: AskProblem,
+}
+
+/// What happened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskProblem {
+    /// It can't even be dialled: a wrong server name or configuration.
+    #[error("it can't be dialled: {0}")]
+    Dial(#[from] quinn::ConnectError),
+    /// Nobody answers, or no longer.
+    #[error("no answer over UDP within {what}: is the service up, and UDP to that port allowed?")]
+    Silent {
+        /// Which wait is over.
+        what: &'static str,
+    },
+    /// The connection broke.
+    #[error("the connection is lost: {0}")]
+    Lost(ConnectionError),
+    /// One side refused the other's TLS certificate.
+    #[error("TLS failed, one side refuses the other's certificate: {reason}")]
+    Tls {
+        /// In TLS's words.
+        reason: String,
+    },
+    /// It closed the connection and said why.
+    #[error("{code}{}", tail(.reason))]
+    Closed {
+        /// Why.
+        code: ErrorCode,
+        /// For the log.
+        reason: String,
+    },
+    /// Session auth failed on our side: it isn't who it has to be.
+    #[error("session auth: {0}")]
+    SessionAuth(std::sync::Arc<SessionError>),
+    /// It refused the request.
+    #[error("{what}: {}{}", .refusal.code, tail(&.refusal.detail))]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// Its answer.
+        refusal: Refusal,
+    },
+    /// It broke the protocol or lied.
+    #[error("it broke the protocol: {0}")]
+    Misbehaved(Misbehaviour),
+    /// The request can't be asked: this side's programming error, never sent.
+    #[error("a request for {count} chunks from {first:?} of a file with {chunks} chunks is none")]
+    BadRequest {
+        /// First chunk.
+        first: ChunkIndex,
+        /// Length of the run.
+        count: u32,
+        /// Chunks in the file.
+        chunks: u32,
+    },
+}
+
+/// How a source broke the protocol: each is its own fault, whatever the network did, since QUIC protects what arrives.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// A frame over its cap, torn, or not legal.
+    #[error("{0}")]
+    Frame(FrameError),
+    /// An answer of another kind than asked for.
+    #[error("{0} was answered by something else")]
+    WrongAnswer(&'static str),
+    /// Not the manifest of that hash.
+    #[error("it sent something else as manifest {0}")]
+    ManifestHash(ManifestHash),
+    /// A manifest of that hash that is none, or of another snapshot.
+    #[error("the manifest of {0} that it names isn't a manifest of it")]
+    Manifest(SnapshotId),
+    /// A catalog entry of another channel.
+    #[error("its catalog lists {0}, which is of another channel")]
+    ForeignEntry(SnapshotId),
+    /// Catalog pages that don't ascend or don't end.
+    #[error("its catalog doesn't ascend, or doesn't end")]
+    EndlessCatalog,
+    /// A chunk header that breaks a rule.
+    #[error("before chunk {}: {error}", .chunk.0)]
+    Header {
+        /// The chunk that was due.
+        chunk: ChunkIndex,
+        /// The rule.
+        error: WireError,
+    },
+    /// Another chunk than the next one.
+    #[error("chunk {} came instead of chunk {}", .came.0, .due.0)]
+    WrongIndex {
+        /// The chunk that was due.
+        due: ChunkIndex,
+        /// What came.
+        came: ChunkIndex,
+    },
+    /// Not the length that the file's size gives.
+    #[error("chunk {} was announced with {came} bytes; it has {due}", .chunk.0)]
+    WrongLength {
+        /// The chunk.
+        chunk: ChunkIndex,
+        /// Its length.
+        due: u32,
+        /// As announced.
+        came: u32,
+    },
+    /// Compressed without leave.
+    #[error("chunk {} came compressed, which wasn't accepted", .0.0)]
+    UnaskedCodec(ChunkIndex),
+    /// The stream ended before the answer was complete.
+    #[error("the answer ended before chunk {} was complete", .0.0)]
+    EarlyEnd(ChunkIndex),
+    /// Bytes behind the answer.
+    #[error("bytes follow the last chunk of the answer")]
+    TrailingBytes,
+    /// A chunk tree of another length than asked for.
+    #[error("{came} bytes of chunk tree came, {due} were due")]
+    TreeLength {
+        /// Bytes due.
+        due: u64,
+        /// Bytes that came, or one more than due.
+        came: u64,
+    },
+}
+
+impl AskError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match &self.problem {
+            AskProblem::Misbehaved(_) => Fault::Peer,
+            AskProblem::Silent { .. } | AskProblem::Lost(_) => Fault::Link,
+            AskProblem::Dial(_) | AskProblem::Tls { .. } | AskProblem::BadRequest { .. } => Fault::Operator,
+            AskProblem::Closed { code, .. } => code.fault(),
+            AskProblem::Refused { refusal, .. } => refusal.code.fault(),
+            AskProblem::SessionAuth(error) => error.fault(),
+        }
+    }
+
+    /// The code that the other side gave, if it gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match &self.problem {
+            AskProblem::Closed { code, .. } => Some(*code),
+            AskProblem::Refused { refusal, .. } => Some(refusal.code),
+            _ => None,
+        }
+    }
+}
+
+impl From<ConnectionError> for AskProblem {
+    fn from(error: ConnectionError) -> Self {
+        let tls = |code: u64, reason: String| match code {
+            ALERT_NO_ALPN => Self::Closed { code: ErrorCode::Version, reason },
+            _ => Self::Tls { reason },
+        };
+        match error {
+            ConnectionError::TimedOut => Self::Silent { what: "the idle timeout" },
+            ConnectionError::VersionMismatch => Self::Closed { code: ErrorCode::Version, reason: String::new() },
+            ConnectionError::ApplicationClosed(close) => Self::Closed {
+                code: ErrorCode::from_number(close.error_code.into_inner()).unwrap_or(ErrorCode::Internal),
+                reason: clean(&close.reason),
+            },
+            ConnectionError::TransportError(ref error) if TLS_ALERTS.contains(&u64::from(error.code)) => {
+                tls(error.code.into(), clean(error.reason.as_bytes()))
+            }
+            ConnectionError::ConnectionClosed(ref close) if TLS_ALERTS.contains(&u64::from(close.error_code)) => {
+                tls(close.error_code.into(), clean(&close.reason))
+            }
+            other => Self::Lost(other),
+        }
+    }
+}
+
+/// Text of the other side for logs and terminals: bounded, without control characters.
+fn clean(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.chars().take(256).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn tail(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::ApplicationClose;
+
+    use super::*;
+
+    fn closed(code: u32, reason: &'static [u8]) -> AskError {
+        let close = ApplicationClose { error_code: quinn::VarInt::from_u32(code), reason: reason.into() };
+        AskError {
+            address: "127.0.0.1:7061".parse().unwrap(),
+            problem: ConnectionError::ApplicationClosed(close).into(),
+        }
+    }
+
+    #[test]
+    fn closing_codes_become_words() {
+        let refused = closed(4, b"");
+        assert_eq!(refused.to_string(), "127.0.0.1:7061: the other side refused this identity");
+        assert_eq!((refused.fault(), refused.code()), (Fault::Operator, Some(ErrorCode::Unauthorized)));
+        let unknown = closed(99, b"a\x1b[2Jb");
+        assert_eq!(unknown.to_string(), "127.0.0.1:7061: the other side failed internally (a?[2Jb)");
+        assert_eq!(unknown.fault(), Fault::Link);
+    }
+
+    #[test]
+    fn silence_is_the_links_fault_and_names_udp() {
+        let error = AskError { address: "127.0.0.1:7061".parse().unwrap(), problem: ConnectionError::TimedOut.into() };
+        assert_eq!(error.fault(), Fault::Link);
+        assert!(error.to_string().contains("UDP"), "{error}");
+    }
+}

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::dialer::DialError;
 use crate::{
     catalog::AgreementError,
     chunking::{ProofError, StoreError, plan::LayoutError},
     disk::DiskError,
     msp::ConfigError,
-    snapshot::{ContentError, CrossCheckError, FolderError, SnapshotFile, SnapshotId},
+    snapshot::{ContentError, FolderError, MetadataError, SnapshotFile, SnapshotId},
 };
 
 /// One source that couldn't be used, and why.
@@ -63,6 +64,30 @@ pub enum JoinError {
         /// What is wrong with it.
         source: Box<FolderError>,
     },
+    /// The folder that would be published exists and is a sound snapshot, but not the one agreed on.
+    #[error("{} holds another snapshot than the sources agree on: move it away, then run the command again", path.display())]
+    ExistsOther {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Metadata that can't be written back.
+    #[error("the agreed metadata are not sound: {0}")]
+    Metadata(Box<MetadataError>),
+    /// No connection can be tried.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// A snapshot whose state holds an older channel configuration than the one that we trust, though it is of a later block.
+    #[error(
+        "{id} holds channel configuration {found}, older than the {given} given, though its block is not: don't use this snapshot"
+    )]
+    ConfigRollback {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Its configuration's sequence.
+        found: u64,
+        /// Ours.
+        given: u64,
+    },
     /// Too little space.
     #[error("{} has {free} bytes free, the transfer still needs {needed}: make room, then run the command again", path.display())]
     NoSpace {
@@ -77,7 +102,9 @@ pub enum JoinError {
     #[error(transparent)]
     Proof(ProofError),
     /// A file whose hash is right, but which is no snapshot file.
-    #[error("{file} has the hash that the metadata names, but its content is unsound: {source}; don't use this snapshot, tell those who vouch for it")]
+    #[error(
+        "{file} has the hash that the metadata names, but its content is unsound: {source}; don't use this snapshot, tell those who vouch for it"
+    )]
     Content {
         /// The file.
         file: SnapshotFile,
@@ -85,10 +112,14 @@ pub enum JoinError {
         source: Box<ContentError>,
     },
     /// Files that don't fit together.
-    #[error("the files have the hashes that the metadata names, but don't fit together: {0}; don't use this snapshot, tell those who vouch for it")]
-    CrossCheck(Box<CrossCheckError>),
+    #[error(
+        "the files have the hashes that the metadata names, but don't fit together: {0}; don't use this snapshot, tell those who vouch for it"
+    )]
+    CrossCheck(Box<ContentError>),
     /// The state holds no readable channel configuration.
-    #[error("the snapshot's channel configuration can't be read: {0}; don't use this snapshot, tell those who vouch for it")]
+    #[error(
+        "the snapshot's channel configuration can't be read: {0}; don't use this snapshot, tell those who vouch for it"
+    )]
     ChannelConfig(Box<ConfigError>),
     /// A file too large for this version.
     #[error(transparent)]

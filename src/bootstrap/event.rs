@@ -1,10 +1,10 @@
 //! What a join tells whoever watches it: the command line draws it, `-O json` prints it, tests read it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::transport::Fault;
+use crate::transport::fault::Fault;
 
 /// Something that happened in a join, in the order in which it did.
 #[derive(Debug, Clone, Serialize)]
@@ -80,8 +80,8 @@ pub enum JoinEvent {
     },
     /// The disk is full: the transfer waits until there is room.
     DiskFull {
-        /// The folder without room.
-        path: PathBuf,
+        /// What the disk said, with the path.
+        reason: String,
     },
 }
 

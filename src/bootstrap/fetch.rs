@@ -32,7 +32,6 @@ use crate::{
         plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId},
     },
     snapshot::SnapshotFile,
-    transport::Fault,
 };
 
 /// How often progress is told and the store is asked whether a sync is due.
@@ -112,7 +111,10 @@ struct Driver<'a> {
 ///
 /// # Errors
 /// [`JoinError::Stopped`] when `stop` ends; what makes going on senseless otherwise. The store keeps what was proved.
-pub(super) async fn fetch(job: Fetch<'_>, stop: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<Fetched, JoinError> {
+pub(super) async fn fetch(
+    job: Fetch<'_>,
+    stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+) -> Result<Fetched, JoinError> {
     let layout = Layout::new(job.agreed.manifest().files().iter().map(|file| file.size))?;
     let (sender, mut inbound) = mpsc::unbounded_channel();
     let inbox = Inbox::new();
@@ -337,7 +339,7 @@ impl Driver<'_> {
         match error {
             StoreError::Disk(error) if error.is_full() => {
                 if self.paused_until.is_none() {
-                    (self.job.observer)(JoinEvent::DiskFull { path: error.path().to_owned() });
+                    (self.job.observer)(JoinEvent::DiskFull { reason: error.to_string() });
                 }
                 self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
                 Ok(())
@@ -366,7 +368,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Err(StoreError::Disk(error)) if error.is_full() => {
-                (self.job.observer)(JoinEvent::DiskFull { path: error.path().to_owned() });
+                (self.job.observer)(JoinEvent::DiskFull { reason: error.to_string() });
                 self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
                 Ok(())
             }
@@ -383,7 +385,7 @@ impl Driver<'_> {
 
     fn source_ready(&mut self, index: SourceIndex, ready: &Ready) {
         let agreed = &self.job.agreed;
-        if self.banned.contains_key(&index) || !ready.offers(agreed.id(), agreed.manifest_hash()) {
+        if self.banned.contains_key(&index) || !ready.has(agreed.id(), agreed.manifest_hash()) {
             return;
         }
         let peer = ready.session.peer();
@@ -455,9 +457,4 @@ async fn sleep_until(at: Option<time::Instant>) {
         Some(at) => time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether a failure at a source is its own lie.
-pub(super) fn is_lie(fault: Fault) -> bool {
-    fault == Fault::Peer
 }

@@ -13,8 +13,8 @@ use std::{
 use super::{error::JoinError, fetch::Message};
 use crate::{
     catalog::AgreedSnapshot,
-    chunking::{FileProof, FileTree, Store, VerifiedChunk, VerifiedFile, plan::Layout},
-    snapshot::{ContentCheck, ContentSummary, cross_check},
+    chunking::{BufferPool, FileProof, FileTree, Store, StoreError, VerifiedChunk, VerifiedFile, plan::Layout},
+    snapshot::{ChunkIndex, ContentCheck, ContentSummary, cross_check},
 };
 
 /// Chunks that may wait in memory for their turn: half of the smallest byte budget, so that the other half always moves.
@@ -52,6 +52,8 @@ pub(super) struct Pass {
     pub(super) layout: Layout,
     pub(super) trees: Arc<[FileTree]>,
     pub(super) store: Arc<Store>,
+    pub(super) buffers: BufferPool,
+    pub(super) started: tokio::time::Instant,
 }
 
 impl Inbox {
@@ -144,7 +146,7 @@ impl Pass {
             let file = tree.file().file;
             let content = |source| Ended::Failed(JoinError::Content { file, source: Box::new(source) });
             let mut proof = FileProof::new(manifest, tree.file_index()).map_err(failed)?;
-            let mut check = ContentCheck::new(file, manifest.signable());
+            let mut check = ContentCheck::new(file, manifest.signable().state_db_type());
             while let Some(index) = proof.next() {
                 let chunk = match inbox.wait(linear).map_err(|Stopped| Ended::Stopped)? {
                     Some(chunk) => chunk,
@@ -160,7 +162,7 @@ impl Pass {
             summaries.insert(file, check.finish().map_err(content)?);
             report(Message::FileVerified { file, size: tree.file().size });
         }
-        let content = cross_check(manifest.signable(), summaries)
+        let content = cross_check(manifest.signable(), &summaries)
             .map_err(|source| Ended::Failed(JoinError::CrossCheck(Box::new(source))))?;
         Ok(Proved { files, content })
     }
@@ -172,10 +174,10 @@ impl Pass {
         report: &dyn Fn(Message),
         tree: &FileTree,
         linear: u64,
-        index: crate::snapshot::ChunkIndex,
+        index: ChunkIndex,
     ) -> Result<VerifiedChunk, Ended> {
         loop {
-            let found = self.store.rehash(tree, index).map_err(|error| Ended::Failed(JoinError::Disk(error)))?;
+            let found = self.read(tree, index).map_err(|error| Ended::Failed(error.into()))?;
             if let Some(chunk) = found {
                 return Ok(chunk);
             }
@@ -188,6 +190,13 @@ impl Pass {
         }
     }
 
+    fn read(&self, tree: &FileTree, index: ChunkIndex) -> Result<Option<VerifiedChunk>, StoreError> {
+        match self.store.rehash(tree, index, &self.buffers, self.started.elapsed()) {
+            Err(StoreError::StartsOver { .. }) => Ok(None), // lost with the rest of its file
+            found => found,
+        }
+    }
+
     /// `first` and every chunk behind it that the store claims but doesn't hold: found in one go, so that all of them are asked at once.
     fn lost_from(&self, inbox: &Inbox, first: u64) -> BTreeSet<u64> {
         let claimed = inbox.lock().stored.after(first);
@@ -196,7 +205,7 @@ impl Pass {
             for linear in from..end {
                 let Some((file_index, index)) = self.layout.chunk(linear) else { continue };
                 let tree = usize::try_from(file_index).ok().and_then(|file| self.trees.get(file));
-                if tree.is_some_and(|tree| !matches!(self.store.rehash(tree, index), Ok(Some(_)))) {
+                if tree.is_some_and(|tree| !matches!(self.read(tree, index), Ok(Some(_)))) {
                     lost.insert(linear);
                 }
             }

@@ -1,10 +1,303 @@
-//! join
+//! Where the layers meet: a joining peer gets a snapshot. The whole path is [`join`].
+//!
+//! Decides the order of things and who is still asked. Leaves to the layers below: what may be believed
+//! ([`crate::catalog`]), which bytes come next from whom ([`crate::chunking::plan`]), whether they are right
+//! ([`crate::chunking`]), how they move ([`crate::transport`]), how they become durable ([`crate::disk`]).
+
+mod dialer;
 mod error;
 mod event;
 mod fetch;
 mod in_order;
+mod landing;
 mod meter;
 mod request;
 mod sources;
+
+use std::{collections::BTreeSet, future::Future, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
+
+use dialer::Dialer;
+pub use dialer::{DialError, Dialling, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
-pub use event::*;
+pub use event::{JoinEvent, Observer, Share, TransferProgress, blame};
+use fetch::{Fetch, fetch};
+use landing::Landing;
+pub use landing::WORK_DIR;
+use sources::Sources;
+use tokio::{task::spawn_blocking, time::Instant};
+
+use crate::{
+    catalog::{AgreedSnapshot, AgreementError, Offer, TrustPolicy, agree},
+    chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
+    disk::Dir,
+    msp::ChannelConfig,
+    snapshot::{BlockNumber, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    transport::asking::Listing,
+};
+
+/// What to join, from whom, under which rule, to where.
+#[derive(Clone)]
+pub struct JoinRequest {
+    /// Our credentials and the channel's configuration.
+    pub dialling: Dialling,
+    /// Whom to ask.
+    pub sources: Vec<SourceAddress>,
+    /// This block; else the newest that meets the policy.
+    pub block_number: Option<BlockNumber>,
+    /// Who must agree.
+    pub policy: TrustPolicy,
+    /// The landing folder.
+    pub land: Arc<dyn Dir>,
+    /// The scheduler's limits; `budget_chunks` MiB bound the transfer's memory.
+    pub plan: PlanConfig,
+    /// Whether sources may compress chunks.
+    pub accept_zstd: bool,
+    /// Stop once it is known what would be fetched.
+    pub dry_run: bool,
+}
+
+/// How a join ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The folder is published.
+    Landed,
+    /// It was there before, and is whole.
+    AlreadyThere,
+    /// Nothing was fetched: only asked.
+    DryRun,
+}
+
+/// A join that ended well.
+#[derive(Debug)]
+pub struct Joined {
+    /// How.
+    pub outcome: Outcome,
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// SHA-256 of its signable metadata.
+    pub snapshot_hash: SnapshotHash,
+    /// Hash of its manifest.
+    pub manifest_hash: ManifestHash,
+    /// The organisations that offer exactly this.
+    pub organisations: BTreeSet<String>,
+    /// Bytes in its data files.
+    pub total_bytes: u64,
+    /// Bytes of an earlier run that were not fetched again.
+    pub reused_bytes: u64,
+    /// What came from whom.
+    pub shares: Vec<Share>,
+    /// The published folder.
+    pub path: PathBuf,
+    /// What the files hold; known only after a transfer.
+    pub content: Option<ContentSummary>,
+    /// The whole command's time.
+    pub elapsed: Duration,
+}
+
+/// Asks all sources, agrees on a snapshot, fetches it from all of them at once, proves every byte, and publishes the folder.
+///
+/// Stops, with what was proved saved, when `stop` completes. Needs a tokio runtime with time and I/O.
+///
+/// # Errors
+/// [`JoinError`]. Nothing is published unless everything was proved.
+pub async fn join(
+    request: &JoinRequest,
+    observer: &Observer,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<Joined, JoinError> {
+    let started = Instant::now();
+    let mut stop = pin!(stop);
+    let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
+    let dialer = Dialer::new(&request.dialling, buffers.clone())?;
+    let mut sources = Sources::dial(&dialer, &request.sources, observer);
+
+    // catalog: who has what, who agrees
+    let agreed = tokio::select! {
+        agreed = agree_with(request, &mut sources) => Arc::new(agreed?),
+        () = &mut stop => return Err(JoinError::Stopped),
+    };
+    observer(told(&agreed));
+    let landing = Landing::new(Arc::clone(&request.land), agreed.id().clone());
+    let landing = Arc::new(landing);
+    let there = on_disk({
+        let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
+        move || landing.is_there(&agreed)
+    });
+    if there.await? {
+        return Ok(summary(&agreed, &landing, Outcome::AlreadyThere, started));
+    }
+    if request.dry_run {
+        return Ok(summary(&agreed, &landing, Outcome::DryRun, started));
+    }
+
+    // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
+    let trees = chunk_trees(&agreed, &mut sources).await?;
+    let (store, candidates) = on_disk({
+        let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
+        move || landing.open_store(&agreed)
+    })
+    .await?;
+    let store = Arc::new(store);
+    let job = Fetch {
+        agreed: Arc::clone(&agreed),
+        trees: trees.into(),
+        store: Arc::clone(&store),
+        candidates,
+        sources: &mut sources,
+        workers: workers(&request.plan)?,
+        buffers,
+        plan: request.plan.clone(),
+        accept_zstd: request.accept_zstd,
+        observer: Arc::clone(observer),
+    };
+    let fetched = fetch(job, stop).await?;
+
+    // load: the folder gets its name when all is proved
+    check_channel_config(&request.dialling.channel, &agreed, &fetched.proved.content)?;
+    let publish = {
+        let (landing, agreed, files) = (Arc::clone(&landing), Arc::clone(&agreed), fetched.proved.files);
+        move || landing.publish(store, &agreed, &files)
+    };
+    on_disk(publish).await?;
+    drop(sources);
+    // The sources hear that we are done; a lost one doesn't hold us up.
+    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
+    Ok(Joined {
+        shares: fetched.shares,
+        reused_bytes: fetched.reused_bytes,
+        content: Some(fetched.proved.content),
+        ..summary(&agreed, &landing, Outcome::Landed, started)
+    })
+}
+
+/// What a source offers.
+#[derive(Debug)]
+pub struct SourceCatalog {
+    /// Its address.
+    pub source: String,
+    /// Who it is and what it claims to have, or why it can't be asked.
+    pub answer: Result<(String, Listing), SourceTrouble>,
+}
+
+/// Asks every source for its catalog, and which snapshot the policy would choose.
+///
+/// # Errors
+/// Only if no connection can even be tried; a source that fails is one of the answers.
+pub async fn catalogs(
+    request: &JoinRequest,
+) -> Result<(Vec<SourceCatalog>, Result<AgreedSnapshot, JoinError>), JoinError> {
+    let silent: Observer = Arc::new(|_| ());
+    let dialer = Dialer::new(&request.dialling, BufferPool::new(1))?;
+    let mut sources = Sources::dial(&dialer, &request.sources, &silent);
+    let agreed = agree_with(request, &mut sources).await;
+    let mut answers: Vec<SourceCatalog> = Vec::new();
+    for (index, source) in (0..).zip(&request.sources) {
+        let answer = match sources.ready().get(&index) {
+            Some(ready) => Ok((ready.session.peer().msp_id.to_string(), (*ready.listing).clone())),
+            None => Err(sources.trouble(index)),
+        };
+        answers.push(SourceCatalog { source: source.address.clone(), answer });
+    }
+    drop(sources);
+    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
+    Ok((answers, agreed))
+}
+
+/// Threads for proofs and writes: they keep up with any link long before there are so many.
+const WORKERS_MAX: usize = 4;
+
+fn workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
+    let count = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    // A place per permit, so that handing over never waits.
+    Workers::threads(count, plan.budget_chunks as usize + count).map_err(JoinError::Threads)
+}
+
+/// Waits for all answers and applies the policy; the manifest that it needs is fetched from whoever names it.
+async fn agree_with(request: &JoinRequest, sources: &mut Sources) -> Result<AgreedSnapshot, JoinError> {
+    sources.settle().await?;
+    let channel = request.dialling.channel.channel();
+    let mut offers = sources.offers();
+    loop {
+        match agree(channel, &offers, &request.policy, request.block_number) {
+            Ok(agreed) => return Ok(agreed),
+            Err(AgreementError::ManifestMissing { id, manifest_hash }) => {
+                let manifest = sources.manifest(&id, manifest_hash).await?;
+                let named = |offer: &&mut Offer| offer.entry.id == id && offer.entry.manifest_hash == manifest_hash;
+                offers.iter_mut().filter(named).for_each(|offer| offer.manifest = Some(manifest.clone()));
+            }
+            Err(error) => {
+                return Err(JoinError::Agreement { source: Box::new(error), troubles: sources.troubles() });
+            }
+        }
+    }
+}
+
+/// Every file's list of values, merged to the root that was agreed on before a chunk is asked for.
+async fn chunk_trees(agreed: &AgreedSnapshot, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+    let mut trees = Vec::new();
+    for (file_index, file) in (0..).zip(agreed.manifest().files()) {
+        let prove = |values| FileTree::prove(agreed.manifest(), file_index, values);
+        let tree = if file.size <= crate::snapshot::CHUNK_BYTES {
+            prove(Vec::new()).map_err(JoinError::Proof)?
+        } else {
+            sources.chunk_tree(agreed, file_index, file, prove).await?
+        };
+        trees.push(tree);
+    }
+    Ok(trees)
+}
+
+/// The state's own channel configuration must be readable, and not older than the one that we were given.
+fn check_channel_config(
+    given: &ChannelConfig,
+    agreed: &AgreedSnapshot,
+    content: &ContentSummary,
+) -> Result<(), JoinError> {
+    let id = agreed.id();
+    let found = ChannelConfig::from_config_envelope(id.channel.clone(), id.block_number, &content.channel_config)
+        .map_err(|error| JoinError::ChannelConfig(Box::new(error)))?;
+    if id.block_number >= given.block_number() && found.sequence() < given.sequence() {
+        let (found, given) = (found.sequence(), given.sequence());
+        return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
+    }
+    Ok(())
+}
+
+fn told(agreed: &AgreedSnapshot) -> JoinEvent {
+    let manifest = agreed.manifest();
+    JoinEvent::Agreed {
+        channel: agreed.id().channel.to_string(),
+        block_number: agreed.id().block_number.0,
+        snapshot_hash: manifest.signable().hash().to_string(),
+        manifest_hash: agreed.manifest_hash().to_string(),
+        organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
+        total_bytes: manifest.files().iter().map(|file| file.size).sum(),
+        files: manifest.files().len(),
+    }
+}
+
+fn summary(agreed: &AgreedSnapshot, landing: &Landing, outcome: Outcome, started: Instant) -> Joined {
+    Joined {
+        outcome,
+        id: agreed.id().clone(),
+        snapshot_hash: agreed.manifest().signable().hash(),
+        manifest_hash: agreed.manifest_hash(),
+        organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
+        total_bytes: agreed.manifest().files().iter().map(|file| file.size).sum(),
+        reused_bytes: 0,
+        shares: Vec::new(),
+        path: landing.path(),
+        content: None,
+        elapsed: started.elapsed(),
+    }
+}
+
+/// Disk work off the thread that drives QUIC.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, JoinError> + Send + 'static,
+) -> Result<T, JoinError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(JoinError::Threads(std::io::Error::other(error))),
+    }
+}

@@ -1,6 +1,9 @@
 //! One range request: its chunks come from the wire and go to the workers, which prove and write them.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, time};
 
@@ -11,8 +14,15 @@ use crate::{
         plan::{Class, Event, Layout, Outcome, Refusal, RequestId, SourceId},
     },
     snapshot::{ChunkIndex, ManifestHash, SnapshotId},
-    transport::{AskError, ChunkRequest, ErrorCode, Fault, RequestClass, Session, WireChunk},
+    transport::{
+        asking::{AskError, AskProblem, Session, WireChunk},
+        fault::{ErrorCode, Fault},
+        wire::{ChunkRequest, RequestClass},
+    },
 };
+
+/// How often the plan hears of the bytes of a chunk that is still coming: a fraction of the stall timer.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 
 /// Everything that one request needs.
 pub(super) struct Ask {
@@ -72,21 +82,35 @@ impl Ask {
             },
             lease_id: 0,
         };
-        let progress = {
-            let (id, sender) = (self.id, self.sender.clone());
-            move |bytes: u64| drop(sender.send(Message::Plan(Event::Progress { request: id, bytes })))
-        };
-        let mut stream = self.session.chunks(request, tree.file().size, &self.buffers, progress).await?;
-        while let Some(chunk) = stream.next().await? {
-            self.arrived(chunk);
+        let mut stream = self.session.chunks(request, tree.file().size).await?;
+        let received = stream.received();
+        let mut told = 0;
+        let mut tick = time::interval(PROGRESS_PERIOD);
+        loop {
+            tokio::select! {
+                biased;
+                chunk = stream.next() => match chunk? {
+                    Some(chunk) => {
+                        told = received.load(Ordering::Relaxed);
+                        self.arrived(chunk);
+                    }
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => {
+                    let bytes = received.load(Ordering::Relaxed).saturating_sub(told);
+                    if bytes > 0 {
+                        told += bytes;
+                        self.tell(Message::Plan(Event::Progress { request: self.id, bytes }));
+                    }
+                }
+            }
         }
-        Ok(())
     }
 
     /// Hands a chunk to the workers.
     fn arrived(&self, chunk: WireChunk) {
         let Some(linear) = self.layout.linear(self.file_index, chunk.index) else { return };
-        let wire_bytes = chunk.bytes.len() as u64;
+        let wire_bytes = chunk.wire.len() as u64;
         self.tell(Message::Plan(Event::ChunkArrived { request: self.id, linear, wire_bytes }));
         let (source, file_index, started) = (self.source, self.file_index, self.started);
         let (trees, store, buffers) = (Arc::clone(&self.trees), Arc::clone(&self.store), self.buffers.clone());
@@ -96,10 +120,10 @@ impl Ask {
             let rejected = |reason: String| tell(Message::Rejected { linear, source, reason });
             let Some(tree) = usize::try_from(file_index).ok().and_then(|index| trees.get(index)) else { return };
             let raw = match chunk.codec {
-                Codec::None => chunk.bytes,
+                Codec::None => chunk.wire,
                 codec @ Codec::Zstd => {
-                    let mut raw = buffers.take(chunk.raw_len);
-                    if let Err(error) = state.codec.decompress(codec, &chunk.bytes, &mut raw) {
+                    let mut raw = buffers.take(usize::try_from(chunk.raw_len).unwrap_or(0));
+                    if let Err(error) = state.codec.decompress(codec, &chunk.wire, &mut raw) {
                         return rejected(error.to_string());
                     }
                     raw
@@ -136,7 +160,7 @@ fn outcome(error: &AskError) -> (Outcome, Option<String>) {
     }
     let refusal = match error.code() {
         Some(ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::ShuttingDown) => {
-            Refusal::Wait { retry_after: error.retry_after() }
+            Refusal::Wait { retry_after: retry_after(error) }
         }
         Some(ErrorCode::ChunkUnavailable | ErrorCode::ChunkCorruptAtSource) => Refusal::ChunkLacking,
         Some(ErrorCode::LimitExceeded) => Refusal::RunTooLong,
@@ -145,4 +169,11 @@ fn outcome(error: &AskError) -> (Outcome, Option<String>) {
         _ => return (Outcome::Broken, None),
     };
     (Outcome::Refused(refusal), None)
+}
+
+fn retry_after(error: &AskError) -> Duration {
+    match &error.problem {
+        AskProblem::Refused { refusal, .. } => refusal.retry_after.unwrap_or(ErrorCode::RETRY_AFTER_DEFAULT),
+        _ => ErrorCode::RETRY_AFTER_DEFAULT,
+    }
 }

@@ -2,18 +2,29 @@
 //!
 //! Decides when to dial. Leaves to `catalog::agreement` what may be believed, to `fetch` what is asked of whom.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
+    dialer::{Dialer, SourceAddress, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
 };
 use crate::{
-    catalog::CatalogEntry,
-    snapshot::{ChannelId, ChunkTree, GroupValue, Manifest, ManifestHash, SnapshotId},
-    transport::{AskError, AskProblem, ConnectParams, ErrorCode, Fault, Listing, Session},
+    catalog::{AgreedSnapshot, CatalogEntry, Offer},
+    chunking::{FileTree, ProofError},
+    snapshot::{GROUPS_PER_SPAN, GroupValue, Manifest, ManifestFile, ManifestHash, SPAN_BYTES, SnapshotId},
+    transport::{
+        asking::{AskError, Listing, Session},
+        fault::{ErrorCode, Fault},
+        wire::{CatalogClaim, ChunkTreeRequest},
+    },
 };
 
 /// First wait before a lost source is dialled again; doubled up to [`REDIAL_MAX`].
@@ -40,26 +51,32 @@ pub(super) enum News {
 }
 
 /// All sources of a job. Dropped, it closes every connection.
-#[derive(Debug)]
 pub(super) struct Sources {
     addresses: Vec<String>,
     keepers: Vec<JoinHandle<()>>,
     news: mpsc::UnboundedReceiver<News>,
     ready: BTreeMap<SourceIndex, Ready>,
     troubles: BTreeMap<SourceIndex, SourceTrouble>,
+    dropped: BTreeSet<SourceIndex>,
     observer: Observer,
 }
 
 impl Sources {
     /// Starts to dial every source.
-    pub(super) fn dial(params: Vec<ConnectParams>, channel: &ChannelId, observer: Observer) -> Self {
+    pub(super) fn dial(dialer: &Dialer, list: &[SourceAddress], observer: &Observer) -> Self {
         let (sender, news) = mpsc::unbounded_channel();
-        let addresses = params.iter().map(|params| params.address.clone()).collect();
-        let keepers = (0..)
-            .zip(params)
-            .map(|(index, params)| tokio::spawn(keep(index, params, channel.clone(), sender.clone())))
-            .collect();
-        Self { addresses, keepers, news, ready: BTreeMap::new(), troubles: BTreeMap::new(), observer }
+        let keeper = |(index, source): (SourceIndex, &SourceAddress)| {
+            tokio::spawn(keep(index, dialer.clone(), source.clone(), sender.clone()))
+        };
+        Self {
+            addresses: list.iter().map(|source| source.address.clone()).collect(),
+            keepers: (0..).zip(list).map(keeper).collect(),
+            news,
+            ready: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            observer: Arc::clone(observer),
+        }
     }
 
     /// Waits until each source has answered or failed once.
@@ -103,26 +120,47 @@ impl Sources {
         usize::try_from(index).ok().and_then(|index| self.addresses.get(index)).map_or("?", String::as_str)
     }
 
-    /// Never dials the source again, and closes its connection with the code for `fault`.
-    pub(super) fn drop_source(&mut self, index: SourceIndex, fault: Fault, reason: &str) {
+    /// Never dials the source again, and closes its connection.
+    fn drop_source(&mut self, index: SourceIndex, reason: &str) {
         if let Some(keeper) = usize::try_from(index).ok().and_then(|index| self.keepers.get(index)) {
             keeper.abort();
         }
+        self.dropped.insert(index);
         if let Some(ready) = self.ready.remove(&index) {
-            ready.session.close(fault.close_code(), reason);
-            let trouble = SourceTrouble { source: self.address(index).to_owned(), reason: reason.to_owned(), refused: false };
-            self.troubles.insert(index, trouble);
+            ready.session.close(Fault::Peer.close_code(), reason);
         }
+        let trouble =
+            SourceTrouble { source: self.address(index).to_owned(), reason: reason.to_owned(), refused: false };
+        self.troubles.insert(index, trouble);
     }
 
-    /// The manifest of that hash, from whoever delivers it first.
+    /// Whether every source was dropped for what it did.
+    pub(super) fn all_dropped(&self) -> bool {
+        self.dropped.len() == self.addresses.len()
+    }
+
+    /// Why a source isn't connected.
+    pub(super) fn trouble(&self, index: SourceIndex) -> SourceTrouble {
+        let unknown = || SourceTrouble {
+            source: self.address(index).to_owned(),
+            reason: "no answer yet".to_owned(),
+            refused: false,
+        };
+        self.troubles.get(&index).cloned().unwrap_or_else(unknown)
+    }
+
+    /// What the connected sources offer.
+    pub(super) fn offers(&self) -> Vec<Offer> {
+        self.ready.iter().flat_map(|(index, ready)| ready.offers(self.address(*index))).collect()
+    }
+
+    /// The manifest of that hash, from whoever names and delivers it first.
     ///
     /// # Errors
     /// [`JoinError::NotDelivered`] if nobody does.
-    pub(super) async fn manifest(&mut self, id: &SnapshotId, hash: ManifestHash, from: &[SourceIndex]) -> Result<Manifest, JoinError> {
+    pub(super) async fn manifest(&mut self, id: &SnapshotId, hash: ManifestHash) -> Result<Manifest, JoinError> {
         let mut troubles = Vec::new();
-        for &index in from {
-            let Some(ready) = self.ready.get(&index).cloned() else { continue };
+        for (index, ready) in self.naming(id, hash) {
             match ready.session.manifest(id, hash).await {
                 Ok(manifest) => return Ok(manifest),
                 Err(error) => troubles.push(self.failed(index, &ready, &error)),
@@ -131,41 +169,41 @@ impl Sources {
         Err(JoinError::NotDelivered { what: "the manifest".to_owned(), id: id.clone(), troubles })
     }
 
-    /// The list of group values of one file, from whoever delivers one that `prove` believes; who sends another is dropped.
+    /// The chunk tree of one file, from whoever delivers a list that `prove` believes; who sends another is dropped.
     ///
     /// # Errors
     /// [`JoinError::NotDelivered`] if nobody does.
-    pub(super) async fn chunk_tree<T>(
+    pub(super) async fn chunk_tree(
         &mut self,
-        manifest: &Manifest,
-        hash: ManifestHash,
+        agreed: &AgreedSnapshot,
         file_index: u32,
-        from: &[SourceIndex],
-        prove: impl Fn(Vec<GroupValue>) -> Result<T, crate::chunking::ProofError>,
-    ) -> Result<T, JoinError> {
-        let id = manifest.id();
-        let Some(file) = usize::try_from(file_index).ok().and_then(|index| manifest.files().get(index)) else {
-            return prove(Vec::new()).map_err(JoinError::Proof);
-        };
-        if ChunkTree::small(file.size).is_ok() {
-            return prove(Vec::new()).map_err(JoinError::Proof);
-        }
+        file: &ManifestFile,
+        prove: impl Fn(Vec<GroupValue>) -> Result<FileTree, ProofError>,
+    ) -> Result<FileTree, JoinError> {
         let mut troubles = Vec::new();
-        for &index in from {
-            let Some(ready) = self.ready.get(&index).cloned() else { continue };
-            match ready.session.tree(&id, hash, file_index, file.size).await {
+        for (index, ready) in self.naming(agreed.id(), agreed.manifest_hash()) {
+            match ready.group_values(agreed, file_index, file.size).await {
                 Ok(values) => match prove(values) {
                     Ok(tree) => return Ok(tree),
                     Err(error) => {
                         let reason = error.to_string();
                         self.lied(index, &ready, &reason);
-                        troubles.push(SourceTrouble { source: self.address(index).to_owned(), reason, refused: false });
+                        troubles.push(self.trouble(index));
                     }
                 },
                 Err(error) => troubles.push(self.failed(index, &ready, &error)),
             }
         }
-        Err(JoinError::NotDelivered { what: format!("the chunk tree of {}", file.file), id, troubles })
+        Err(JoinError::NotDelivered {
+            what: format!("the chunk tree of {}", file.file),
+            id: agreed.id().clone(),
+            troubles,
+        })
+    }
+
+    fn naming(&self, id: &SnapshotId, hash: ManifestHash) -> Vec<(SourceIndex, Ready)> {
+        let naming = self.ready.iter().filter(|(_, ready)| ready.has(id, hash));
+        naming.map(|(index, ready)| (*index, ready.clone())).collect()
     }
 
     /// Drops a source that lied, by name: every address of that identity.
@@ -176,7 +214,7 @@ impl Sources {
             identity_id: ready.session.peer().identity_id.to_string(),
             reason: reason.to_owned(),
         });
-        self.drop_source(index, Fault::Peer, reason);
+        self.drop_source(index, reason);
     }
 
     fn failed(&mut self, index: SourceIndex, ready: &Ready, error: &AskError) -> SourceTrouble {
@@ -227,45 +265,70 @@ impl Drop for Sources {
     }
 }
 
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("ready", &self.ready).field("troubles", &self.troubles).finish_non_exhaustive()
+    }
+}
+
 impl Ready {
-    /// What the source claims of that snapshot, if it claims it with its data.
-    pub(super) fn offers(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
+    /// Whether the source claims that snapshot with its data.
+    pub(super) fn has(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
         let mut claims = self.listing.claims.iter();
-        claims.any(|claim| {
-            claim.id == *id && claim.manifest_hash == manifest_hash && !claim.only_metadata_available && !claim.partial
-        })
+        claims.any(|claim| claim.id == *id && claim.manifest_hash == manifest_hash && !claim.only_metadata_available)
     }
 
-    /// Its claims as the catalog's own type.
-    pub(super) fn entries(&self) -> Vec<CatalogEntry> {
-        let entry = |claim: &crate::transport::CatalogClaim| CatalogEntry {
-            id: claim.id.clone(),
-            manifest_hash: claim.manifest_hash,
-            snapshot_hash: claim.snapshot_hash,
-            total_bytes: claim.total_bytes,
-            files: claim.files,
-            only_metadata_available: claim.only_metadata_available,
-            partial: claim.partial,
+    fn offers(&self, address: &str) -> Vec<Offer> {
+        let peer = self.session.peer();
+        let offer = |claim: &CatalogClaim| Offer {
+            source: address.to_owned(),
+            msp_id: peer.msp_id.clone(),
+            identity_id: peer.identity_id,
+            entry: CatalogEntry {
+                id: claim.id.clone(),
+                manifest_hash: claim.manifest_hash,
+                snapshot_hash: claim.snapshot_hash,
+                total_bytes: claim.total_bytes,
+                files: claim.files,
+                only_metadata_available: claim.only_metadata_available,
+                partial: claim.partial,
+            },
+            manifest: None,
             commit_hash: claim.last_block_commit_hash,
         };
-        self.listing.claims.iter().map(entry).collect()
+        self.listing.claims.iter().map(offer).collect()
+    }
+
+    /// All group values of a file; above 64 GiB they come span by span.
+    async fn group_values(
+        &self,
+        agreed: &AgreedSnapshot,
+        file_index: u32,
+        size: u64,
+    ) -> Result<Vec<GroupValue>, AskError> {
+        let request = |span| ChunkTreeRequest {
+            id: agreed.id().clone(),
+            manifest_hash: agreed.manifest_hash(),
+            file_index,
+            span,
+        };
+        if size.div_ceil(crate::snapshot::CHUNK_BYTES) <= u64::from(GROUPS_PER_SPAN) {
+            return self.session.tree(request(None), size).await;
+        }
+        let mut values = Vec::new();
+        for span in 0..u32::try_from(size.div_ceil(SPAN_BYTES)).unwrap_or(u32::MAX) {
+            values.extend(self.session.tree(request(Some(span)), size).await?);
+        }
+        Ok(values)
     }
 }
 
-/// An error at a source, as the operator reads it.
-pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
-    let refused = matches!(error.problem, AskProblem::Certificate { .. } | AskProblem::Identity(_))
-        || matches!(error.code(), Some(ErrorCode::Unauthorized | ErrorCode::Forbidden));
-    SourceTrouble { source: address.to_owned(), reason: error.problem.to_string(), refused }
-}
-
-async fn keep(index: SourceIndex, params: ConnectParams, channel: ChannelId, news: mpsc::UnboundedSender<News>) {
+async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: mpsc::UnboundedSender<News>) {
     let mut pause = REDIAL_FIRST;
     loop {
-        let sent = match dial(&params).await {
-            Ok((session, mut listing)) => {
+        let sent = match dial(&dialer, &source).await {
+            Ok((session, listing)) => {
                 pause = REDIAL_FIRST;
-                listing.claims.retain(|claim| claim.id.channel == channel);
                 let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };
                 if news.send(News::Ready(index, ready)).is_err() {
                     return;
@@ -273,7 +336,7 @@ async fn keep(index: SourceIndex, params: ConnectParams, channel: ChannelId, new
                 let reason = session.closed().await.problem.to_string();
                 news.send(News::Lost(index, reason))
             }
-            Err(error) => news.send(News::Failed(index, trouble(&params.address, &error))),
+            Err(trouble) => news.send(News::Failed(index, trouble)),
         };
         if sent.is_err() {
             return;
@@ -283,8 +346,8 @@ async fn keep(index: SourceIndex, params: ConnectParams, channel: ChannelId, new
     }
 }
 
-async fn dial(params: &ConnectParams) -> Result<(Arc<Session>, Listing), AskError> {
-    let session = Arc::new(Session::connect(params).await?);
-    let listing = session.catalog().await?;
+async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<(Arc<Session>, Listing), SourceTrouble> {
+    let session = Arc::new(dialer.connect(source).await?);
+    let listing = session.catalog().await.map_err(|error| trouble(&source.address, &error))?;
     Ok((session, listing))
 }

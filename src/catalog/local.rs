@@ -110,7 +110,8 @@ impl Catalog {
     #[must_use]
     pub fn page(&self, channel: &ChannelId) -> (u64, Vec<CatalogEntry>) {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        let entries = served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
+        let entries =
+            served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
         (*self.version.borrow(), entries.cloned().collect())
     }
 

@@ -130,7 +130,7 @@ fn words(event: &JoinEvent) -> Option<String> {
             identity_id.get(..16).unwrap_or(identity_id)
         ),
         JoinEvent::SourceLost { source, reason } => format!("lost {source}: {reason}; dialling again"),
-        JoinEvent::DiskFull { path } => format!("no space left in {}: waiting until there is room", path.display()),
+        JoinEvent::DiskFull { reason } => format!("the disk is full, waiting until there is room: {reason}"),
         _ => return None,
     })
 }

@@ -1,0 +1,149 @@
+//! Dials the sources of a job: resolves their names, one QUIC endpoint per address family.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use quinn::Endpoint;
+
+use super::error::SourceTrouble;
+use crate::{
+    chunking::BufferPool,
+    msp::{ChannelConfig, LocalIdentity, TlsPair},
+    transport::{
+        WallClock,
+        asking::{AskError, AskProblem, ConnectParams, Session},
+        endpoint::{Tuning, bind},
+        fault::ErrorCode,
+        session::SessionContext,
+        tls::{NameCheck, TlsBundle, TlsTrust, client_config},
+    },
+};
+
+/// A source as the operator names it.
+#[derive(Debug, Clone)]
+pub struct SourceAddress {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// The name in its TLS certificate, if that isn't the host.
+    pub server_name: Option<String>,
+    /// How its certificate is tied to that name.
+    pub name_check: NameCheck,
+}
+
+/// Who dials: our identity, our TLS pair, the channel, and how connections are tuned.
+#[derive(Clone)]
+pub struct Dialling {
+    /// The channel that all connections are about.
+    pub channel: Arc<ChannelConfig>,
+    /// Our MSP identity.
+    pub identity: Arc<LocalIdentity>,
+    /// Our TLS pair; its certificate must be usable as a client's.
+    pub tls: Arc<TlsPair>,
+    /// Settings of the connections.
+    pub tuning: Tuning,
+    /// Wall time.
+    pub clock: WallClock,
+}
+
+/// Why no connection can even be tried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Our own TLS certificate or key.
+    #[error("our own TLS pair can't be used to dial: {0}")]
+    Tls(#[from] rustls::Error),
+    /// QUIC needs AES-128-GCM for its first packets.
+    #[error("TLS without the cipher suite that QUIC starts with")]
+    NoInitialSuite,
+    /// No socket.
+    #[error("no UDP socket can be opened: {0}")]
+    Socket(std::io::Error),
+}
+
+/// Endpoints and credentials of one job.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    v4: Endpoint,
+    v6: Option<Endpoint>,
+    by_name: quinn::ClientConfig,
+    by_org: quinn::ClientConfig,
+    context: SessionContext,
+    channel: Arc<ChannelConfig>,
+    buffers: BufferPool,
+}
+
+impl Dialer {
+    pub(super) fn new(dialling: &Dialling, buffers: BufferPool) -> Result<Self, DialError> {
+        let trust = TlsTrust::new(TlsBundle::new([&*dialling.channel]));
+        let config = |name_check| {
+            let tls = client_config(trust.clone(), &dialling.tls, name_check, Arc::clone(&dialling.clock))?;
+            dialling.tuning.client(tls).map_err(|_| DialError::NoInitialSuite)
+        };
+        let socket = |ip: IpAddr| bind(SocketAddr::new(ip, 0), None, &dialling.tuning);
+        let leaf = dialling.tls.leaf().clone();
+        Ok(Self {
+            v4: socket(Ipv4Addr::UNSPECIFIED.into()).map_err(DialError::Socket)?,
+            v6: socket(Ipv6Addr::UNSPECIFIED.into()).ok(), // a host without IPv6 is fine
+            by_name: config(NameCheck::San)?,
+            by_org: config(NameCheck::OrgOnly)?,
+            context: SessionContext::new(Arc::clone(&dialling.identity), leaf, Arc::clone(&dialling.clock)),
+            channel: Arc::clone(&dialling.channel),
+            buffers,
+        })
+    }
+
+    /// Connects to the first address of the source's name that answers.
+    pub(super) async fn connect(&self, source: &SourceAddress) -> Result<Session, SourceTrouble> {
+        let fail = |reason: String| SourceTrouble { source: source.address.clone(), reason, refused: false };
+        let host = source.address.rsplit_once(':').map_or(source.address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let resolved = tokio::net::lookup_host(&source.address).await;
+        let addresses =
+            resolved.map_err(|error| fail(format!("the address can't be resolved (HOST:PORT?): {error}")))?;
+        let mut last = fail("its name has no address".to_owned());
+        for address in addresses {
+            let endpoint = if address.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
+            let Some(endpoint) = endpoint else { continue };
+            let params = ConnectParams {
+                address,
+                server_name: source.server_name.clone().unwrap_or_else(|| host.to_owned()),
+                quic: match source.name_check {
+                    NameCheck::San => self.by_name.clone(),
+                    NameCheck::OrgOnly => self.by_org.clone(),
+                },
+                channel: Arc::clone(&self.channel),
+                context: self.context.clone(),
+                buffers: self.buffers.clone(),
+            };
+            match Session::connect(endpoint, &params).await {
+                Ok(session) => return Ok(session),
+                Err(error) => last = trouble(&source.address, &error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Lets closing words out before the sockets go.
+    pub(super) async fn wait_idle(&self) {
+        self.v4.wait_idle().await;
+        if let Some(v6) = &self.v6 {
+            v6.wait_idle().await;
+        }
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialer({})", self.channel.channel())
+    }
+}
+
+/// An error at a source, as the operator reads it.
+pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
+    let by_certificate = matches!(error.problem, AskProblem::Tls { .. } | AskProblem::SessionAuth(_));
+    let by_code = matches!(error.code(), Some(ErrorCode::Unauthorized | ErrorCode::Forbidden));
+    SourceTrouble { source: address.to_owned(), reason: error.problem.to_string(), refused: by_certificate || by_code }
+}

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     disk::{Access, Dir, DiskError, EntryKind, File, Journal, Lock},
-    snapshot::{CHUNK_BYTES, ChunkIndex, Manifest, ManifestFile, ManifestHash, SnapshotFile},
+    snapshot::{CHUNK_BYTES, ChunkIndex, FolderError, Manifest, ManifestFile, ManifestHash, SnapshotFile},
 };
 
 /// Folder of the partial files, in the job's folder.
@@ -85,11 +85,14 @@ pub enum StoreError {
         file: SnapshotFile,
     },
     /// The folder to be published holds something else than the exact set.
+    #[error("nothing was published: {0}")]
+    NotExactSet(#[from] FolderError),
+    /// A file in the folder to be published was changed by somebody else.
     #[error(
-        "{name:?} in the folder to be published is unlisted, missing, of another length, or linked from elsewhere: nothing was published"
+        "{name} in the folder to be published has another length or a second name elsewhere: nothing was published"
     )]
-    NotExactSet {
-        /// The name.
+    Altered {
+        /// The file's name.
         name: String,
     },
 }

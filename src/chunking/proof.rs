@@ -14,8 +14,8 @@ use crate::snapshot::{
     ManifestFile, SnapshotFile, ValueCountError, group_value, hash_small,
 };
 
-/// Bytes that are not what the manifest names. Who sent them first hand is to blame, but for [`ProofError::FileHash`] and
-/// [`ProofError::Content`].
+/// Bytes that are not what the manifest names. Who sent them first hand is to blame, but for [`ProofError::FileHash`]
+/// and [`ProofError::Content`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
@@ -71,8 +71,8 @@ pub enum ProofError {
         /// The chunk that is needed next.
         next: ChunkIndex,
     },
-    /// Every chunk is proved by the manifest's BLAKE3, but the file's SHA-256 isn't the one that Fabric recorded: those who vouch for the manifest are broken
-    /// or lying, and no other source helps.
+    /// Every chunk is proved by the manifest's BLAKE3, but the file's SHA-256 isn't the one that Fabric recorded: those
+    /// who vouch for the manifest are broken or lying, and no other source helps.
     #[error(
         "{file} has SHA-256 {found}, its snapshot's metadata says {expected}: those who vouch for this manifest are broken or lying"
     )]
@@ -84,7 +84,8 @@ pub enum ProofError {
         /// What the proved bytes give.
         found: FileDigest,
     },
-    /// Every chunk is proved, but the content is none that Fabric writes: those who vouch for the manifest are broken or lying, and no other source helps.
+    /// Every chunk is proved, but the content is none that Fabric writes: those who vouch for the manifest are broken
+    /// or lying, and no other source helps.
     #[error("{source}; those who vouch for this manifest are broken or lying")]
     Content {
         /// What is wrong, and in which file.
@@ -101,7 +102,8 @@ pub struct FileTree {
 }
 
 impl FileTree {
-    /// Believes a list of group values if it merges to the root of file number `file_index`; a file of at most one chunk has an empty list.
+    /// Believes a list of group values if it merges to the root of file number `file_index`; a file of at most one
+    /// chunk has an empty list.
     ///
     /// # Errors
     /// [`ProofError::NoSuchFile`], [`ProofError::TreeLength`], [`ProofError::TreeRoot`].
@@ -143,7 +145,8 @@ impl FileTree {
         chunk.range(self.file.size).len()
     }
 
-    /// Believes the bytes of one chunk if they have its length and its value. The buffer of refused bytes goes back to its pool.
+    /// Believes the bytes of one chunk if they have its length and its value. The buffer of refused bytes goes back to
+    /// its pool.
     ///
     /// # Errors
     /// [`ProofError::ChunkLength`], [`ProofError::ChunkMismatch`].
@@ -196,7 +199,8 @@ impl VerifiedChunk {
     }
 }
 
-/// The running check of one file: its chunks in order, SHA-256 against Fabric's metadata, and the content as it streams by.
+/// The running check of one file: its chunks in order, SHA-256 against Fabric's metadata, and the content as it streams
+/// by.
 #[derive(Debug)]
 pub struct FileProof {
     file_index: u32,
@@ -242,7 +246,8 @@ impl FileProof {
     /// Ends the check after the last chunk.
     ///
     /// # Errors
-    /// [`ProofError::OutOfOrder`] if chunks are missing; [`ProofError::FileHash`] and [`ProofError::Content`] if those who vouch for the manifest are wrong.
+    /// [`ProofError::OutOfOrder`] if chunks are missing; [`ProofError::FileHash`] and [`ProofError::Content`] if those
+    /// who vouch for the manifest are wrong.
     pub fn finish(self) -> Result<VerifiedFile, ProofError> {
         if let Some(next) = self.next() {
             return Err(ProofError::OutOfOrder { file: self.file.file, next });
@@ -261,7 +266,8 @@ impl FileProof {
     }
 }
 
-/// A file whose every byte was proved, by BLAKE3 and by the SHA-256 of Fabric's metadata, and whose content is right on its own.
+/// A file whose every byte was proved, by BLAKE3 and by the SHA-256 of Fabric's metadata, and whose content is right on
+/// its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedFile {
     file_index: u32,

@@ -10,12 +10,15 @@ use crate::{
 };
 
 impl Store {
-    /// Gives the finished folder its final name `to` in `to_parent`: writes the two JSON files, syncs everything, checks the exact set, renames, syncs. After `Ok` the
-    /// folder is durable, and the job's folder holds only journal and lock. A crash at any point leaves either the work folder as it was or the published folder.
+    /// Gives the finished folder its final name `to` in `to_parent`: writes the two JSON files, syncs everything,
+    /// checks the exact set, renames, syncs. After `Ok` the folder is durable, and the job's folder holds only journal
+    /// and lock. A crash at any point leaves either the work folder as it was or the published folder.
     ///
     /// # Errors
-    /// [`StoreError::Incomplete`] unless `files` are all the files of the manifest and every chunk lies in the store; [`StoreError::Foreign`] if `metadata` is that of
-    /// another snapshot; [`StoreError::NotExactSet`], [`StoreError::Altered`]; [`StoreError::SyncFailed`]; [`StoreError::Disk`] (with `AlreadyExists` if `to` is taken).
+    /// [`StoreError::Incomplete`] unless `files` are all the files of the manifest and every chunk lies in the store;
+    /// [`StoreError::Foreign`] if `metadata` is that of another snapshot; [`StoreError::NotExactSet`],
+    /// [`StoreError::Altered`]; [`StoreError::SyncFailed`]; [`StoreError::Disk`] (with `AlreadyExists` if `to` is
+    /// taken).
     pub fn publish(
         &self,
         files: &[VerifiedFile],

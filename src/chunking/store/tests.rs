@@ -294,7 +294,6 @@ fn what_others_left_in_the_work_folder_is_removed() {
     files.create_dir("sub").unwrap();
     files.remove_file("txids.data").unwrap();
     place.root.open_file("precious", Access::CreateNew).unwrap().write_all_at(b"precious", 0).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "Dir makes no links")]
     std::fs::hard_link(place.root.path().join("precious"), files.path().join("txids.data")).unwrap();
     let (store, _) = place.open(&sample);
     write_all(&store, &sample);
@@ -327,7 +326,8 @@ fn after_a_failed_sync_the_file_starts_over() {
     assert!(rehash_all(&store, &sample).iter().all(|proved| *proved));
 }
 
-/// Every single fault at every operation, then what a joiner would do: pause and repeat, or start a file over. (faults.md D2, D3)
+/// Every single fault at every operation, then what a joiner would do: pause and repeat, or start a file over.
+/// (faults.md D2, D3)
 #[test]
 fn any_single_fault_at_any_operation_ends_in_the_same_folder() {
     let sample = Sample::recorded();

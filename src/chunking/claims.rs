@@ -38,8 +38,9 @@ pub(super) fn forget(file_index: u32) -> Vec<u8> {
     [FORGET].into_iter().chain(file_index.to_be_bytes()).collect()
 }
 
-/// What the records claim in the end. `chunk_count` tells how many chunks a file has: what lies behind, or a file that isn't there, or a record of another form,
-/// claims nothing. (The journal's checksums make that a mistake of ours; it must not take memory all the same.)
+/// What the records claim in the end. `chunk_count` tells how many chunks a file has: what lies behind, or a file that
+/// isn't there, or a record of another form, claims nothing. (The journal's checksums make that a mistake of ours; it
+/// must not take memory all the same.)
 pub(super) fn replay(records: &[Vec<u8>], chunk_count: impl Fn(u32) -> Option<u32>) -> Claims {
     let mut claims = Claims::new();
     for record in records {

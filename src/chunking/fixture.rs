@@ -9,7 +9,7 @@ use crate::{
     disk::{OsDir, read_small},
     snapshot::{
         BlockHash, BlockNumber, CHUNK_BYTES, ChunkIndex, ChunkTreeBuilder, FileDigest, Manifest, ManifestFile,
-        SignableMetadata, SnapshotFile, SnapshotId, SnapshotMetadata, StateDbType,
+        SignableMetadata, SnapshotFile, SnapshotId, SnapshotMetadata, StateDbType, encode_count, put_item,
     },
 };
 
@@ -37,17 +37,26 @@ impl Sample {
 
     /// Four files of these lengths, with bytes that no parser would like.
     pub(crate) fn noise(lens: [usize; 4]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let files = lens.map(|len| {
+            let mut bytes = vec![0; len];
+            hasher.update(b"next").finalize_xof().fill(&mut bytes);
+            bytes
+        });
+        Self::of_four(files)
+    }
+
+    /// A right `txids.data` (file 2) with so many ids of 65 bytes; two chunks of noise in file 0.
+    pub(crate) fn tx_ids(count: usize) -> Self {
+        let mut data = vec![1];
+        (0..count).for_each(|n| put_item(&mut data, format!("{n:064x}").as_bytes()));
+        Self::of_four([vec![7; 2 << 20], vec![7; 10], data, encode_count(count as u64)])
+    }
+
+    fn of_four(files: [Vec<u8>; 4]) -> Self {
         use SnapshotFile as F;
         let names = [F::PublicStateData, F::PublicStateMetadata, F::TxIdsData, F::TxIdsMetadata];
-        let mut hasher = blake3::Hasher::new();
-        let files: Vec<Vec<u8>> = lens
-            .into_iter()
-            .map(|len| {
-                let mut bytes = vec![0; len];
-                hasher.update(b"next").finalize_xof().fill(&mut bytes);
-                bytes
-            })
-            .collect();
+        let files = Vec::from(files);
         let digests: BTreeMap<_, _> = names.into_iter().zip(files.iter().map(|bytes| sha256(bytes))).collect();
         let id = SnapshotId { channel: "mychannel".parse().unwrap(), block_number: BlockNumber(9) };
         let hash = BlockHash([1; 32]);

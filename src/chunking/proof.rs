@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 
 use super::buffer::PooledBuf;
 use crate::snapshot::{
-    ChunkIndex, ChunkRoot, ChunkTree, FileDigest, GroupValue, Manifest, ManifestFile, SnapshotFile, ValueCountError,
-    group_value, hash_small,
+    ChunkIndex, ChunkRoot, ChunkTree, ContentCheck, ContentError, FileDigest, FileSummary, GroupValue, Manifest,
+    ManifestFile, SnapshotFile, ValueCountError, group_value, hash_small,
 };
 
-/// Bytes that are not what the manifest names. Who sent them first hand is to blame, but for [`ProofError::FileHash`].
+/// Bytes that are not what the manifest names. Who sent them first hand is to blame, but for [`ProofError::FileHash`]
+/// and [`ProofError::Content`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
@@ -70,8 +71,8 @@ pub enum ProofError {
         /// The chunk that is needed next.
         next: ChunkIndex,
     },
-    /// Every chunk is proved by the manifest's BLAKE3, but the file's SHA-256 isn't the one that Fabric recorded: those who vouch for the manifest are broken
-    /// or lying, and no other source helps.
+    /// Every chunk is proved by the manifest's BLAKE3, but the file's SHA-256 isn't the one that Fabric recorded: those
+    /// who vouch for the manifest are broken or lying, and no other source helps.
     #[error(
         "{file} has SHA-256 {found}, its snapshot's metadata says {expected}: those who vouch for this manifest are broken or lying"
     )]
@@ -82,6 +83,13 @@ pub enum ProofError {
         expected: FileDigest,
         /// What the proved bytes give.
         found: FileDigest,
+    },
+    /// Every chunk is proved, but the content is none that Fabric writes: those who vouch for the manifest are broken
+    /// or lying, and no other source helps.
+    #[error("{source}; those who vouch for this manifest are broken or lying")]
+    Content {
+        /// What is wrong, and in which file.
+        source: ContentError,
     },
 }
 
@@ -94,7 +102,8 @@ pub struct FileTree {
 }
 
 impl FileTree {
-    /// Believes a list of group values if it merges to the root of file number `file_index`; a file of at most one chunk has an empty list.
+    /// Believes a list of group values if it merges to the root of file number `file_index`; a file of at most one
+    /// chunk has an empty list.
     ///
     /// # Errors
     /// [`ProofError::NoSuchFile`], [`ProofError::TreeLength`], [`ProofError::TreeRoot`].
@@ -136,7 +145,8 @@ impl FileTree {
         chunk.range(self.file.size).len()
     }
 
-    /// Believes the bytes of one chunk if they have its length and its value. The buffer of refused bytes goes back to its pool.
+    /// Believes the bytes of one chunk if they have its length and its value. The buffer of refused bytes goes back to
+    /// its pool.
     ///
     /// # Errors
     /// [`ProofError::ChunkLength`], [`ProofError::ChunkMismatch`].
@@ -189,7 +199,8 @@ impl VerifiedChunk {
     }
 }
 
-/// The running check of one file: its chunks in order, SHA-256 against Fabric's metadata.
+/// The running check of one file: its chunks in order, SHA-256 against Fabric's metadata, and the content as it streams
+/// by.
 #[derive(Debug)]
 pub struct FileProof {
     file_index: u32,
@@ -197,6 +208,7 @@ pub struct FileProof {
     next: ChunkIndex,
     bytes_seen: u64,
     sha256: Sha256,
+    content: ContentCheck,
 }
 
 impl FileProof {
@@ -206,7 +218,8 @@ impl FileProof {
     /// [`ProofError::NoSuchFile`].
     pub fn new(manifest: &Manifest, file_index: u32) -> Result<Self, ProofError> {
         let file = manifest_file(manifest, file_index)?.clone();
-        Ok(Self { file_index, file, next: ChunkIndex(0), bytes_seen: 0, sha256: Sha256::new() })
+        let content = ContentCheck::new(file.file, manifest.signable().state_db_type());
+        Ok(Self { file_index, file, next: ChunkIndex(0), bytes_seen: 0, sha256: Sha256::new(), content })
     }
 
     /// The chunk that is needed next; `None` when all were seen.
@@ -218,11 +231,12 @@ impl FileProof {
     /// Takes the next chunk.
     ///
     /// # Errors
-    /// [`ProofError::OutOfOrder`] for any other chunk; nothing is changed then.
+    /// [`ProofError::OutOfOrder`] for any other chunk; nothing is changed then. [`ProofError::Content`] ends the check.
     pub fn update(&mut self, chunk: &VerifiedChunk) -> Result<(), ProofError> {
         if chunk.root != self.file.root || chunk.file_index != self.file_index || Some(chunk.chunk) != self.next() {
             return Err(ProofError::OutOfOrder { file: self.file.file, next: self.next });
         }
+        self.content.update(chunk.bytes()).map_err(|source| ProofError::Content { source })?;
         self.sha256.update(chunk.bytes());
         self.bytes_seen += chunk.bytes().len() as u64;
         self.next = ChunkIndex(self.next.0.saturating_add(1));
@@ -232,7 +246,8 @@ impl FileProof {
     /// Ends the check after the last chunk.
     ///
     /// # Errors
-    /// [`ProofError::OutOfOrder`] if chunks are missing, [`ProofError::FileHash`] if those who vouch for the manifest are wrong.
+    /// [`ProofError::OutOfOrder`] if chunks are missing; [`ProofError::FileHash`] and [`ProofError::Content`] if those
+    /// who vouch for the manifest are wrong.
     pub fn finish(self) -> Result<VerifiedFile, ProofError> {
         if let Some(next) = self.next() {
             return Err(ProofError::OutOfOrder { file: self.file.file, next });
@@ -246,15 +261,18 @@ impl FileProof {
         if found != self.file.sha256 {
             return Err(ProofError::FileHash { file: self.file.file, expected: self.file.sha256, found });
         }
-        Ok(VerifiedFile { file_index: self.file_index, file: self.file })
+        let summary = self.content.finish().map_err(|source| ProofError::Content { source })?;
+        Ok(VerifiedFile { file_index: self.file_index, file: self.file, summary })
     }
 }
 
-/// A file whose every byte was proved, by BLAKE3 and by the SHA-256 of Fabric's metadata.
+/// A file whose every byte was proved, by BLAKE3 and by the SHA-256 of Fabric's metadata, and whose content is right on
+/// its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedFile {
     file_index: u32,
     file: ManifestFile,
+    summary: FileSummary,
 }
 
 impl VerifiedFile {
@@ -268,6 +286,12 @@ impl VerifiedFile {
     #[must_use]
     pub const fn file(&self) -> &ManifestFile {
         &self.file
+    }
+
+    /// What the content says, to be checked against the other files' ([`crate::snapshot::cross_check`]).
+    #[must_use]
+    pub const fn summary(&self) -> &FileSummary {
+        &self.summary
     }
 }
 
@@ -353,20 +377,36 @@ mod tests {
 
     #[test]
     fn chunks_out_of_turn_change_nothing() {
-        let sample = Sample::noise([2 * MIB + 1, 10, 2 * MIB, 0]);
-        let mut proof = FileProof::new(&sample.manifest, 0).unwrap();
-        proof.update(&sample.chunk(0, 0)).unwrap();
-        for (file, chunk) in [(0, 0), (0, 2), (2, 1), (1, 0)] {
-            assert!(
-                matches!(proof.update(&sample.chunk(file, chunk)), Err(ProofError::OutOfOrder { .. })),
-                "{file} {chunk}"
-            );
+        let sample = Sample::tx_ids(3 * MIB / 65 - 100);
+        let mut proof = FileProof::new(&sample.manifest, 2).unwrap();
+        proof.update(&sample.chunk(2, 0)).unwrap();
+        for (file, chunk) in [(2, 0), (2, 2), (0, 1), (1, 0)] {
+            let refusal = proof.update(&sample.chunk(file, chunk));
+            assert!(matches!(refusal, Err(ProofError::OutOfOrder { .. })), "{file} {chunk}");
         }
         assert_eq!(proof.next(), Some(ChunkIndex(1)));
-        assert!(
-            matches!(proof.finish(), Err(ProofError::OutOfOrder { next: ChunkIndex(1), .. })),
-            "nor may any be missing"
-        );
+        proof.update(&sample.chunk(2, 1)).unwrap();
+        proof.update(&sample.chunk(2, 2)).unwrap();
+        let verified = proof.finish().unwrap();
+        assert_eq!((verified.file_index(), verified.file()), (2, &sample.manifest.files()[2]));
+    }
+
+    #[test]
+    fn no_chunk_may_be_missing_at_the_end() {
+        let sample = Sample::tx_ids(2 * MIB / 65);
+        let mut proof = FileProof::new(&sample.manifest, 2).unwrap();
+        proof.update(&sample.chunk(2, 0)).unwrap();
+        assert!(matches!(proof.finish(), Err(ProofError::OutOfOrder { next: ChunkIndex(1), .. })));
+    }
+
+    #[test]
+    fn proved_bytes_that_are_no_snapshot_file_blame_those_who_vouch() {
+        let sample = Sample::noise([2 * MIB, 10, 10, 0]);
+        let mut proof = FileProof::new(&sample.manifest, 0).unwrap();
+        let refusal = proof.update(&sample.chunk(0, 0)).unwrap_err();
+        assert!(matches!(refusal, ProofError::Content { .. }), "{refusal}");
+        let empty = FileProof::new(&sample.manifest, 3).unwrap().finish();
+        assert!(matches!(empty, Err(ProofError::Content { .. })));
     }
 
     #[test]
@@ -397,7 +437,6 @@ mod tests {
     #[test]
     fn an_empty_file_needs_the_root_of_nothing() {
         let sample = Sample::noise([5, 5, 5, 0]);
-        assert!(FileProof::new(&sample.manifest, 3).unwrap().finish().is_ok());
         let mut files = sample.manifest.files().to_vec();
         files[3].root = files[0].root;
         let manifest = Manifest::new(sample.metadata.signable.clone(), files).unwrap();

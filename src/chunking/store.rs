@@ -6,9 +6,10 @@
 //! LAND/.snapferry/CH-N/files/     sparse raw files under their final names; renamed to LAND/CH/N when all is proved
 //! ```
 //!
-//! What may be believed: data is synced before the journal claims it, so the journal never claims more than is durable; but it is trusted for presence only. What a
-//! file holds, claimed or not (a killed process loses only what was in flight), becomes a [`VerifiedChunk`] again only by [`Store::rehash`]. After a failed sync the
-//! file starts over. A full disk leaves everything as it was before the write: free space and try again.
+//! What may be believed: data is synced before the journal claims it, so the journal never claims more than is durable;
+//! but it is trusted for presence only. What a file holds, claimed or not (a killed process loses only what was in
+//! flight), becomes a [`VerifiedChunk`] again only by [`Store::rehash`]. After a failed sync the file starts over. A
+//! full disk leaves everything as it was before the write: free space and try again.
 
 mod publish;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     disk::{Access, Dir, DiskError, EntryKind, File, Journal, Lock},
-    snapshot::{CHUNK_BYTES, ChunkIndex, Manifest, ManifestFile, ManifestHash, SnapshotFile},
+    snapshot::{CHUNK_BYTES, ChunkIndex, FolderError, Manifest, ManifestFile, ManifestHash, SnapshotFile},
 };
 
 /// Folder of the partial files, in the job's folder.
@@ -51,7 +52,8 @@ pub enum StoreError {
     /// The disk refused; nothing that was stored before is lost. `is_full()` of the source: free space and repeat.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A sync of this file failed, so what it holds is unknown: call [`Store::start_over`], all its chunks are missing again.
+    /// A sync of this file failed, so what it holds is unknown: call [`Store::start_over`], all its chunks are missing
+    /// again.
     #[error("{file} must be fetched again: {source}")]
     SyncFailed {
         /// The file's number in the manifest.
@@ -85,11 +87,14 @@ pub enum StoreError {
         file: SnapshotFile,
     },
     /// The folder to be published holds something else than the exact set.
+    #[error("nothing was published: {0}")]
+    NotExactSet(#[from] FolderError),
+    /// A file in the folder to be published was changed by somebody else.
     #[error(
-        "{name:?} in the folder to be published is unlisted, missing, of another length, or linked from elsewhere: nothing was published"
+        "{name} in the folder to be published has another length or a second name elsewhere: nothing was published"
     )]
-    NotExactSet {
-        /// The name.
+    Altered {
+        /// The file's name.
         name: String,
     },
 }
@@ -189,10 +194,12 @@ impl Store {
         &self.manifest
     }
 
-    /// Writes a chunk to its place at once: a killed process keeps it, a power cut only after [`Self::sync`]. `now` is any clock that only goes forward.
+    /// Writes a chunk to its place at once: a killed process keeps it, a power cut only after [`Self::sync`]. `now` is
+    /// any clock that only goes forward.
     ///
     /// # Errors
-    /// [`StoreError::Disk`] (a full disk: nothing is changed, repeat when there is space), [`StoreError::StartsOver`], [`StoreError::Foreign`].
+    /// [`StoreError::Disk`] (a full disk: nothing is changed, repeat when there is space), [`StoreError::StartsOver`],
+    /// [`StoreError::Foreign`].
     pub fn write(&self, chunk: &VerifiedChunk, now: Duration) -> Result<(), StoreError> {
         let file_index = chunk.file_index();
         let listed = self.listed(file_index)?;
@@ -205,7 +212,8 @@ impl Store {
         self.note(file_index, generation, chunk.index(), now)
     }
 
-    /// Reads a chunk back and proves it; `None` if the file doesn't hold it (a hole, rot, a torn write). A proved one is claimed at the next sync.
+    /// Reads a chunk back and proves it; `None` if the file doesn't hold it (a hole, rot, a torn write). A proved one
+    /// is claimed at the next sync.
     ///
     /// # Errors
     /// [`StoreError::Disk`], [`StoreError::StartsOver`], [`StoreError::Foreign`] if the tree is that of another file.
@@ -235,7 +243,8 @@ impl Store {
         }
     }
 
-    /// Whether a group sync is due: [`SYNC_BYTES`] were written since the last one, or the oldest unsynced chunk is [`SYNC_INTERVAL`] old.
+    /// Whether a group sync is due: [`SYNC_BYTES`] were written since the last one, or the oldest unsynced chunk is
+    /// [`SYNC_INTERVAL`] old.
     #[must_use]
     pub fn sync_due(&self, now: Duration) -> bool {
         let state = self.state();
@@ -243,11 +252,12 @@ impl Store {
         old || state.pending_bytes >= SYNC_BYTES
     }
 
-    /// Makes everything durable that was written before the call, and returns what now is: (file number, chunk), ascending. Writes go on meanwhile.
+    /// Makes everything durable that was written before the call, and returns what now is: (file number, chunk),
+    /// ascending. Writes go on meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::SyncFailed`] names the first file that must start over (chunks of other files stay written and are claimed by the next sync);
-    /// [`StoreError::Disk`] if only the journal failed: nothing is lost, repeat.
+    /// [`StoreError::SyncFailed`] names the first file that must start over (chunks of other files stay written and are
+    /// claimed by the next sync); [`StoreError::Disk`] if only the journal failed: nothing is lost, repeat.
     pub fn sync(&self) -> Result<Vec<(u32, ChunkIndex)>, StoreError> {
         let mut journal = self.journal();
         let taken = self.state().take_pending();
@@ -318,7 +328,8 @@ impl Store {
                     partial.poisoned = true;
                     partial.present.clear();
                 }
-                // All of them are tried, so that each that fails is known as such; the first is reported, the others by the next call on them.
+                // All of them are tried, so that each that fails is known as such; the first is reported, the others by
+                // the next call on them.
                 failed = failed.and(Err(StoreError::SyncFailed { file_index, file: listed.file, source }));
             }
         }
@@ -410,7 +421,8 @@ fn chunk_count(listed: &ManifestFile) -> Option<u32> {
     ChunkIndex::count(listed.size)
 }
 
-/// Removes from the work folder what isn't a partial file of this manifest, and files that are linked from elsewhere: writing to them would change those.
+/// Removes from the work folder what isn't a partial file of this manifest, and files that are linked from elsewhere:
+/// writing to them would change those.
 fn remove_foreign(files_dir: &dyn Dir, manifest: &Manifest) -> Result<(), DiskError> {
     for entry in files_dir.list()? {
         let listed = manifest.files().iter().any(|listed| listed.file.name() == entry.name);

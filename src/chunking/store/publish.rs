@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use super::{Claims, FILES_DIR, Store, StoreError, chunk_count};
 use crate::{
     chunking::proof::VerifiedFile,
-    disk::{Dir, EntryKind, publish_dir, write_durably},
-    snapshot::{SnapshotFile, SnapshotMetadata},
+    disk::{Dir, publish_dir, write_durably},
+    snapshot::{SnapshotFile, SnapshotMetadata, check_exact_set},
 };
 
 impl Store {
-    /// Gives the finished folder its final name `to` in `to_parent`: writes the two JSON files, syncs everything, checks the exact set, renames, syncs. After `Ok` the
-    /// folder is durable, and the job's folder holds only journal and lock. A crash at any point leaves either the work folder as it was or the published folder.
+    /// Gives the finished folder its final name `to` in `to_parent`: writes the two JSON files, syncs everything,
+    /// checks the exact set, renames, syncs. After `Ok` the folder is durable, and the job's folder holds only journal
+    /// and lock. A crash at any point leaves either the work folder as it was or the published folder.
     ///
     /// # Errors
-    /// [`StoreError::Incomplete`] unless `files` are all the files of the manifest and every chunk lies in the store; [`StoreError::Foreign`] if `metadata` is that of
-    /// another snapshot; [`StoreError::NotExactSet`]; [`StoreError::SyncFailed`]; [`StoreError::Disk`] (with `AlreadyExists` if `to` is taken).
+    /// [`StoreError::Incomplete`] unless `files` are all the files of the manifest and every chunk lies in the store;
+    /// [`StoreError::Foreign`] if `metadata` is that of another snapshot; [`StoreError::NotExactSet`],
+    /// [`StoreError::Altered`]; [`StoreError::SyncFailed`]; [`StoreError::Disk`] (with `AlreadyExists` if `to` is
+    /// taken).
     pub fn publish(
         &self,
         files: &[VerifiedFile],
@@ -57,21 +60,17 @@ impl Store {
         Ok(all)
     }
 
-    /// Exactly the listed files and the two JSON files, regular, of the right length, not linked from elsewhere.
+    /// Exactly the listed files and the two JSON files, of the right length, not linked from elsewhere.
     fn check_exact_set(&self) -> Result<(), StoreError> {
-        let mut expected: BTreeMap<&str, Option<u64>> =
-            self.manifest.files().iter().map(|listed| (listed.file.name(), Some(listed.size))).collect();
-        expected.insert(SnapshotFile::SIGNABLE_METADATA, None);
-        expected.insert(SnapshotFile::ADDITIONAL_METADATA, None);
+        check_exact_set(&*self.files_dir, self.manifest.signable())?;
+        let lens: BTreeMap<_, _> =
+            self.manifest.files().iter().map(|listed| (listed.file.name(), listed.size)).collect();
         for entry in self.files_dir.list()? {
-            let sound = expected.remove(entry.name.as_str()).is_some_and(|len| len.is_none_or(|len| len == entry.len));
-            if !sound || entry.kind != EntryKind::File || entry.links > 1 {
-                return Err(StoreError::NotExactSet { name: entry.name });
+            let len_differs = lens.get(entry.name.as_str()).is_some_and(|len| *len != entry.len);
+            if len_differs || entry.links > 1 {
+                return Err(StoreError::Altered { name: entry.name });
             }
         }
-        match expected.first_key_value() {
-            Some((name, _)) => Err(StoreError::NotExactSet { name: (*name).to_owned() }),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -6,8 +6,9 @@
 //! checksum = first 8 bytes of BLAKE3(checksum of the record before | offset (u64 BE) | length (u32 BE) | payload)
 //! ```
 //!
-//! The header's payload is [`MAGIC`] and the identity of the work that the journal belongs to; of any other, the file is started over.
-//! The checksums form a chain, so a record that is whole but out of place (left of an older file, moved) ends the prefix too.
+//! The header's payload is [`MAGIC`] and the identity of the work that the journal belongs to; of any other, the file
+//! is started over. The checksums form a chain, so a record that is whole but out of place (left of an older file,
+//! moved) ends the prefix too.
 
 use std::{
     io::{BufReader, Read},
@@ -40,10 +41,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens (or makes) the journal of the work that `header` identifies, and returns its records in the order of appending.
+    /// Opens (or makes) the journal of the work that `header` identifies, and returns its records in the order of
+    /// appending.
     ///
-    /// What follows the last whole record is cut off. A journal of another `header`, of another format, or with a damaged header is
-    /// started over, empty. On return the file and its name are durable.
+    /// What follows the last whole record is cut off. A journal of another `header`, of another format, or with a
+    /// damaged header is started over, empty. On return the file and its name are durable.
     ///
     /// # Errors
     /// [`DiskError::TooLarge`] for a header over [`JOURNAL_RECORD_BYTES_MAX`]; or whatever the disk says.
@@ -79,11 +81,12 @@ impl Journal {
         Ok((journal, Vec::new()))
     }
 
-    /// Appends a record; durable after [`Self::sync`]. After an error it isn't in the journal, and may be appended again.
+    /// Appends a record; durable after [`Self::sync`]. After an error it isn't in the journal, and may be appended
+    /// again.
     ///
     /// # Errors
-    /// [`DiskError::TooLarge`] beyond [`JOURNAL_RECORD_BYTES_MAX`] or [`JOURNAL_BYTES_MAX`], [`DiskError::Poisoned`] after a failed sync,
-    /// or whatever the disk says.
+    /// [`DiskError::TooLarge`] beyond [`JOURNAL_RECORD_BYTES_MAX`] or [`JOURNAL_BYTES_MAX`], [`DiskError::Poisoned`]
+    /// after a failed sync, or whatever the disk says.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), DiskError> {
         self.check_trusted()?;
         let too_large = |len: u64, max: u64| DiskError::TooLarge { path: self.file.path().to_owned(), len, max };
@@ -115,6 +118,12 @@ impl Journal {
         let synced = self.file.sync();
         self.poisoned = synced.is_err();
         synced
+    }
+
+    /// Whether a sync failed, so that the journal must be opened again.
+    #[must_use]
+    pub const fn is_poisoned(&self) -> bool {
+        self.poisoned
     }
 
     fn check_trusted(&self) -> Result<(), DiskError> {
@@ -175,4 +184,132 @@ fn checksum(before: Checksum, offset: u64, payload: &[u8]) -> Checksum {
     let mut checksum = [0; CHECKSUM_BYTES];
     hasher.finalize_xof().fill(&mut checksum);
     checksum
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::disk::{OsDir, read_small};
+
+    const NAME: &str = "journal";
+
+    fn folder() -> (TempDir, Arc<dyn Dir>) {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = OsDir::open(temporary.path()).unwrap();
+        (temporary, dir)
+    }
+
+    fn put(dir: &dyn Dir, bytes: &[u8]) {
+        let file = dir.open_file(NAME, Access::ReadWrite).unwrap();
+        file.set_len(0).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+    }
+
+    /// A closed journal of these records, as bytes.
+    fn written(dir: &dyn Dir, header: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
+        put(dir, &[]);
+        let (mut journal, found) = Journal::open(dir, NAME, header).unwrap();
+        assert_eq!(found, Vec::<Vec<u8>>::new());
+        records.iter().for_each(|record| journal.append(record).unwrap());
+        journal.sync().unwrap();
+        read_small(dir, NAME, JOURNAL_BYTES_MAX).unwrap()
+    }
+
+    fn read(dir: &dyn Dir, header: &[u8]) -> Vec<Vec<u8>> {
+        Journal::open(dir, NAME, header).unwrap().1
+    }
+
+    fn records() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_appended_is_read_back(records in records(), more in records()) {
+            let (_temporary, dir) = folder();
+            written(&*dir, b"job", &records);
+            let (mut journal, found) = Journal::open(&*dir, NAME, b"job").unwrap();
+            prop_assert_eq!(&found, &records);
+            for record in &more {
+                journal.append(record).unwrap();
+            }
+            prop_assert_eq!(read(&*dir, b"job"), [records, more].concat());
+        }
+
+        #[test]
+        fn any_truncation_leaves_a_prefix_that_can_be_continued(records in records(), cut in any::<prop::sample::Index>()) {
+            let (_temporary, dir) = folder();
+            let bytes = written(&*dir, b"job", &records);
+            put(&*dir, &bytes[..cut.index(bytes.len())]);
+            let (mut journal, found) = Journal::open(&*dir, NAME, b"job").unwrap();
+            prop_assert!(records.starts_with(&found));
+            journal.append(b"continued").unwrap();
+            prop_assert_eq!(read(&*dir, b"job"), [found, vec![b"continued".to_vec()]].concat());
+        }
+
+        #[test]
+        fn any_damaged_byte_leaves_a_prefix(records in records(), at in any::<prop::sample::Index>(), flip in 1_u8..) {
+            let (_temporary, dir) = folder();
+            let mut bytes = written(&*dir, b"job", &records);
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            put(&*dir, &bytes);
+            let found = read(&*dir, b"job");
+            prop_assert!(records.starts_with(&found));
+            // Everything before the damage is kept, unless it hit the header.
+            let header = LENGTH_BYTES + MAGIC.len() + 3 + CHECKSUM_BYTES;
+            let whole = records.iter().scan(header, |end, record| {
+                *end += LENGTH_BYTES + record.len() + CHECKSUM_BYTES;
+                Some(*end)
+            });
+            let kept = if at < header { 0 } else { whole.take_while(|end| *end <= at).count() };
+            prop_assert_eq!(found.len(), kept);
+        }
+
+        #[test]
+        fn a_record_out_of_place_ends_the_prefix(first in records(), second in records()) {
+            let (_temporary, dir) = folder();
+            let one = written(&*dir, b"job", &first);
+            let two = written(&*dir, b"job", &second);
+            // The tail of a longer, older file behind a shorter one of the same work.
+            let (short, long, expected) = if one.len() < two.len() { (&one, &two, &first) } else { (&two, &one, &second) };
+            put(&*dir, &[short.as_slice(), &long[short.len()..]].concat());
+            let found = read(&*dir, b"job");
+            prop_assert!(first.starts_with(&found) || second.starts_with(&found));
+            prop_assert!(found.len() >= expected.len());
+        }
+    }
+
+    #[test]
+    fn another_work_starts_over() {
+        let (_temporary, dir) = folder();
+        written(&*dir, b"job 1", &[b"claim".to_vec()]);
+        assert_eq!(read(&*dir, b"job 1").len(), 1);
+        assert_eq!(read(&*dir, b"job 2"), Vec::<Vec<u8>>::new());
+        assert_eq!(read(&*dir, b"job 1"), Vec::<Vec<u8>>::new(), "and nothing of the first is left");
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_refused_and_nothing_written() {
+        let (_temporary, dir) = folder();
+        let (mut journal, _) = Journal::open(&*dir, NAME, b"job").unwrap();
+        let error = journal.append(&vec![0; JOURNAL_RECORD_BYTES_MAX + 1]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        journal.append(&vec![1; JOURNAL_RECORD_BYTES_MAX]).unwrap();
+        assert_eq!(read(&*dir, b"job").len(), 1);
+    }
+
+    #[test]
+    fn a_length_that_lies_takes_no_memory() {
+        let (_temporary, dir) = folder();
+        let mut bytes = written(&*dir, b"job", &[]);
+        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
+        put(&*dir, &bytes);
+        assert_eq!(read(&*dir, b"job"), Vec::<Vec<u8>>::new());
+    }
 }

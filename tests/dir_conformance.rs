@@ -1,0 +1,350 @@
+//! One suite for every `Dir`: the simulated disk must not drift from the real one.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+use std::{any::Any, io::ErrorKind, io::Read as _, sync::Arc};
+
+use snapferry::disk::{
+    Access, Dir, DiskError, EntryKind, File, FileReader, OsDir, publish_dir, read_small, write_durably,
+};
+
+/// A fresh, empty folder; `reopen` opens the same folder anew, as another process would after this one ended.
+struct Fresh {
+    dir: Arc<dyn Dir>,
+    reopen: Box<dyn Fn() -> Arc<dyn Dir>>,
+    _keep: Box<dyn Any>,
+}
+
+fn os() -> Fresh {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().to_owned();
+    Fresh {
+        dir: OsDir::open(&path).unwrap(),
+        reopen: Box::new(move || OsDir::open(&path).unwrap()),
+        _keep: Box::new(temporary),
+    }
+}
+
+macro_rules! suite {
+    ($implementation:ident: $($behaviour:ident),+ $(,)?) => {
+        mod $implementation {
+            $(#[test]
+            fn $behaviour() {
+                super::$behaviour(super::$implementation());
+            })+
+        }
+    };
+}
+
+suite!(os:
+    what_was_written_is_read_back,
+    holes_read_as_zeros,
+    data_ranges_cover_all_that_was_written,
+    reading_past_the_end_is_short,
+    access_decides_what_is_made,
+    rename_replaces_a_file_atomically,
+    rename_moves_between_folders,
+    a_folder_is_never_renamed_over_another,
+    removed_is_gone,
+    list_is_sorted_and_tells_kinds,
+    names_that_lead_elsewhere_are_refused,
+    errors_tell_what_is_missing,
+    the_lock_excludes_a_second_holder,
+    synced_data_and_names_survive_reopening,
+    small_files_are_written_whole_and_read_bounded,
+    a_published_folder_needs_a_free_name,
+    free_space_is_known,
+);
+
+fn make(dir: &dyn Dir, name: &str, bytes: &[u8]) -> Arc<dyn File> {
+    let file = dir.open_file(name, Access::ReadWrite).unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    file
+}
+
+fn content(dir: &dyn Dir, name: &str) -> Vec<u8> {
+    read_small(dir, name, 1 << 20).unwrap()
+}
+
+fn names(dir: &dyn Dir) -> Vec<String> {
+    dir.list().unwrap().into_iter().map(|entry| entry.name).collect()
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T, DiskError>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+fn what_was_written_is_read_back(fresh: Fresh) {
+    let file = make(&*fresh.dir, "a", b"0123456789");
+    file.write_all_at(b"xy", 4).unwrap();
+    file.write_all_at(b"end", 9).unwrap();
+    assert_eq!(content(&*fresh.dir, "a"), b"0123xy678end");
+    file.set_len(5).unwrap();
+    assert_eq!((file.len().unwrap(), content(&*fresh.dir, "a")), (5, b"0123x".to_vec()));
+    let mut streamed = Vec::new();
+    FileReader::new(file).read_to_end(&mut streamed).unwrap();
+    assert_eq!(streamed, b"0123x");
+}
+
+fn holes_read_as_zeros(fresh: Fresh) {
+    let file = make(&*fresh.dir, "a", b"abc");
+    file.set_len(100_000).unwrap();
+    file.write_all_at(b"z", 70_000).unwrap();
+    let mut expected = vec![0; 100_000];
+    expected[..3].copy_from_slice(b"abc");
+    expected[70_000] = b'z';
+    assert_eq!(content(&*fresh.dir, "a"), expected);
+    file.set_len(2).unwrap();
+    file.set_len(4).unwrap();
+    assert_eq!(content(&*fresh.dir, "a"), b"ab\0\0", "what was cut off doesn't come back");
+}
+
+fn data_ranges_cover_all_that_was_written(fresh: Fresh) {
+    let file = make(&*fresh.dir, "a", b"");
+    assert_eq!(file.data_ranges().unwrap(), vec![]);
+    assert!(file.is_empty().unwrap());
+    file.set_len(16 << 20).unwrap();
+    for at in [3 << 20, (9 << 20) + 17] {
+        file.write_all_at(b"x", at).unwrap();
+    }
+    let ranges = file.data_ranges().unwrap();
+    for at in [3 << 20, (9 << 20) + 17] {
+        assert!(ranges.iter().any(|range| range.contains(&at)), "{at} in {ranges:?}");
+    }
+    assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "ascending: {ranges:?}");
+    assert!(ranges.iter().all(|range| range.start < range.end && range.end <= 16 << 20));
+}
+
+fn reading_past_the_end_is_short(fresh: Fresh) {
+    let file = make(&*fresh.dir, "a", b"abc");
+    let mut buf = [9; 8];
+    assert_eq!(file.read_at(&mut buf, 1).unwrap(), 2);
+    assert_eq!(&buf[..2], b"bc");
+    assert_eq!(file.read_at(&mut buf, 3).unwrap(), 0);
+    assert_eq!(file.read_at(&mut buf, 1 << 40).unwrap(), 0);
+    assert_eq!(kind(file.read_exact_at(&mut buf, 0)), ErrorKind::UnexpectedEof);
+    file.read_exact_at(&mut buf[..3], 0).unwrap();
+    file.read_exact_at(&mut [], 3).unwrap();
+}
+
+fn access_decides_what_is_made(fresh: Fresh) {
+    assert_eq!(kind(fresh.dir.open_file("a", Access::Read)), ErrorKind::NotFound);
+    fresh.dir.open_file("a", Access::CreateNew).unwrap().write_all_at(b"kept", 0).unwrap();
+    assert_eq!(kind(fresh.dir.open_file("a", Access::CreateNew)), ErrorKind::AlreadyExists);
+    fresh.dir.open_file("a", Access::ReadWrite).unwrap();
+    assert_eq!(content(&*fresh.dir, "a"), b"kept");
+    fresh.dir.open_file("b", Access::ReadWrite).unwrap();
+    assert_eq!(names(&*fresh.dir), ["a", "b"]);
+}
+
+fn rename_replaces_a_file_atomically(fresh: Fresh) {
+    make(&*fresh.dir, "old", b"old");
+    make(&*fresh.dir, "new", b"new");
+    let open_before = fresh.dir.open_file("old", Access::Read).unwrap();
+    fresh.dir.rename("new", &*fresh.dir, "old").unwrap();
+    assert_eq!(names(&*fresh.dir), ["old"]);
+    assert_eq!(content(&*fresh.dir, "old"), b"new");
+    let mut buf = [0; 3];
+    open_before.read_exact_at(&mut buf, 0).unwrap();
+    assert_eq!(&buf, b"old", "who had it open still reads the old bytes");
+}
+
+fn rename_moves_between_folders(fresh: Fresh) {
+    fresh.dir.create_dir("from").unwrap();
+    fresh.dir.create_dir("to").unwrap();
+    let (from, to) = (fresh.dir.open_dir("from").unwrap(), fresh.dir.open_dir("to").unwrap());
+    from.create_dir("sub").unwrap();
+    make(&*from.open_dir("sub").unwrap(), "a", b"abc");
+    from.rename("sub", &*to, "moved").unwrap();
+    assert_eq!(names(&*from), Vec::<String>::new());
+    assert_eq!(content(&*to.open_dir("moved").unwrap(), "a"), b"abc");
+}
+
+fn a_folder_is_never_renamed_over_another(fresh: Fresh) {
+    fresh.dir.create_dir("a").unwrap();
+    fresh.dir.create_dir("b").unwrap();
+    assert_eq!(kind(fresh.dir.rename("a", &*fresh.dir, "b")), ErrorKind::AlreadyExists);
+    make(&*fresh.dir, "c", b"");
+    assert_eq!(kind(fresh.dir.rename("a", &*fresh.dir, "c")), ErrorKind::AlreadyExists);
+    assert_eq!(names(&*fresh.dir), ["a", "b", "c"]);
+}
+
+fn removed_is_gone(fresh: Fresh) {
+    make(&*fresh.dir, "a", b"");
+    fresh.dir.remove_file("a").unwrap();
+    assert_eq!(kind(fresh.dir.remove_file("a")), ErrorKind::NotFound);
+    fresh.dir.create_dir("d").unwrap();
+    let d = fresh.dir.open_dir("d").unwrap();
+    d.create_dir("e").unwrap();
+    make(&*d.open_dir("e").unwrap(), "f", b"abc");
+    make(&*d, "g", b"abc");
+    fresh.dir.remove_dir_all("d").unwrap();
+    assert_eq!(kind(fresh.dir.remove_dir_all("d")), ErrorKind::NotFound);
+    make(&*fresh.dir, "file", b"");
+    assert!(matches!(fresh.dir.remove_dir_all("file"), Err(DiskError::NotADir { .. })));
+    assert_eq!(names(&*fresh.dir), ["file"]);
+}
+
+fn list_is_sorted_and_tells_kinds(fresh: Fresh) {
+    make(&*fresh.dir, "c", b"abc");
+    make(&*fresh.dir, "B", b"");
+    fresh.dir.create_dir("a").unwrap();
+    let found: Vec<_> = fresh.dir.list().unwrap().into_iter().map(|entry| (entry.name, entry.kind)).collect();
+    let expected = [("B", EntryKind::File), ("a", EntryKind::Dir), ("c", EntryKind::File)];
+    assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
+    let c = fresh.dir.list().unwrap().pop().unwrap();
+    assert_eq!((c.len, c.links), (3, 1));
+    make(&*fresh.dir, "d", b"");
+    let entries = fresh.dir.list().unwrap();
+    assert_eq!(entries[2], c, "untouched means unchanged");
+    assert_ne!(entries[3].inode, c.inode);
+}
+
+fn names_that_lead_elsewhere_are_refused(fresh: Fresh) {
+    make(&*fresh.dir, "a", b"");
+    for bad in ["", ".", "..", "/", "a/b", "../a", "/a", "a\0", "a\\b"] {
+        let dir = &*fresh.dir;
+        let refusals = [
+            dir.create_dir(bad).err(),
+            dir.open_dir(bad).err(),
+            dir.open_file(bad, Access::Read).err(),
+            dir.open_file(bad, Access::ReadWrite).err(),
+            dir.rename(bad, dir, "b").err(),
+            dir.rename("a", dir, bad).err(),
+            dir.remove_file(bad).err(),
+            dir.remove_dir_all(bad).err(),
+            dir.lock(bad).err(),
+            write_durably(dir, bad, b"").err(),
+        ];
+        for refusal in refusals {
+            assert!(matches!(refusal, Some(DiskError::Name { .. })), "{bad:?}: {refusal:?}");
+        }
+    }
+    assert_eq!(names(&*fresh.dir), ["a"]);
+}
+
+fn errors_tell_what_is_missing(fresh: Fresh) {
+    let dir = &*fresh.dir;
+    make(dir, "file", b"");
+    dir.create_dir("dir").unwrap();
+    dir.create_dir("dir").unwrap();
+    assert_eq!(kind(dir.open_dir("none")), ErrorKind::NotFound);
+    assert_eq!(kind(dir.rename("none", dir, "x")), ErrorKind::NotFound);
+    assert!(matches!(dir.open_dir("file"), Err(DiskError::NotADir { .. })));
+    assert!(matches!(dir.create_dir("file"), Err(DiskError::NotADir { .. })));
+    assert!(matches!(dir.open_file("dir", Access::Read), Err(DiskError::NotAFile { .. })));
+    assert!(matches!(dir.open_file("dir", Access::ReadWrite), Err(DiskError::NotAFile { .. })));
+    let error = dir.open_file("none", Access::Read).unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains("none"), "{error}");
+}
+
+fn the_lock_excludes_a_second_holder(fresh: Fresh) {
+    let held = fresh.dir.lock("lock").unwrap();
+    let second = (fresh.reopen)();
+    let refusal = second.lock("lock").unwrap_err();
+    assert!(matches!(&refusal, DiskError::Locked { path } if path.ends_with("lock")), "{refusal}");
+    second.lock("another").unwrap();
+    drop(held);
+    second.lock("lock").unwrap();
+}
+
+fn synced_data_and_names_survive_reopening(fresh: Fresh) {
+    fresh.dir.create_dir("d").unwrap();
+    let d = fresh.dir.open_dir("d").unwrap();
+    make(&*d, "a", b"abc").sync().unwrap();
+    d.sync_dir().unwrap();
+    fresh.dir.sync_dir().unwrap();
+    drop(d);
+    let reopened = (fresh.reopen)();
+    assert_eq!(names(&*reopened), ["d"]);
+    assert_eq!(content(&*reopened.open_dir("d").unwrap(), "a"), b"abc");
+}
+
+fn small_files_are_written_whole_and_read_bounded(fresh: Fresh) {
+    let dir = &*fresh.dir;
+    write_durably(dir, "a", b"first, and longer").unwrap();
+    make(dir, ".a.new", b"left by a crash in the middle of a write");
+    write_durably(dir, "a", b"second").unwrap();
+    assert_eq!(names(dir), ["a"]);
+    assert_eq!(read_small(dir, "a", 6).unwrap(), b"second");
+    assert!(matches!(read_small(dir, "a", 5), Err(DiskError::TooLarge { len: 6, max: 5, .. })));
+    assert_eq!(kind(read_small(dir, "b", 5)), ErrorKind::NotFound);
+}
+
+fn a_published_folder_needs_a_free_name(fresh: Fresh) {
+    let dir = &*fresh.dir;
+    for (name, bytes) in [("one", b"1"), ("two", b"2")] {
+        dir.create_dir(name).unwrap();
+        make(&*dir.open_dir(name).unwrap(), "a", bytes).sync().unwrap();
+    }
+    dir.create_dir("land").unwrap();
+    let land = dir.open_dir("land").unwrap();
+    publish_dir(dir, "one", &*land, "83").unwrap();
+    assert_eq!(kind(publish_dir(dir, "two", &*land, "83")), ErrorKind::AlreadyExists);
+    assert_eq!(content(&*land.open_dir("83").unwrap(), "a"), b"1");
+    assert_eq!(names(dir), ["land", "two"]);
+}
+
+fn free_space_is_known(fresh: Fresh) {
+    assert!(fresh.dir.free_space().unwrap() > 0);
+}
+
+// What only a real file system has.
+
+#[test]
+fn links_pipes_and_strange_names_are_never_followed() {
+    use std::os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener};
+    let temporary = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    symlink(outside.path().join("secret"), at("link")).unwrap();
+    symlink(outside.path(), at("linkdir")).unwrap();
+    symlink(outside.path().join("made"), at("dangling")).unwrap();
+    let _socket = UnixListener::bind(at("socket")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    std::fs::write(temporary.path().join(std::ffi::OsStr::from_bytes(b"\xff")), b"").unwrap();
+
+    let dir = OsDir::open(temporary.path()).unwrap();
+    for access in [Access::Read, Access::ReadWrite] {
+        for name in ["link", "linkdir", "dangling", "socket", "pipe"] {
+            let refusal = dir.open_file(name, access).unwrap_err();
+            assert!(matches!(refusal, DiskError::NotAFile { .. }), "{name}: {refusal}");
+        }
+    }
+    assert!(matches!(dir.open_dir("linkdir"), Err(DiskError::NotADir { .. })));
+    assert!(matches!(dir.create_dir("linkdir"), Err(DiskError::NotADir { .. })));
+    assert!(matches!(dir.remove_dir_all("linkdir"), Err(DiskError::NotADir { .. })));
+    assert!(matches!(dir.lock("link"), Err(DiskError::NotAFile { .. })));
+    assert!(dir.list().unwrap().iter().all(|entry| entry.kind == EntryKind::Other), "{:?}", dir.list());
+    assert_eq!(dir.list().unwrap().len(), 6);
+
+    // Removing a folder with all of them in it leaves what the links point to.
+    let parent = OsDir::open(temporary.path().parent().unwrap()).unwrap();
+    parent.remove_dir_all(temporary.path().file_name().unwrap().to_str().unwrap()).unwrap();
+    assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+    assert!(!outside.path().join("made").exists());
+}
+
+#[test]
+fn a_folder_is_made_with_its_parents_and_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("a/b/c");
+    assert_eq!(kind(OsDir::open(&path)), ErrorKind::NotFound);
+    OsDir::create(&path, 0o700).unwrap().create_dir("d").unwrap();
+    assert_eq!(names(&*OsDir::create(&path, 0o700).unwrap()), ["d"]);
+    for made in ["a", "a/b", "a/b/c"] {
+        let mode = std::fs::metadata(temporary.path().join(made)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{made}");
+    }
+    std::fs::write(temporary.path().join("file"), b"").unwrap();
+    assert!(matches!(OsDir::open(&temporary.path().join("file")), Err(DiskError::NotADir { .. })));
+}

@@ -16,6 +16,7 @@ mod metadata;
 mod protobuf;
 mod reader;
 mod records;
+mod sample;
 mod writer;
 
 pub use chunk_tree::{
@@ -45,4 +46,5 @@ pub use records::{
     CHANNEL_CONFIG_KEY, COUNTS_BYTES_MAX, ConfigHistoryEntry, NAMESPACE_BYTES_MAX, NAMESPACES_MAX, NamespaceRow,
     StateRecord, encode_count, encode_rows, put_item, split_private_namespace,
 };
+pub use sample::{SampleNumbers, SampleSpec, write_sample};
 pub use writer::{FileWriter, SnapshotFacts, SnapshotWriter, WriteError};

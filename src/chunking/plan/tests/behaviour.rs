@@ -273,9 +273,47 @@ fn events_that_do_not_fit_change_nothing() {
         Event::Progress { request: RequestId(99), bytes: u64::MAX },
         Event::RequestEnded { request: RequestId(99), outcome: Outcome::Broken },
         Event::AlreadyPresent { range: 9..u64::MAX },
-        Event::Lost { range: 7..3 },
+        Event::Lost { range: 7..7 },
+        Event::ChunkRejected { linear: u64::MAX, source: SourceId(0) },
     ] {
         plan.handle(Duration::ZERO, event);
         assert_eq!(plan.status(), before);
     }
+}
+
+#[test]
+fn a_terabyte_is_planned_without_scanning_it() {
+    let layout = Layout::new([1 << 40, 1 << 39]).unwrap();
+    let mut plan = Plan::new(layout, PlanConfig::default());
+    // Every second block is there already: as fragmented as a resumed transfer gets.
+    for block in (0..(1u64 << 20) / 16).step_by(2) {
+        plan.handle(Duration::ZERO, Event::AlreadyPresent { range: block * 16..block * 16 + 16 });
+    }
+    for n in 0..4u8 {
+        let joined = Event::SourceJoined { source: SourceId(n.into()), identity: [n; 32], rtt: MS };
+        plan.handle(Duration::ZERO, joined);
+    }
+    // Scanning a million chunks at each of these steps would take minutes.
+    let mut done = 0;
+    for step in 1..2000 {
+        let now = MS * step;
+        while let Some(action) = plan.poll(now) {
+            let Action::Request { id, file_index, first, count, .. } = action else { continue };
+            let start = plan.layout.linear(file_index, first).unwrap();
+            for linear in start..start + u64::from(count) {
+                plan.handle(now + MS / 2, Event::ChunkArrived { request: id, linear, wire_bytes: CHUNK_BYTES });
+                plan.handle(now + MS / 2, Event::ChunkVerified { linear });
+                plan.handle(now + MS / 2, Event::ChunkReleased { linear });
+                done += 1;
+            }
+            plan.handle(now + MS / 2, Event::RequestEnded { request: id, outcome: Outcome::Completed });
+            if done % 1000 < 16 {
+                break;
+            }
+        }
+        if done > 20_000 {
+            return;
+        }
+    }
+    panic!("only {done} chunks");
 }

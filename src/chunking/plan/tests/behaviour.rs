@@ -60,11 +60,20 @@ fn a_ten_times_faster_source_does_most_and_the_slow_one_never_delays_the_frontie
 }
 
 #[test]
-fn joiners_that_share_two_sources_begin_at_different_blocks() {
+fn behind_the_frontier_each_source_prefers_its_own_blocks_within_the_window() {
     let mut world = World::new(1024, vec![source(40), source(40)]);
     world.complete(60 * SEC);
-    let bulk = requests(&world).filter(|(_, _, class)| *class == Class::Bulk).count();
-    assert!(bulk > 20, "{bulk} requests behind the frontier");
+    let owner = |block| {
+        let rank = |id: &SourceId| world.plan.sources[id].rendezvous(block);
+        world.plan.sources.keys().copied().max_by_key(rank).unwrap()
+    };
+    let bulk = |action: &Action| match action {
+        Action::Request { source, first, class: Class::Bulk, .. } => Some(owner(u64::from(first.0) / 16) == *source),
+        _ => None,
+    };
+    let own: Vec<bool> = world.trace.iter().filter_map(bulk).collect();
+    let share = own.iter().filter(|own| **own).count() as f64 / own.len() as f64;
+    assert!(own.len() > 20 && share > 0.7, "{share} of {} requests", own.len());
     let prefetch = requests(&world).filter(|(_, _, class)| *class == Class::Prefetch).count();
     assert_eq!(prefetch, 0, "nothing hung, so nothing beyond the window");
 }
@@ -199,6 +208,7 @@ fn a_rejected_chunk_waits_for_another_source() {
     assert_eq!(status.chunks_verified, 9);
     assert_eq!(status.sources[&SourceId(0)].state, SourceState::Banned);
     let now = world.now;
+    world.plan.handle(now, Event::SourceLeft { source: SourceId(0) }); // its connection closes: that lifts no ban
     world.plan.handle(now, Event::SourceJoined { source: SourceId(0), identity: [1; 32], rtt: MS });
     assert_eq!(world.plan.poll(now), None, "a banned source stays banned");
     world.join(source(50));

@@ -67,7 +67,7 @@ pub struct Plan {
     sources: BTreeMap<SourceId, Source>,
     requests: BTreeMap<RequestId, Request>,
     /// Cancellations that the driver hasn't been told yet.
-    cancels: VecDeque<Action>,
+    cancels: VecDeque<(SourceId, RequestId, CancelReason)>,
     loader: u64,
     next_request: u64,
     requests_since_probe: u32,
@@ -149,8 +149,8 @@ impl Plan {
     pub fn poll(&mut self, now: Duration) -> Option<Action> {
         self.now = self.now.max(now);
         self.watch();
-        if let Some(cancel) = self.cancels.pop_front() {
-            return Some(cancel);
+        if let Some((_, id, reason)) = self.cancels.pop_front() {
+            return Some(Action::Cancel { id, reason });
         }
         let pick = self.choose()?;
         self.send(pick)
@@ -181,6 +181,7 @@ impl Plan {
         for request in owed {
             self.forget(request);
         }
+        self.cancels.retain(|(source, _, _)| *source != id);
         let config = &self.config;
         // A ban may come before the source was ever announced (a list of bans from an earlier job).
         let source = self.sources.entry(id).or_insert_with(|| Source::new(config));
@@ -216,6 +217,7 @@ impl Plan {
     }
 
     fn ended(&mut self, id: RequestId, outcome: Outcome) {
+        self.cancels.retain(|(_, cancelled, _)| *cancelled != id); // it was over before the driver heard of it
         let Some(request) = self.forget(id) else { return };
         let (now, config) = (self.now, &self.config);
         let Some(source) = self.sources.get_mut(&request.source) else { return };
@@ -258,8 +260,8 @@ impl Plan {
     }
 
     fn cancel(&mut self, id: RequestId, reason: CancelReason) {
-        if self.forget(id).is_some() {
-            self.cancels.push_back(Action::Cancel { id, reason });
+        if let Some(request) = self.forget(id) {
+            self.cancels.push_back((request.source, id, reason));
         }
     }
 

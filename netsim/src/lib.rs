@@ -1,1 +1,24 @@
-//! x
+//! A simulated machine for quinn: real endpoints, unmodified, over a simulated network and disk in virtual time.
+//!
+//! It knows nothing of the program that it tests. No fork, no `cfg`: tokio's paused clock, quinn's abstract socket.
+//!
+//! # Fault model
+//! - **Network**: a datagram is late, lost, tail-dropped by a full queue, doubled, overtaken, damaged, or cut off with the link. It
+//!   never grows, and damage never makes it another sender's. Each direction is a [`Link`] of its own.
+//! - **Host**: a crash cuts the socket by incarnation. Datagrams of an earlier bind vanish both ways, otherwise the endpoint's
+//!   drivers would still say goodbye and the crash would be a soft one. Unsynced bytes go with it.
+//! - **Disk**: any operation can fail (EIO, ENOSPC, short write) or be the last one before a crash; what wasn't synced is
+//!   then kept, lost or torn.
+//!
+//! The same seed gives the same trace of (time, source, destination, length, fate).
+//!
+//! # Modules
+//! [`link`] is here: what happens to one datagram, as a pure value. Planned on top of it: `net` (a heap of datagrams ordered by time
+//! and sequence, one pump task), `socket` (quinn's `AsyncUdpSocket` over it), `host` (incarnations), `disk` (durable and pending
+//! state apart), and a relay that runs the same [`Link`] in real time between processes.
+
+pub mod link;
+mod rng;
+
+pub use link::{Fate, Fates, Link, LinkState};
+pub use rng::Rng;

@@ -158,7 +158,7 @@ pub enum Action {
         /// Urgency.
         class: Class,
     },
-    /// Stop a request (STOP_SENDING) and drop its bytes; no event of it is awaited any more.
+    /// Stop a request (STOP_SENDING) and drop its bytes; no event of it is awaited any more. Never one that ended before.
     Cancel {
         /// Which.
         id: RequestId,

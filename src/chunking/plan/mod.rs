@@ -10,8 +10,8 @@
 //! A value, not a task: no clock, no socket, no lock, no randomness. The driver feeds every event with its time, then
 //! polls until `None`, then sleeps until the next event or [`Plan::next_wakeup`]. The same events give the same actions.
 //!
-//! It decides the run, its source and its urgency ([`choose`](self)), how much may be in flight, and when a request has waited
-//! long enough. It leaves to others: whether bytes are right (proofs), who is banned (the driver), how bytes move.
+//! It decides the run, its source and its urgency (`choose.rs`), how much may be in flight, and when a request has waited
+//! long enough (`watch.rs`). It leaves to others: whether bytes are right (proofs), who is banned (the driver), how bytes move.
 //!
 //! **Where runs start.** SHA-256 of a file and the content check need chunks in order, the budget's permits come back when a
 //! chunk is written, so memory doesn't depend on order, but what is written far ahead has left the page cache when the loader comes and is
@@ -67,7 +67,7 @@ pub struct Plan {
     sources: BTreeMap<SourceId, Source>,
     requests: BTreeMap<RequestId, Request>,
     /// Cancellations that the driver hasn't been told yet.
-    cancels: VecDeque<Action>,
+    cancels: VecDeque<(SourceId, RequestId, CancelReason)>,
     loader: u64,
     next_request: u64,
     requests_since_probe: u32,
@@ -134,6 +134,7 @@ impl Plan {
                 }
             }
             Event::ChunkReleased { linear } => self.chunks.release(linear),
+            Event::ChunkRejected { linear, .. } if linear >= self.layout.total() => {}
             Event::ChunkRejected { linear, source } => {
                 let now = self.now;
                 self.sources.entry(source).and_modify(|source| source.lacks(now, linear));
@@ -148,8 +149,8 @@ impl Plan {
     pub fn poll(&mut self, now: Duration) -> Option<Action> {
         self.now = self.now.max(now);
         self.watch();
-        if let Some(cancel) = self.cancels.pop_front() {
-            return Some(cancel);
+        if let Some((_, id, reason)) = self.cancels.pop_front() {
+            return Some(Action::Cancel { id, reason });
         }
         let pick = self.choose()?;
         self.send(pick)
@@ -172,18 +173,18 @@ impl Plan {
             self.left(id, Link::Gone); // a new connection: what the old one owed will not come
         }
         let config = &self.config;
-        let source = self.sources.entry(id).or_insert_with(|| Source::new(identity, config));
-        if source.link != Link::Banned {
-            (source.link, source.rtt) = (Link::Up, rtt);
-        }
+        self.sources.entry(id).or_insert_with(|| Source::new(config)).join(identity, rtt);
     }
 
     fn left(&mut self, id: SourceId, link: Link) {
         let owed: Vec<RequestId> = self.requests_of(id).map(|(request, _)| request).collect();
-        owed.into_iter().for_each(|request| drop(self.forget(request)));
+        for request in owed {
+            self.forget(request);
+        }
+        self.cancels.retain(|(source, _, _)| *source != id);
         let config = &self.config;
         // A ban may come before the source was ever announced (a list of bans from an earlier job).
-        let source = self.sources.entry(id).or_insert_with(|| Source::new(&[0; 32], config));
+        let source = self.sources.entry(id).or_insert_with(|| Source::new(config));
         if source.link != Link::Banned {
             source.link = link;
         }
@@ -216,6 +217,7 @@ impl Plan {
     }
 
     fn ended(&mut self, id: RequestId, outcome: Outcome) {
+        self.cancels.retain(|(_, cancelled, _)| *cancelled != id); // it was over before the driver heard of it
         let Some(request) = self.forget(id) else { return };
         let (now, config) = (self.now, &self.config);
         let Some(source) = self.sources.get_mut(&request.source) else { return };
@@ -258,8 +260,8 @@ impl Plan {
     }
 
     fn cancel(&mut self, id: RequestId, reason: CancelReason) {
-        if self.forget(id).is_some() {
-            self.cancels.push_back(Action::Cancel { id, reason });
+        if let Some(request) = self.forget(id) {
+            self.cancels.push_back((request.source, id, reason));
         }
     }
 

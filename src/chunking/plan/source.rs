@@ -59,13 +59,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(identity: &[u8; 32], config: &PlanConfig) -> Self {
-        let seed = identity
-            .chunks(8)
-            .fold(0, |seed, eight| mix(seed ^ eight.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte))));
+    pub(super) fn new(config: &PlanConfig) -> Self {
         Self {
             link: Link::Gone,
-            seed,
+            seed: 0,
             rtt: Duration::ZERO,
             rate: Rate::new(),
             wait_until: Duration::ZERO,
@@ -86,6 +83,15 @@ impl Source {
         }
     }
 
+    /// A connection to it is there.
+    pub(super) fn join(&mut self, identity: &[u8; 32], rtt: Duration) {
+        if self.link != Link::Banned {
+            (self.link, self.rtt) = (Link::Up, rtt);
+        }
+        let word = |eight: &[u8]| eight.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
+        self.seed = identity.chunks(8).fold(0, |seed, eight| mix(seed ^ word(eight)));
+    }
+
     pub(super) fn is_ready(&self, now: Duration) -> bool {
         self.link == Link::Up && self.wait_until <= now
     }
@@ -98,9 +104,11 @@ impl Source {
     /// Chunks that it should owe, before the budget is shared out: twice the round trip's worth or the work it shall
     /// have in hand, whichever is more, under what AIMD allows.
     pub(super) fn wanted(&self, config: &PlanConfig) -> u32 {
-        let wanted = self.rate.chunks_per_s().map_or(f64::from(config.in_flight_start), |rate| {
-            (rate * (self.rtt * 2).max(config.queued_work).as_secs_f64()).ceil()
-        });
+        let in_hand_s = (self.rtt * 2).max(config.queued_work).as_secs_f64();
+        let wanted = match self.rate.chunks_per_s() {
+            Some(rate) => (rate * in_hand_s).ceil(),
+            None => f64::from(config.in_flight_start),
+        };
         (wanted.min(self.cap) as u32).clamp(config.in_flight_min, config.in_flight_max)
     }
 
@@ -207,7 +215,7 @@ mod tests {
     #[test]
     fn a_demotion_is_over_after_its_half_life_and_sooner_if_it_delivers() {
         let config = PlanConfig::default();
-        let mut source = Source::new(&[1; 32], &config);
+        let mut source = Source::new(&config);
         let at = Duration::from_secs(100);
         source.demote(at, &config, PENALTY);
         assert!(source.is_demoted(at + Duration::from_secs(59), &config));
@@ -217,7 +225,7 @@ mod tests {
         assert!(source.is_demoted(at + Duration::from_secs(239), &config));
         assert!(!source.is_demoted(source.demoted_until(&config).unwrap(), &config), "never for good");
 
-        let mut proving = Source::new(&[1; 32], &config);
+        let mut proving = Source::new(&config);
         proving.demote(at, &config, PENALTY);
         proving.took_request(at, 1);
         proving.got_chunk(at, &config);
@@ -227,7 +235,7 @@ mod tests {
     #[test]
     fn the_window_follows_rate_and_round_trip_within_its_bounds() {
         let config = PlanConfig::default();
-        let mut source = Source::new(&[1; 32], &config);
+        let mut source = Source::new(&config);
         assert_eq!(source.wanted(&config), 4);
         let chunk = 1 << 20;
         source.rate.start(Duration::ZERO);

@@ -38,10 +38,8 @@ impl LocalIdentity {
     /// If a file can't be read or used, or no key belongs to the certificate.
     pub fn load(msp_id: &MspId, msp_dir: &Path) -> Result<Self, MspError> {
         let certs = msp_dir.join("signcerts");
-        let certificate = files(&certs)?
-            .into_iter()
-            .next()
-            .ok_or(MspError::Missing { path: certs, what: "signing certificate" })?;
+        let certificate =
+            files(&certs)?.into_iter().next().ok_or(MspError::Missing { path: certs, what: "signing certificate" })?;
         // The file may hold text around the block; what travels is the block alone, as Fabric sends it.
         let pem = first_pem_block(&read(&certificate)?)
             .ok_or_else(|| MspError::CertificateFile { path: certificate.clone(), source: CertificateError::Pem })?;

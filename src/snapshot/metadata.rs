@@ -12,7 +12,7 @@ use serde::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{BlockHash, BlockNumber, ChannelId, ChannelIdError, FileDigest, SnapshotFile, SnapshotHash, SnapshotId};
+use super::{BlockHash, BlockNumber, ChannelIdError, FileDigest, SnapshotFile, SnapshotHash, SnapshotId};
 
 /// Largest metadata file that is parsed. The longest legal one (channel name of 249 bytes, eight files) is under 1.5 KiB.
 pub const METADATA_BYTES_MAX: usize = 64 << 10;

@@ -15,6 +15,8 @@ mod org;
 mod pb;
 mod signature;
 mod signer;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use config::{CONFIG_BYTES_MAX, ChannelConfig, MspVersion};

@@ -11,6 +11,7 @@ pub mod fault;
 mod frame;
 pub mod limits;
 mod pb;
+pub mod serving;
 pub mod session;
 pub mod tls;
 pub mod wire;

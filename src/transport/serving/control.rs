@@ -1,0 +1,113 @@
+//! The control stream on the serving side: requests about what there is, and what is pushed.
+
+use quinn::{RecvStream, SendStream};
+use tokio::sync::mpsc;
+
+use super::session::ServedSession;
+use crate::{
+    catalog::CatalogEntry,
+    snapshot::BlockHash,
+    transport::{
+        fault::ErrorCode,
+        frame::{self, FrameError},
+        limits::{CATALOG_ENTRIES_MAX, FRAME_BYTES_MAX},
+        wire::{Body, CatalogClaim, CatalogGet, CatalogPage, Frame, ManifestGet, Notice, Refusal},
+    },
+};
+
+/// Writes frames until nobody has any more to say or the stream fails.
+pub(super) async fn write(mut send: SendStream, mut frames: mpsc::Receiver<Frame>) {
+    // Before all range streams: a refusal or a catalog shouldn't wait behind megabytes.
+    let _ = send.set_priority(i32::MAX);
+    while let Some(frame) = frames.recv().await {
+        if frame::write_frame(&mut send, frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers requests until the client ends the stream or breaks the protocol; the code and reason to close with.
+///
+/// A client that doesn't read its answers isn't read either: answers wait for room.
+pub(super) async fn read(session: &ServedSession, mut recv: RecvStream) -> (ErrorCode, String) {
+    loop {
+        let frame = match frame::read_frame(&mut recv, FRAME_BYTES_MAX).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return (ErrorCode::Ok, "the client is done".to_owned()),
+            Err(FrameError::Read(error)) => return (ErrorCode::Ok, error.to_string()),
+            Err(FrameError::Wire(error)) if error.request_id().is_some() => {
+                let request_id = error.request_id().unwrap_or_default();
+                session.refuse(request_id, Refusal::new(error.code(), &error.to_string()));
+                continue;
+            }
+            Err(error) => return (ErrorCode::Protocol, error.to_string()),
+        };
+        let request_id = frame.request_id;
+        let answer = match frame.body {
+            Body::CatalogGet(get) => Ok(Body::CatalogPage(page(session, get))),
+            Body::CatalogWatch => {
+                session.watching.notify_one();
+                let version = session.catalog().page(&session.channel).0;
+                Ok(Body::Notice(Notice::CatalogChanged { version }))
+            }
+            Body::ManifestGet(get) => manifest(session, &get),
+            // Until this service signs, it has no attestation of anything.
+            Body::AttestationGet(_) => Err(Refusal::new(ErrorCode::NotFound, "no attestations here yet")),
+            Body::Ping => Ok(Body::Pong),
+            Body::Goodbye(goodbye) => return (ErrorCode::Ok, goodbye.reason),
+            _ => Err(Refusal::new(ErrorCode::Protocol, "not a request for the control stream")),
+        };
+        let body = answer.unwrap_or_else(Body::Error);
+        if session.out.send(Frame { request_id, body }).await.is_err() {
+            return (ErrorCode::Ok, "the control stream ended".to_owned());
+        }
+    }
+}
+
+/// Pushes a notice for every change of the catalog once the client has asked for that. Ends with the catalog or the stream.
+pub(super) async fn push_changes(session: &ServedSession) {
+    let mut versions = session.catalog().subscribe();
+    session.watching.notified().await;
+    loop {
+        let version = *versions.borrow_and_update();
+        let body = Body::Notice(Notice::CatalogChanged { version });
+        if session.out.send(Frame { request_id: 0, body }).await.is_err() || versions.changed().await.is_err() {
+            // Nothing to push any more is no reason to end the session.
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn page(session: &ServedSession, get: CatalogGet) -> CatalogPage {
+    let (version, entries) = session.catalog().page(&session.channel);
+    if get.after_version != 0 && get.after_version >= version {
+        return CatalogPage { version, entries: Vec::new(), next: 0 };
+    }
+    let start = usize::try_from(get.cursor).unwrap_or(usize::MAX).min(entries.len());
+    let end = start.saturating_add(CATALOG_ENTRIES_MAX).min(entries.len());
+    let next = if end < entries.len() { end as u64 } else { 0 };
+    let claims = entries.into_iter().skip(start).take(end - start).map(|entry| {
+        // Gone since the list was made: then without it, the client will find out.
+        let commit_hash = session.catalog().snapshot(&entry.id).and_then(|snapshot| snapshot.commit_hash());
+        claim(entry, commit_hash)
+    });
+    CatalogPage { version, entries: claims.collect(), next }
+}
+
+fn claim(entry: CatalogEntry, last_block_commit_hash: Option<BlockHash>) -> CatalogClaim {
+    CatalogClaim {
+        id: entry.id,
+        manifest_hash: entry.manifest_hash,
+        snapshot_hash: entry.snapshot_hash,
+        total_bytes: entry.total_bytes,
+        files: entry.files,
+        only_metadata_available: entry.only_metadata_available,
+        partial: entry.partial,
+        flags: 0,
+        last_block_commit_hash,
+    }
+}
+
+fn manifest(session: &ServedSession, get: &ManifestGet) -> Result<Body, Refusal> {
+    session.find(&get.id, get.manifest_hash).map(|snapshot| Body::Manifest(snapshot.manifest_bytes.clone()))
+}

@@ -1,0 +1,72 @@
+//! The serving side: accepts members of the channels, tells them what the catalog has, and sends manifests, trees and chunks.
+//!
+//! Decides: who gets a seat, what a legal request is, in which order streams are sent, what is compressed. Leaves to
+//! [`crate::catalog`] what exists and whether its bytes are still right, and to `super::session` who somebody is. Reading, hashing and
+//! compressing run on [`Workers`], never on the thread that drives QUIC.
+//!
+//! Memory: 16 chunk buffers for all sessions together (a buffer is taken before a chunk is read and returns when the other side
+//! has acknowledged its bytes), and at most one control frame per session.
+
+mod buffers;
+mod control;
+mod listener;
+mod produce;
+mod range;
+mod seats;
+mod session;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use listener::serve;
+
+use super::{
+    limits::{SESSIONS_MAX, SESSIONS_PER_ADDRESS_MAX, SESSIONS_PER_ORG_MAX, STREAMS_MAX},
+    session::{Channels, SessionContext},
+};
+use crate::{catalog::Catalog, chunking::Workers};
+
+/// What serving needs; all of it comes from outside.
+#[derive(Clone)]
+pub struct ServeContext {
+    /// What there is to serve.
+    pub catalog: Arc<Catalog>,
+    /// The channels that are served, with the configuration of the moment.
+    pub channels: Arc<Channels<'static>>,
+    /// Who we are, and our clock.
+    pub session: SessionContext,
+    /// Caps.
+    pub limits: ServeLimits,
+    /// Where files are read, hashed and compressed. Its queue should have 16 places: then nothing ever waits to queue.
+    pub workers: Workers,
+    /// True (or its sender gone): stop.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Caps that an operator may lower or raise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// Sessions of one organisation at a time.
+    pub sessions_per_org: usize,
+    /// Connections from one address at a time.
+    pub sessions_per_address: usize,
+    /// Sessions in all.
+    pub sessions: usize,
+    /// Streams of one session at a time.
+    pub streams: u32,
+    /// Chunks that are compressed at the same time; the next one then goes as it is: the CPU is busy. 0: never compress.
+    pub compressions: usize,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            sessions_per_org: SESSIONS_PER_ORG_MAX,
+            sessions_per_address: SESSIONS_PER_ADDRESS_MAX,
+            sessions: SESSIONS_MAX,
+            streams: STREAMS_MAX,
+            compressions: 2,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! One accepted connection from handshake to goodbye.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use quinn::{Connection, Incoming, RecvStream, SendStream};
+use tokio::sync::{Notify, mpsc};
+
+use super::{buffers::SessionBuffers, control, listener::Shared, range, seats::Seat};
+use crate::{
+    catalog::{Catalog, ServedSnapshot},
+    msp::ChannelConfig,
+    snapshot::{ChannelId, ManifestHash, SnapshotId},
+    transport::{
+        endpoint,
+        fault::ErrorCode,
+        frame,
+        limits::{
+            ACCEPT_TIMEOUT, CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX, SERVE_BUFFERS_PER_SESSION,
+        },
+        session::{PeerIdentity, authenticate_server},
+        wire::{Body, Frame, Hello, Notice, Refusal, SessionLimits},
+    },
+};
+
+/// How often a live session is judged again: certificates expire, configurations change.
+const REVALIDATE_EVERY: Duration = Duration::from_secs(60);
+
+/// When a client may come back after the service was stopped: a restart takes about so long.
+const RESTART_WAIT: Duration = Duration::from_secs(5);
+
+/// What the streams of one session share.
+pub(super) struct ServedSession {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Connection,
+    pub(super) peer: PeerIdentity,
+    pub(super) channel: ChannelId,
+    pub(super) buffers: SessionBuffers,
+    /// Frames for the control stream.
+    pub(super) out: mpsc::Sender<Frame>,
+    /// Told once the client wants to hear of changes of the catalog.
+    pub(super) watching: Notify,
+    /// Wire bytes sent by snapshot, for the log.
+    sent: Mutex<BTreeMap<SnapshotId, u64>>,
+}
+
+/// An accepted client whose Hello is answered.
+struct Accepted {
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    peer: PeerIdentity,
+    config: Arc<ChannelConfig>,
+}
+
+/// Serves one connection to its end. Whatever goes wrong ends here, in the log.
+pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat) {
+    let address = incoming.remote_address();
+    let accepted = match tokio::time::timeout(ACCEPT_TIMEOUT, accept(&shared, incoming, &mut seat)).await {
+        Ok(Some(accepted)) => accepted,
+        Ok(None) => return,
+        Err(_) => {
+            tracing::info!(%address, "not accepted: it took more than 5 s");
+            return;
+        }
+    };
+    let Accepted { connection, send, recv, peer, config } = accepted;
+    let (out, frames) = mpsc::channel(CONTROL_QUEUE_FRAMES);
+    let buffers = shared.buffers.for_session();
+    let channel = config.channel().clone();
+    tracing::info!(%address, org = %peer.msp_id, identity = %peer.identity_id, %channel, "session opened");
+    let (watching, sent) = (Notify::new(), Mutex::default());
+    let session = Arc::new(ServedSession { shared, connection, peer, channel, buffers, out, watching, sent });
+    endpoint::accepted(&session.connection, session.shared.context.limits.streams);
+    let (code, reason) = serve(&session, send, recv, frames).await;
+    session.connection.close(code.varint(), reason.as_bytes());
+    session.log_end(code, &reason);
+    drop(seat);
+}
+
+/// Handshake, session auth, a seat for the organisation, Hello.
+async fn accept(shared: &Arc<Shared>, incoming: Incoming, seat: &mut Seat) -> Option<Accepted> {
+    let address = incoming.remote_address();
+    // Strangers are many and free to try: quiet, unless they got as far as naming an identity.
+    let connection = match incoming.accept() {
+        Ok(connecting) => connecting.await.inspect_err(|error| tracing::debug!(%address, %error, "no handshake")).ok()?,
+        Err(error) => {
+            tracing::debug!(%address, %error, "no handshake");
+            return None;
+        }
+    };
+    let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+    let context = &shared.context;
+    let client =
+        match authenticate_server(&connection, &mut send, &mut recv, &context.session, context.channels.as_ref()).await {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::warn!(%address, error = %chain(&error), "refused");
+                return None;
+            }
+        };
+    let (peer, config) = (client.peer, client.config);
+    if !seat.accept(&peer.msp_id) {
+        tracing::info!(%address, org = %peer.msp_id, "refused: no seat left for its organisation");
+        connection.close(ErrorCode::Busy.varint(), b"no session left for this organisation");
+        return None;
+    }
+    let hello = match frame::read_frame(&mut recv, FRAME_BYTES_BEFORE_HELLO_MAX).await {
+        Ok(Some(Frame { request_id, body: Body::Hello(hello) })) => (request_id, hello),
+        Ok(_) => {
+            connection.close(ErrorCode::Protocol.varint(), b"no hello");
+            return None;
+        }
+        Err(error) => {
+            tracing::warn!(%address, org = %peer.msp_id, %error, "no hello");
+            connection.close(ErrorCode::Protocol.varint(), b"no hello");
+            return None;
+        }
+    };
+    let (request_id, theirs) = hello;
+    let ours = our_hello(shared);
+    if theirs.time_unix_s.abs_diff(ours.time_unix_s) > CLOCK_SKEW_MAX.as_secs() {
+        tracing::warn!(
+            %address, org = %peer.msp_id, theirs = theirs.time_unix_s, ours = ours.time_unix_s,
+            "its clock and ours differ by more than 5 minutes: certificates may be judged differently"
+        );
+    }
+    frame::write_frame(&mut send, Frame { request_id, body: Body::HelloAck(ours) }).await.ok()?;
+    Some(Accepted { connection, send, recv, peer, config })
+}
+
+fn our_hello(shared: &Shared) -> Hello {
+    let now = (shared.context.session.clock)();
+    let chunks_in_flight = SERVE_BUFFERS_PER_SESSION as u32;
+    Hello {
+        minor: 0,
+        features: 0,
+        limits: SessionLimits { streams: shared.context.limits.streams, chunks_in_flight, rate_bytes_per_s: 0 },
+        time_unix_s: now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        join_grant: Bytes::new(),
+    }
+}
+
+/// Until one of its parts ends; why.
+async fn serve(
+    session: &Arc<ServedSession>,
+    send: SendStream,
+    recv: RecvStream,
+    frames: mpsc::Receiver<Frame>,
+) -> (ErrorCode, String) {
+    let mut shutdown = session.shared.context.shutdown.clone();
+    let mut ranges = range::Ranges::new(Arc::clone(session));
+    let write = control::write(send, frames);
+    tokio::pin!(write);
+    let ended = tokio::select! {
+        biased;
+        _ = shutdown.wait_for(|stop| *stop) => None,
+        end = control::read(session, recv) => Some(end),
+        () = &mut write => Some((ErrorCode::Ok, "the control stream ended".to_owned())),
+        () = ranges.accept() => Some((ErrorCode::Ok, "the client left".to_owned())),
+        () = control::push_changes(session) => None,
+        () = revalidate(session) => Some((ErrorCode::Unauthorized, String::new())),
+    };
+    if let Some(ended) = ended {
+        return ended;
+    }
+    // Stopping: no further request is taken, what is being sent may be finished.
+    let _ = session.out.try_send(Frame { request_id: 0, body: Body::Notice(Notice::GoingAway { retry_after: RESTART_WAIT }) });
+    tokio::select! {
+        biased;
+        () = ranges.drain() => {}
+        () = &mut write => {}
+    }
+    (ErrorCode::ShuttingDown, "the service stops".to_owned())
+}
+
+/// Ends when the peer is no longer a member by the configuration and the clock of the moment.
+async fn revalidate(session: &ServedSession) {
+    let context = &session.shared.context;
+    loop {
+        tokio::time::sleep(REVALIDATE_EVERY).await;
+        let now = (context.session.clock)();
+        let judged = (context.channels)(&session.channel).map(|config| config.validate(&session.peer.identity, now));
+        match judged {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(org = %session.peer.msp_id, %error, "the session's identity is no longer valid");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+impl ServedSession {
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.shared.context.catalog
+    }
+
+    /// The snapshot of that id and manifest, if it is of the session's channel. Whatever is wrong, the answer is the same.
+    pub(super) fn find(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Result<Arc<ServedSnapshot>, Refusal> {
+        let known = (id.channel == self.channel).then(|| self.catalog().snapshot(id)).flatten();
+        known
+            .filter(|snapshot| snapshot.entry().manifest_hash == manifest_hash)
+            .ok_or_else(|| Refusal::new(ErrorCode::NotFound, "no snapshot of that block with that manifest"))
+    }
+
+    /// Refuses a request: in words on the control stream, if there is room. The code goes by RESET as well where there is a stream.
+    pub(super) fn refuse(&self, request_id: u64, refusal: Refusal) {
+        tracing::debug!(org = %self.peer.msp_id, request_id, code = ?refusal.code, detail = %refusal.detail, "request refused");
+        let _ = self.out.try_send(Frame { request_id, body: Body::Error(refusal) });
+    }
+
+    /// Counts bytes that quinn has taken.
+    pub(super) fn count(&self, id: &SnapshotId, bytes: u64) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        match sent.get_mut(id) {
+            Some(count) => *count += bytes,
+            None => {
+                sent.insert(id.clone(), bytes);
+            }
+        }
+    }
+
+    /// Who fetched what.
+    fn log_end(&self, code: ErrorCode, reason: &str) {
+        let sent = std::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner));
+        let (address, org, identity) = (self.connection.remote_address(), &self.peer.msp_id, self.peer.identity_id);
+        for (snapshot, bytes) in &sent {
+            tracing::info!(%address, %org, %identity, %snapshot, bytes, "fetched");
+        }
+        let bytes: u64 = sent.values().sum();
+        tracing::info!(%address, %org, %identity, channel = %self.channel, bytes, ?code, reason, "session ended");
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

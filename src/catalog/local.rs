@@ -171,9 +171,9 @@ impl Catalog {
         drop(served);
         for id in gone {
             self.withdraw(&id, report);
-            if let Err(error) = manifest_cache::remove(self.state.as_ref(), &id) {
-                tracing::warn!(snapshot = %id, %error, "its kept manifest can't be removed");
-            }
+        }
+        if let Err(error) = manifest_cache::retain(self.state.as_ref(), present) {
+            tracing::warn!(%error, "manifests of removed snapshots are still kept");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     chunking::{ProofError, StoreError, plan::LayoutError},
     disk::DiskError,
     msp::ConfigError,
-    snapshot::{ContentError, FolderError, MetadataError, SnapshotFile, SnapshotId},
+    snapshot::{ContentError, FolderError, MetadataError, SnapshotId},
 };
 
 /// One source that couldn't be used, and why.
@@ -101,16 +101,6 @@ pub enum JoinError {
     /// Proved chunks that don't give what the metadata says: those who vouch for the manifest are wrong.
     #[error(transparent)]
     Proof(ProofError),
-    /// A file whose hash is right, but which is no snapshot file.
-    #[error(
-        "{file} has the hash that the metadata names, but its content is unsound: {source}; don't use this snapshot, tell those who vouch for it"
-    )]
-    Content {
-        /// The file.
-        file: SnapshotFile,
-        /// What is wrong.
-        source: Box<ContentError>,
-    },
     /// Files that don't fit together.
     #[error(
         "the files have the hashes that the metadata names, but don't fit together: {0}; don't use this snapshot, tell those who vouch for it"

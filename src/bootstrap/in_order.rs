@@ -14,7 +14,7 @@ use super::{error::JoinError, fetch::Message};
 use crate::{
     catalog::AgreedSnapshot,
     chunking::{BufferPool, FileProof, FileTree, Store, StoreError, VerifiedChunk, VerifiedFile, plan::Layout},
-    snapshot::{ChunkIndex, ContentCheck, ContentSummary, cross_check},
+    snapshot::{ChunkIndex, ContentSummary, cross_check},
 };
 
 /// Chunks that may wait in memory for their turn: half of the smallest byte budget, so that the other half always moves.
@@ -144,22 +144,20 @@ impl Pass {
         for tree in self.trees.iter() {
             let failed = |error| Ended::Failed(JoinError::Proof(error));
             let file = tree.file().file;
-            let content = |source| Ended::Failed(JoinError::Content { file, source: Box::new(source) });
             let mut proof = FileProof::new(manifest, tree.file_index()).map_err(failed)?;
-            let mut check = ContentCheck::new(file, manifest.signable().state_db_type());
             while let Some(index) = proof.next() {
                 let chunk = match inbox.wait(linear).map_err(|Stopped| Ended::Stopped)? {
                     Some(chunk) => chunk,
                     None => self.read_back(inbox, report, tree, linear, index)?,
                 };
                 proof.update(&chunk).map_err(failed)?;
-                check.update(chunk.bytes()).map_err(content)?;
                 drop(chunk);
                 linear += 1;
                 report(Message::Hashed { linear });
             }
-            files.push(proof.finish().map_err(failed)?);
-            summaries.insert(file, check.finish().map_err(content)?);
+            let verified = proof.finish().map_err(failed)?;
+            summaries.insert(file, verified.summary().clone());
+            files.push(verified);
             report(Message::FileVerified { file, size: tree.file().size });
         }
         let content = cross_check(manifest.signable(), &summaries)

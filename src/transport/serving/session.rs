@@ -20,7 +20,8 @@ use crate::{
         fault::ErrorCode,
         frame,
         limits::{
-            ACCEPT_TIMEOUT, CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX, SERVE_BUFFERS_PER_SESSION,
+            ACCEPT_TIMEOUT, CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX,
+            SERVE_BUFFERS_PER_SESSION,
         },
         session::{PeerIdentity, authenticate_server},
         wire::{Body, Frame, Hello, Notice, Refusal, SessionLimits},
@@ -87,7 +88,9 @@ async fn accept(shared: &Arc<Shared>, incoming: Incoming, seat: &mut Seat) -> Op
     let address = incoming.remote_address();
     // Strangers are many and free to try: quiet, unless they got as far as naming an identity.
     let connection = match incoming.accept() {
-        Ok(connecting) => connecting.await.inspect_err(|error| tracing::debug!(%address, %error, "no handshake")).ok()?,
+        Ok(connecting) => {
+            connecting.await.inspect_err(|error| tracing::debug!(%address, %error, "no handshake")).ok()?
+        }
         Err(error) => {
             tracing::debug!(%address, %error, "no handshake");
             return None;
@@ -96,7 +99,8 @@ async fn accept(shared: &Arc<Shared>, incoming: Incoming, seat: &mut Seat) -> Op
     let (mut send, mut recv) = connection.accept_bi().await.ok()?;
     let context = &shared.context;
     let client =
-        match authenticate_server(&connection, &mut send, &mut recv, &context.session, context.channels.as_ref()).await {
+        match authenticate_server(&connection, &mut send, &mut recv, &context.session, context.channels.as_ref()).await
+        {
             Ok(client) => client,
             Err(error) => {
                 tracing::warn!(%address, error = %chain(&error), "refused");
@@ -169,7 +173,9 @@ async fn serve(
         return ended;
     }
     // Stopping: no further request is taken, what is being sent may be finished.
-    let _ = session.out.try_send(Frame { request_id: 0, body: Body::Notice(Notice::GoingAway { retry_after: RESTART_WAIT }) });
+    let _ = session
+        .out
+        .try_send(Frame { request_id: 0, body: Body::Notice(Notice::GoingAway { retry_after: RESTART_WAIT }) });
     tokio::select! {
         biased;
         () = ranges.drain() => {}

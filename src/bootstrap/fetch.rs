@@ -99,7 +99,8 @@ struct Driver<'a> {
     /// Chunks that wait in memory and still hold their permit.
     kept: BTreeSet<u64>,
     hashed: u64,
-    banned: BTreeMap<SourceIndex, String>,
+    /// What the last source that was dropped did.
+    last_lie: Option<String>,
     shares: BTreeMap<SourceIndex, Share>,
     meter: Meter,
     syncing: bool,
@@ -130,7 +131,7 @@ pub(super) async fn fetch(
         requests: BTreeMap::new(),
         kept: BTreeSet::new(),
         hashed: 0,
-        banned: BTreeMap::new(),
+        last_lie: None,
         shares: BTreeMap::new(),
         meter,
         syncing: false,
@@ -191,9 +192,8 @@ impl Driver<'_> {
                 _ = tick.tick() => self.tick(),
                 () = sleep_until(wakeup) => {}
             }
-            if self.nobody_left() {
-                let reason = self.banned.values().next_back().cloned().unwrap_or_default();
-                return Err(JoinError::EverySourceDropped { reason });
+            if let Some(reason) = self.last_lie.as_ref().filter(|_| self.nobody_left()) {
+                return Err(JoinError::EverySourceDropped { reason: reason.clone() });
             }
         }
     }
@@ -286,8 +286,14 @@ impl Driver<'_> {
         match message {
             Message::Plan(event) => self.event(event),
             Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
+                if !self.plan.is_wanted(linear) {
+                    return Ok(None); // the copy that came second
+                }
                 self.event(Event::ChunkVerified { linear });
-                if kept && linear >= self.hashed {
+                if self.plan.is_wanted(linear) {
+                    // Its request was given up meanwhile; the chunk is as good.
+                    self.event(Event::AlreadyPresent { range: linear..linear + 1 });
+                } else if kept && linear >= self.hashed {
                     self.kept.insert(linear);
                 } else {
                     self.event(Event::ChunkReleased { linear });
@@ -333,9 +339,10 @@ impl Driver<'_> {
 
     fn not_written(&mut self, linear: u64, error: StoreError) -> Result<(), JoinError> {
         // The chunk is dropped: it is fetched again when there is room.
-        self.event(Event::ChunkVerified { linear });
-        self.event(Event::ChunkReleased { linear });
-        self.event(Event::Lost { range: linear..linear + 1 });
+        if self.plan.is_wanted(linear) {
+            self.event(Event::ChunkVerified { linear });
+            self.event(Event::Lost { range: linear..linear + 1 });
+        }
         match error {
             StoreError::Disk(error) if error.is_full() => {
                 if self.paused_until.is_none() {
@@ -385,7 +392,7 @@ impl Driver<'_> {
 
     fn source_ready(&mut self, index: SourceIndex, ready: &Ready) {
         let agreed = &self.job.agreed;
-        if self.banned.contains_key(&index) || !ready.has(agreed.id(), agreed.manifest_hash()) {
+        if !self.job.sources.ready().contains_key(&index) || !ready.has(agreed.id(), agreed.manifest_hash()) {
             return;
         }
         let peer = ready.session.peer();
@@ -401,30 +408,16 @@ impl Driver<'_> {
 
     /// Drops every address of the identity behind `index`.
     fn ban(&mut self, index: SourceIndex, reason: &str) {
-        let Some(liar) = self.job.sources.ready().get(&index).cloned() else { return };
-        let identity = |ready: &Ready| (ready.session.peer().msp_id.clone(), ready.session.peer().identity_id);
-        let addresses: Vec<(SourceIndex, Ready)> = self
-            .job
-            .sources
-            .ready()
-            .iter()
-            .filter(|(_, ready)| identity(ready) == identity(&liar))
-            .map(|(index, ready)| (*index, ready.clone()))
-            .collect();
-        for (index, ready) in addresses {
-            self.banned.insert(index, reason.to_owned());
+        for index in self.job.sources.lied(index, reason) {
+            self.last_lie = Some(reason.to_owned());
             self.shares.entry(index).or_default().dropped = true;
-            self.job.sources.lied(index, &ready, reason);
             self.event(Event::SourceBanned { source: SourceId(index) });
         }
     }
 
+    /// Nobody can bring what is missing, now or later.
     fn nobody_left(&self) -> bool {
-        !self.banned.is_empty() && self.job.sources.all_dropped() && self.plan_needs_sources()
-    }
-
-    fn plan_needs_sources(&self) -> bool {
-        !self.plan.is_complete() && self.requests.is_empty()
+        self.job.sources.all_dropped() && self.requests.is_empty() && self.plan.status().chunks_missing > 0
     }
 
     fn tick(&mut self) {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     catalog::{AgreedSnapshot, CatalogEntry, Offer},
     chunking::{FileTree, ProofError},
+    msp::{IdentityId, MspId},
     snapshot::{GROUPS_PER_SPAN, GroupValue, Manifest, ManifestFile, ManifestHash, SPAN_BYTES, SnapshotId},
     transport::{
         asking::{AskError, Listing, Session},
@@ -34,6 +35,9 @@ const REDIAL_MAX: Duration = Duration::from_secs(20);
 
 /// A source by its place in the operator's list.
 pub(super) type SourceIndex = u32;
+
+/// Who a source is: what bans go by.
+type Peer = (MspId, IdentityId);
 
 /// A source that accepted us.
 #[derive(Debug, Clone)]
@@ -58,6 +62,10 @@ pub(super) struct Sources {
     ready: BTreeMap<SourceIndex, Ready>,
     troubles: BTreeMap<SourceIndex, SourceTrouble>,
     dropped: BTreeSet<SourceIndex>,
+    /// Who was seen at each address.
+    known: BTreeMap<SourceIndex, Peer>,
+    /// Identities that lied in this job.
+    banned: BTreeSet<Peer>,
     observer: Observer,
 }
 
@@ -75,6 +83,8 @@ impl Sources {
             ready: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            known: BTreeMap::new(),
+            banned: BTreeSet::new(),
             observer: Arc::clone(observer),
         }
     }
@@ -120,20 +130,6 @@ impl Sources {
         usize::try_from(index).ok().and_then(|index| self.addresses.get(index)).map_or("?", String::as_str)
     }
 
-    /// Never dials the source again, and closes its connection.
-    fn drop_source(&mut self, index: SourceIndex, reason: &str) {
-        if let Some(keeper) = usize::try_from(index).ok().and_then(|index| self.keepers.get(index)) {
-            keeper.abort();
-        }
-        self.dropped.insert(index);
-        if let Some(ready) = self.ready.remove(&index) {
-            ready.session.close(Fault::Peer.close_code(), reason);
-        }
-        let trouble =
-            SourceTrouble { source: self.address(index).to_owned(), reason: reason.to_owned(), refused: false };
-        self.troubles.insert(index, trouble);
-    }
-
     /// Whether every source was dropped for what it did.
     pub(super) fn all_dropped(&self) -> bool {
         self.dropped.len() == self.addresses.len()
@@ -163,7 +159,7 @@ impl Sources {
         for (index, ready) in self.naming(id, hash) {
             match ready.session.manifest(id, hash).await {
                 Ok(manifest) => return Ok(manifest),
-                Err(error) => troubles.push(self.failed(index, &ready, &error)),
+                Err(error) => troubles.push(self.failed(index, &error)),
             }
         }
         Err(JoinError::NotDelivered { what: "the manifest".to_owned(), id: id.clone(), troubles })
@@ -187,11 +183,11 @@ impl Sources {
                     Ok(tree) => return Ok(tree),
                     Err(error) => {
                         let reason = error.to_string();
-                        self.lied(index, &ready, &reason);
+                        self.lied(index, &reason);
                         troubles.push(self.trouble(index));
                     }
                 },
-                Err(error) => troubles.push(self.failed(index, &ready, &error)),
+                Err(error) => troubles.push(self.failed(index, &error)),
             }
         }
         Err(JoinError::NotDelivered {
@@ -206,21 +202,41 @@ impl Sources {
         naming.map(|(index, ready)| (*index, ready.clone())).collect()
     }
 
-    /// Drops a source that lied, by name: every address of that identity.
-    pub(super) fn lied(&mut self, index: SourceIndex, ready: &Ready, reason: &str) {
-        (self.observer)(JoinEvent::SourceDropped {
-            source: self.address(index).to_owned(),
-            msp_id: ready.session.peer().msp_id.to_string(),
-            identity_id: ready.session.peer().identity_id.to_string(),
-            reason: reason.to_owned(),
-        });
-        self.drop_source(index, reason);
+    /// Drops a source that lied, by name: every address of that identity, for the rest of the job. Tells which.
+    pub(super) fn lied(&mut self, index: SourceIndex, reason: &str) -> Vec<SourceIndex> {
+        let Some(liar) = self.known.get(&index).cloned() else { return Vec::new() };
+        self.banned.insert(liar.clone());
+        let of_liar = self.known.iter().filter(|(_, peer)| **peer == liar).map(|(index, _)| *index);
+        let dropped: Vec<SourceIndex> = of_liar.filter(|index| !self.dropped.contains(index)).collect();
+        for &index in &dropped {
+            (self.observer)(JoinEvent::SourceDropped {
+                source: self.address(index).to_owned(),
+                msp_id: liar.0.to_string(),
+                identity_id: liar.1.to_string(),
+                reason: reason.to_owned(),
+            });
+            self.drop_source(index, reason);
+        }
+        dropped
     }
 
-    fn failed(&mut self, index: SourceIndex, ready: &Ready, error: &AskError) -> SourceTrouble {
+    /// Never dials the source again, and closes its connection.
+    fn drop_source(&mut self, index: SourceIndex, reason: &str) {
+        if let Some(keeper) = usize::try_from(index).ok().and_then(|index| self.keepers.get(index)) {
+            keeper.abort();
+        }
+        self.dropped.insert(index);
+        if let Some(ready) = self.ready.remove(&index) {
+            ready.session.close(Fault::Peer.close_code(), reason);
+        }
+        let source = self.address(index).to_owned();
+        self.troubles.insert(index, SourceTrouble { source, reason: reason.to_owned(), refused: false });
+    }
+
+    fn failed(&mut self, index: SourceIndex, error: &AskError) -> SourceTrouble {
         let trouble = trouble(self.address(index), error);
         if error.fault() == Fault::Peer {
-            self.lied(index, ready, &trouble.reason);
+            self.lied(index, &trouble.reason);
         }
         trouble
     }
@@ -228,6 +244,12 @@ impl Sources {
     fn take(&mut self, news: &News) {
         match news {
             News::Ready(index, ready) => {
+                let peer = (ready.session.peer().msp_id.clone(), ready.session.peer().identity_id);
+                self.known.insert(*index, peer.clone());
+                if self.banned.contains(&peer) {
+                    self.drop_source(*index, "this identity lied before, at another address");
+                    return;
+                }
                 self.troubles.remove(index);
                 self.ready.insert(*index, ready.clone());
                 (self.observer)(JoinEvent::SourceReady {

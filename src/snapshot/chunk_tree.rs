@@ -134,9 +134,9 @@ pub fn merge_span(size: u64, span: u32, values: &[GroupValue]) -> Result<GroupVa
 /// value, or in a file of at most one group, which has no list, the file's root.
 #[must_use]
 pub fn group_value(index: ChunkIndex, bytes: &[u8], size: u64) -> GroupValue {
-    // No more than an aligned group may follow an offset; longer bytes are no group, and a root hash matches no value
-    // in a list.
-    if size <= CHUNK_BYTES || bytes.len() as u64 > CHUNK_BYTES {
+    // No more than an aligned group may follow an offset, and blake3 panics at an empty one; such bytes are no group, and
+    // a root hash matches no value in a list.
+    if size <= CHUNK_BYTES || bytes.is_empty() || bytes.len() as u64 > CHUNK_BYTES {
         return GroupValue(hash_small(bytes).0);
     }
     let mut hasher = Hasher::new();

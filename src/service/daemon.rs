@@ -1,0 +1,267 @@
+//! The service beside a peer: advertises its finished snapshots and serves them to the organisations of their channels.
+//!
+//! Decides what is served to whom on which socket, and when folders are looked at again. How it is served is
+//! [`crate::transport::serving`]'s, what is worth serving [`crate::catalog`]'s.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use quinn::Endpoint;
+use tokio::sync::watch;
+
+use crate::{
+    catalog::Catalog,
+    chunking::Workers,
+    disk::{Dir, DiskError},
+    msp::{ChannelConfig, LocalIdentity, MspError, TlsPair},
+    snapshot::ChannelId,
+    transport::{
+        WallClock,
+        endpoint::{Tuning, bind},
+        limits::SERVE_BUFFERS,
+        serving::{ServeContext, ServeLimits, serve},
+        session::SessionContext,
+        tls::{TlsBundle, TlsTrust, Usage, orgs_accepting, server_config},
+    },
+};
+
+/// Threads that read, hash and compress for all sessions: more would only take the peer's CPU.
+const WORKERS_MAX: usize = 4;
+/// Folder of the catalog's manifests, in the state folder.
+const MANIFESTS_DIR: &str = "manifests";
+/// Folder of finished snapshots, in the peer's `ledger.snapshots.rootDir` (fabric: core/ledger/kvledger/snapshot.go).
+const COMPLETED_DIR: &str = "completed";
+
+/// What the service needs; nothing is read from the environment.
+#[derive(Clone)]
+pub struct DaemonSettings {
+    /// Where to listen (UDP).
+    pub listen: SocketAddr,
+    /// The peer's snapshots folder (`ROOT`, with `completed/CH/N` in it).
+    pub snapshots_root: Arc<dyn Dir>,
+    /// Our state folder.
+    pub state: Arc<dyn Dir>,
+    /// The channels that are served.
+    pub channels: Vec<ChannelConfig>,
+    /// Our MSP identity.
+    pub identity: Arc<LocalIdentity>,
+    /// Our TLS pair.
+    pub tls: Arc<TlsPair>,
+    /// Settings of connections.
+    pub tuning: Tuning,
+    /// Caps on what others may use.
+    pub limits: ServeLimits,
+    /// How often the snapshots folder is looked at.
+    pub scan_interval: Duration,
+    /// Wall time.
+    pub clock: WallClock,
+}
+
+/// Why the service can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// No channel to serve.
+    #[error("no channel to serve: give --config-block FILE, or channels.CHANNEL.configBlock in the configuration")]
+    NoChannel,
+    /// Our own identity isn't a member of a channel.
+    #[error(
+        "our identity {subject} of {msp_id} isn't accepted in channel {channel}: {source}; check identity.* and the channel's config block"
+    )]
+    NotMember {
+        /// The channel.
+        channel: ChannelId,
+        /// Our organisation.
+        msp_id: String,
+        /// Our certificate's subject.
+        subject: String,
+        /// Why not.
+        source: Box<MspError>,
+    },
+    /// Our TLS certificate isn't from our organisation's TLS CA.
+    #[error(
+        "our TLS certificate isn't from a TLS CA of {msp_id} in channel {channel}, or has expired: check identity.tls.*"
+    )]
+    TlsNotOurs {
+        /// The channel.
+        channel: ChannelId,
+        /// Our organisation.
+        msp_id: String,
+    },
+    /// Our TLS pair.
+    #[error("our TLS pair can't be used to serve: {0}")]
+    Tls(#[from] rustls::Error),
+    /// QUIC needs AES-128-GCM for its first packets.
+    #[error("TLS without the cipher suite that QUIC starts with")]
+    NoInitialSuite,
+    /// The UDP socket.
+    #[error("UDP {address} can't be bound: {source}; is another service running there?")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The snapshots folder or the state folder.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The snapshots folder has no `completed`.
+    #[error("{} has no folder `completed`: is it the peer's ledger.snapshots.rootDir (by default FILESYSTEMPATH/snapshots), and has the peer started once?", root.display())]
+    NoCompleted {
+        /// What is configured.
+        root: PathBuf,
+    },
+    /// A thread.
+    #[error("the system refused a thread: {0}")]
+    Threads(io::Error),
+}
+
+/// A started service; [`Self::run`] serves until told to stop.
+pub struct Daemon {
+    endpoint: Endpoint,
+    address: SocketAddr,
+    catalog: Arc<Catalog>,
+    context: ServeContext,
+    stop: watch::Sender<bool>,
+    scanner: Scanner,
+}
+
+impl Daemon {
+    /// Checks who we are, binds the socket, and starts to look at the snapshots folder. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`DaemonError`]: nothing runs then.
+    pub fn start(settings: DaemonSettings) -> Result<Self, DaemonError> {
+        check_membership(&settings)?;
+        let completed = open_completed(&*settings.snapshots_root)?;
+        settings.state.create_dir(MANIFESTS_DIR)?;
+        let state = settings.state.open_dir(MANIFESTS_DIR)?;
+        let catalog = Arc::new(Catalog::open(completed, state, (settings.clock)()));
+
+        let trust = TlsTrust::new(TlsBundle::new(&settings.channels));
+        let tls = server_config(trust, &settings.tls, Arc::clone(&settings.clock))?;
+        let quic = settings.tuning.server(tls).map_err(|_| DaemonError::NoInitialSuite)?;
+        let failed = |source| DaemonError::Bind { address: settings.listen, source };
+        let endpoint = bind(settings.listen, Some(quic), &settings.tuning).map_err(failed)?;
+        let address = endpoint.local_addr().map_err(failed)?;
+
+        let channels: BTreeMap<ChannelId, Arc<ChannelConfig>> =
+            settings.channels.into_iter().map(|config| (config.channel().clone(), Arc::new(config))).collect();
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+        let (stop, shutdown) = watch::channel(false);
+        let context = ServeContext {
+            catalog: Arc::clone(&catalog),
+            channels: Arc::new(move |channel: &ChannelId| channels.get(channel).cloned()),
+            session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
+            limits: settings.limits,
+            workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
+            shutdown,
+        };
+        let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
+        Ok(Self { endpoint, address, catalog, context, stop, scanner })
+    }
+
+    /// Where it listens: the port that the system chose, if 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it advertises.
+    #[must_use]
+    pub const fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Serves until `stop` completes; running answers are finished first, for a few seconds.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let serving = serve(self.endpoint, self.context);
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            () = &mut serving => return,
+            () = stop => {}
+        }
+        let _ = self.stop.send(true); // nobody to tell: serving has ended by itself
+        serving.await;
+        drop(self.scanner);
+    }
+}
+
+/// Our own identity and TLS pair must be good in every channel: better said now than by every peer later.
+fn check_membership(settings: &DaemonSettings) -> Result<(), DaemonError> {
+    let now = (settings.clock)();
+    let identity = &settings.identity.identity;
+    if settings.channels.is_empty() {
+        return Err(DaemonError::NoChannel);
+    }
+    for config in &settings.channels {
+        let channel = config.channel().clone();
+        let msp_id = identity.msp_id().to_string();
+        config.validate(identity, now).map_err(|source| DaemonError::NotMember {
+            channel: channel.clone(),
+            msp_id: msp_id.clone(),
+            subject: identity.subject().to_owned(),
+            source: Box::new(source),
+        })?;
+        if !orgs_accepting(config, &settings.tls.chain, now, Usage::Server).contains(identity.msp_id()) {
+            return Err(DaemonError::TlsNotOurs { channel, msp_id });
+        }
+    }
+    Ok(())
+}
+
+/// A peer that never finished a snapshot has no `completed` yet: an empty one may come later, a missing root is a mistake.
+fn open_completed(root: &dyn Dir) -> Result<Arc<dyn Dir>, DaemonError> {
+    match root.open_dir(COMPLETED_DIR) {
+        Err(error) if error.is_not_found() => Err(DaemonError::NoCompleted { root: root.path().to_owned() }),
+        opened => Ok(opened?),
+    }
+}
+
+/// The thread that looks at the snapshots folder; dropped, it ends after the scan that runs.
+struct Scanner {
+    _stop: mpsc::Sender<()>,
+}
+
+impl Scanner {
+    fn start(catalog: Arc<Catalog>, interval: Duration) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        thread::Builder::new().name("scanner".to_owned()).spawn(move || {
+            let mut failing = None;
+            loop {
+                match catalog.scan() {
+                    Ok(report) => {
+                        failing = None;
+                        for id in &report.added {
+                            tracing::info!(snapshot = %id, "advertised: every file was read and its hash is right");
+                        }
+                        for id in &report.removed {
+                            tracing::info!(snapshot = %id, "no longer advertised: its folder is gone or changed");
+                        }
+                    }
+                    Err(error) => {
+                        let reason = error.to_string();
+                        if failing.as_ref() != Some(&reason) {
+                            tracing::error!(%reason, "the snapshots folder can't be read; nothing new is advertised");
+                        }
+                        failing = Some(reason);
+                    }
+                }
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { _stop: stop })
+    }
+}

@@ -1,16 +1,21 @@
 //! What the operator types: one file per command. Decides names, flags, output and exit codes; the work is the library's.
 
 mod args;
+mod channel;
 mod completion;
 mod config;
 mod context;
 mod exit;
 mod inspect;
+mod join;
 mod logging;
 mod man;
 mod output;
 mod progress;
 mod sample;
+mod serve;
+mod stop;
+mod transfer_view;
 mod verify;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
@@ -34,6 +39,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Join(join::Join),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Sample(sample::Sample),
@@ -45,6 +52,8 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Serve(command) => command.run(context),
+            Self::Join(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Sample(command) => command.run(context),

@@ -92,7 +92,9 @@ impl Screen {
         let now = Instant::now();
         let percent = percent(progress);
         let due = self.last_line.is_none_or(|(at, before)| {
-            now.duration_since(at) >= LINE_PERIOD || percent >= before + LINE_PERCENT || (percent == 100 && before < 100)
+            now.duration_since(at) >= LINE_PERIOD
+                || percent >= before + LINE_PERCENT
+                || (percent == 100 && before < 100)
         });
         if due {
             self.last_line = Some((now, percent));

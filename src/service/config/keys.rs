@@ -66,8 +66,7 @@ pub(super) const KEYS: &[Key] = &[
     key("trust.anchor", Kind::NotSupported),
     // protocol.md 9: a permit per chunk in flight; below 8 MiB one source alone can't fill its window.
     with_default("limits.memory", Kind::Bytes(8 * MIB, 1024 * MIB), "32MiB"),
-    // Bytes per second that an organisation may pull; 0 is no limit.
-    with_default("limits.ratePerOrg", Kind::Bytes(0, u64::MAX), "0"),
+    key("limits.ratePerOrg", Kind::NotSupported),
     with_default("limits.sessionsPerOrg", Kind::Count(1, 1024), "8"),
     with_default("limits.sessionsPerAddress", Kind::Count(1, 1024), "8"),
     with_default("limits.streams", Kind::Count(1, 256), "64"),

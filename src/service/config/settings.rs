@@ -104,8 +104,6 @@ pub enum NameCheck {
 pub struct Limits {
     /// Chunks in flight and not yet written, in bytes.
     pub memory_bytes: u64,
-    /// Bytes per second that one organisation may pull; `None`: no limit.
-    pub rate_per_org_bytes: Option<u64>,
     /// Sessions of one organisation.
     pub sessions_per_org: u32,
     /// Sessions from one address.
@@ -141,7 +139,6 @@ impl Config {
                 check_address(&source.address).map_err(|reason| wrong("sources", setting, reason))?;
             }
         }
-        let rate = values.number("limits.ratePerOrg")?;
         Ok(Self {
             listen_address: values.parsed("listenAddress", "it should be IP:PORT, e.g. 0.0.0.0:7061")?,
             state_dir: values.path("stateDir"),
@@ -157,7 +154,6 @@ impl Config {
             min_orgs: values.number("trust.minOrgs")?,
             limits: Limits {
                 memory_bytes: values.number("limits.memory")?,
-                rate_per_org_bytes: (rate != 0).then_some(rate),
                 sessions_per_org: values.number("limits.sessionsPerOrg")?,
                 sessions_per_address: values.number("limits.sessionsPerAddress")?,
                 streams: values.number("limits.streams")?,

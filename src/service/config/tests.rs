@@ -32,7 +32,6 @@ fn nothing_configured_gives_the_defaults() {
     assert_eq!(loaded.config.listen_address.to_string(), "0.0.0.0:7061");
     assert_eq!(loaded.config.min_orgs, 2);
     assert_eq!(loaded.config.limits.memory_bytes, 32 << 20);
-    assert_eq!(loaded.config.limits.rate_per_org_bytes, None);
     assert!(loaded.config.state_dir.is_none() && loaded.warnings.is_empty());
     assert!(matches!(loaded.config.identity(), Err(ConfigError::Missing { key: "identity.mspId", .. })));
 }
@@ -82,9 +81,9 @@ fn fabric_cfg_path_is_the_only_place_if_set() {
 
 #[test]
 fn keys_match_without_case_and_underscores() {
-    let (_dir, inputs) = with_own("trust:\n  MIN_ORGS: 5\nLimits:\n  rate_per_org: 10MB\n");
+    let (_dir, inputs) = with_own("trust:\n  MIN_ORGS: 5\nLimits:\n  memory_: 64MB\n");
     let config = load(&inputs).unwrap().config;
-    assert_eq!((config.min_orgs, config.limits.rate_per_org_bytes), (5, Some(10_000_000)));
+    assert_eq!((config.min_orgs, config.limits.memory_bytes), (5, 64_000_000));
 }
 
 #[test]

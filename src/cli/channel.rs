@@ -1,0 +1,148 @@
+//! What every command on the network needs: who we are, which channel, whom to ask.
+
+use super::{
+    context::Context,
+    exit::{Exit, Failure},
+};
+use clap::Args;
+use snapferry::{
+    bootstrap::{Dialling, SourceAddress},
+    msp::{CONFIG_BYTES_MAX, ChannelConfig, LocalIdentity, TlsPair},
+    service::{
+        clock,
+        config::{Config, NameCheck},
+    },
+    snapshot::ChannelId,
+    transport::{WallClock, endpoint::Tuning, tls},
+};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Sources and root of trust.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// Whom to ask, separated by commas [default: the configuration's sources]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) from: Vec<String>,
+    /// The channel's configuration block: the root of trust [default: channels.CHANNEL.configBlock]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_block: Option<PathBuf>,
+}
+
+/// The wall clock of the process.
+pub(crate) fn wall_clock() -> WallClock {
+    Arc::new(clock::wall_time)
+}
+
+/// Our MSP identity and TLS pair.
+pub(crate) fn identity(config: &Config) -> Result<(LocalIdentity, TlsPair), Failure> {
+    let settings = config.identity()?;
+    let unusable = |error: snapferry::msp::MspError| Failure::new(Exit::Usage, error);
+    let identity = LocalIdentity::load(&settings.msp_id, &settings.msp_config_path).map_err(unusable)?;
+    let tls = TlsPair::load(&settings.tls_cert, &settings.tls_key).map_err(unusable)?;
+    Ok((identity, tls))
+}
+
+/// Settings of connections, as configured.
+pub(crate) fn tuning(config: &Config) -> Tuning {
+    Tuning { mtu_upper_bound: config.limits.mtu_bytes, ..Tuning::default() }
+}
+
+/// Credentials, channel configuration and tuning of a command that dials.
+pub(crate) fn dialling(config: &Config, args: &NetworkArgs, channel: &ChannelId) -> Result<Dialling, Failure> {
+    let given = args.config_block.as_deref();
+    let path = given.or_else(|| config.channels.get(channel).map(|settings| settings.config_block.as_path()));
+    let path = path.ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("nothing says who is in channel {channel}"))
+            .next("give --config-block FILE (`peer channel fetch config`), or set channels.CHANNEL.configBlock")
+    })?;
+    let block = read_config(path)?;
+    if block.channel() != channel {
+        let what = format!("{} is the configuration of channel {}, not of {channel}", path.display(), block.channel());
+        return Err(Failure::new(Exit::Usage, what).next("give the block of the channel that you name"));
+    }
+    let (identity, tls) = identity(config)?;
+    Ok(Dialling {
+        channel: Arc::new(block),
+        identity: Arc::new(identity),
+        tls: Arc::new(tls),
+        tuning: tuning(config),
+        clock: wall_clock(),
+    })
+}
+
+/// The sources that were named, or else the configured ones; settings of a configured source count for its address either way.
+pub(crate) fn sources(config: &Config, args: &NetworkArgs) -> Result<Vec<SourceAddress>, Failure> {
+    let configured = |source: &snapferry::service::config::SourceSettings| SourceAddress {
+        address: source.address.clone(),
+        server_name: source.server_name.clone(),
+        name_check: match source.name_check {
+            NameCheck::San => tls::NameCheck::San,
+            NameCheck::OrgOnly => tls::NameCheck::OrgOnly,
+        },
+    };
+    let named = |address: &String| {
+        let known = config.sources.iter().find(|source| source.address == *address);
+        known.map(configured).unwrap_or_else(|| SourceAddress {
+            address: address.clone(),
+            server_name: None,
+            name_check: tls::NameCheck::San,
+        })
+    };
+    let list: Vec<SourceAddress> = if args.from.is_empty() {
+        config.sources.iter().map(configured).collect()
+    } else {
+        args.from.iter().map(named).collect()
+    };
+    if list.is_empty() {
+        return Err(Failure::new(Exit::Usage, "nobody to ask").next("give --from HOST:PORT,... or set sources"));
+    }
+    Ok(list)
+}
+
+/// A configuration block from a file, or of a folder's blocks the one with the greatest sequence.
+pub(crate) fn read_config(path: &Path) -> Result<ChannelConfig, Failure> {
+    if !path.is_dir() {
+        return read_block(path);
+    }
+    let unreadable = |error| Failure::new(Exit::Usage, format!("{} can't be read: {error}", path.display()));
+    let mut newest: Option<ChannelConfig> = None;
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        if file.is_file() {
+            let block = read_block(&file)?;
+            if newest.as_ref().is_none_or(|newest| newest.sequence() < block.sequence()) {
+                newest = Some(block);
+            }
+        }
+    }
+    newest.ok_or_else(|| Failure::new(Exit::Usage, format!("{} holds no configuration block", path.display())))
+}
+
+fn read_block(path: &Path) -> Result<ChannelConfig, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Usage, format!("{} is no usable configuration block: {error}", path.display()))
+            .next("`peer channel fetch config FILE -c CHANNEL` writes one")
+    };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| wrong(&error))?;
+    file.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
+    ChannelConfig::from_block(&bytes).map_err(|error| wrong(&error))
+}
+
+/// The landing or state folder, made if it is missing.
+pub(crate) fn folder(path: &Path, mode: u32) -> Result<Arc<dyn snapferry::disk::Dir>, Failure> {
+    Ok(snapferry::disk::OsDir::create(path, mode)?)
+}
+
+/// The configured state folder; else the user's.
+pub(crate) fn state_dir(context: &Context, config: &Config) -> Result<PathBuf, Failure> {
+    let configured = config.state_dir.clone();
+    configured
+        .or_else(|| snapferry::service::config::user_state_dir(&context.environment))
+        .ok_or_else(|| Failure::new(Exit::Usage, "no folder for state").next("set stateDir, or give --state-dir DIR"))
+}

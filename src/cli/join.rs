@@ -1,0 +1,212 @@
+//! `join`: fetch a snapshot from the peers of several organisations, prove it, put it into place.
+
+use super::{
+    args::{ConfigFlags, SnapshotArgs},
+    channel::{self, NetworkArgs},
+    context::Context,
+    exit::{Exit, Failure},
+    output,
+    stop::Stop,
+    transfer_view::{self, Style, plural},
+};
+use clap::Args;
+use serde_json::json;
+use snapferry::{
+    bootstrap::{JoinError, JoinRequest, Joined, Outcome, join},
+    catalog::{AgreementError, TrustPolicy},
+    chunking::plan::PlanConfig,
+    service::{
+        LogLevel,
+        config::{Config, Loaded},
+        units::{format_bytes, parse_duration},
+    },
+    snapshot::CHUNK_BYTES,
+};
+use std::{
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Fetches a snapshot from several organisations at once, proves every byte, and publishes the folder
+///
+/// Takes the newest snapshot that enough organisations (trust.minOrgs) offer alike, or the one of -b. Every chunk is proved
+/// before it is written; a source that lies is dropped by name. Ended or killed, the same command goes on where it was. The folder
+/// DIR/CHANNEL/N appears only when every file's SHA-256, the content and the exact set of files are right; then
+/// `peer channel joinbysnapshot --snapshotpath DIR/CHANNEL/N` takes it as it is.
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    #[command(flatten)]
+    snapshot: SnapshotArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Landing folder: the snapshot becomes DIR/CHANNEL/N, work under way lies in DIR/.snapferry
+    #[arg(long, value_name = "DIR")]
+    land: PathBuf,
+    /// Give up after this time, with what was fetched saved (exit code 6); e.g. 30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    deadline: Option<Duration>,
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+impl Join {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let Loaded { config, .. } = context.configure(self.flags.by_key(), LogLevel::Warn)?;
+        let request = self.request(context, &config)?;
+        let observer = transfer_view::observer(style(context), "");
+        let stop = Stop::default();
+        // One thread drives QUIC; proofs, hashing and the disk have their own.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let joined = runtime.block_on(join(&request, &observer, stop.wait(self.deadline)));
+        drop(observer);
+        match joined {
+            Ok(joined) if context.json() => output::print_json(&as_json(&joined)),
+            Ok(joined) => output::print(&as_text(&joined)),
+            Err(JoinError::Stopped) => Err(Failure::new(stop.exit(), JoinError::Stopped)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn request(&self, context: &Context, config: &Config) -> Result<JoinRequest, Failure> {
+        let channel = self
+            .snapshot
+            .channel_id
+            .clone()
+            .ok_or_else(|| Failure::new(Exit::Usage, "which channel?").next("give -c CHANNEL"))?;
+        let dialling = channel::dialling(config, &self.network, &channel)?;
+        refuse_inside_root(&self.land, config)?;
+        let mut plan = PlanConfig::default();
+        plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
+        Ok(JoinRequest {
+            sources: channel::sources(config, &self.network)?,
+            dialling,
+            block_number: self.snapshot.block_number,
+            policy: TrustPolicy { min_orgs: config.min_orgs },
+            land: channel::folder(&self.land, 0o755)?,
+            plan,
+            accept_zstd: true,
+            dry_run: context.global.dry_run,
+        })
+    }
+}
+
+/// A landing folder in the peer's own would be advertised as if the peer had made it.
+fn refuse_inside_root(land: &Path, config: &Config) -> Result<(), Failure> {
+    let Some(root) = config.snapshots_root.as_ref().and_then(|root| root.canonicalize().ok()) else { return Ok(()) };
+    let mut place = std::path::absolute(land)?;
+    while !place.exists() && place.pop() {}
+    if place.canonicalize()?.starts_with(&root) {
+        let what = format!("{} lies in the peer's own snapshots folder {}", land.display(), root.display());
+        return Err(Failure::new(Exit::Usage, what).next("land elsewhere: what lies there counts as made by this peer"));
+    }
+    Ok(())
+}
+
+/// How progress is shown here.
+pub(super) fn style(context: &Context) -> Style {
+    match (context.json(), context.global.quiet, io::stderr().is_terminal()) {
+        (true, ..) => Style::Json,
+        (_, true, _) => Style::Quiet,
+        (.., true) => Style::Bar,
+        _ => Style::Lines,
+    }
+}
+
+fn as_json(joined: &Joined) -> serde_json::Value {
+    json!({
+        "event": "result",
+        "outcome": match joined.outcome {
+            Outcome::Landed => "landed",
+            Outcome::AlreadyThere => "already_there",
+            Outcome::DryRun => "dry_run",
+        },
+        "channel": joined.id.channel.as_str(),
+        "block_number": joined.id.block_number.0,
+        "snapshot_hash": joined.snapshot_hash.to_string(),
+        "manifest_hash": joined.manifest_hash.to_string(),
+        "organisations": joined.organisations,
+        "total_bytes": joined.total_bytes,
+        "reused_bytes": joined.reused_bytes,
+        "shares": joined.shares,
+        "path": joined.path,
+        "seconds": joined.elapsed.as_secs_f64(),
+    })
+}
+
+fn as_text(joined: &Joined) -> String {
+    let size = format_bytes(joined.total_bytes);
+    let orgs: Vec<&str> = joined.organisations.iter().map(String::as_str).collect();
+    let orgs = orgs.join(" and ");
+    let path = joined.path.display();
+    match joined.outcome {
+        Outcome::DryRun => format!(
+            "{} would be fetched: {size}, offered alike by {orgs}, snapshot hash {}\nit would become {path}\n",
+            joined.id, joined.snapshot_hash
+        ),
+        Outcome::AlreadyThere => format!(
+            "{} is already in place, and every file was checked again: {path}\n{}",
+            joined.id,
+            next_step(joined)
+        ),
+        Outcome::Landed => format!(
+            "{} is in place: {path}\n{size} in {:.1} s, offered alike by {orgs}; every chunk, every file's SHA-256, the content and \
+             the exact set were checked\n{}{}",
+            joined.id,
+            joined.elapsed.as_secs_f64(),
+            shares(joined),
+            next_step(joined)
+        ),
+    }
+}
+
+/// A line per source, and one for what an earlier run had fetched.
+pub(super) fn shares(joined: &Joined) -> String {
+    let mut text = String::new();
+    for share in &joined.shares {
+        text.push_str(&format!(
+            "  {:>10} from {} ({}){}\n",
+            format_bytes(share.verified_bytes),
+            share.source,
+            share.msp_id,
+            match share.chunks_rejected {
+                0 => String::new(),
+                count => format!(", DROPPED: {count} chunk{} failed the proof", plural(count as usize)),
+            }
+        ));
+    }
+    if joined.reused_bytes > 0 {
+        text.push_str(&format!("  {:>10} from an earlier run, proved again\n", format_bytes(joined.reused_bytes)));
+    }
+    text
+}
+
+fn next_step(joined: &Joined) -> String {
+    format!("next: peer channel joinbysnapshot --snapshotpath {}\n", joined.path.display())
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        let exit = match &error {
+            JoinError::NoSource { troubles } if troubles.iter().all(|trouble| trouble.refused) => Exit::Refused,
+            JoinError::NoSource { .. } | JoinError::NotDelivered { .. } => Exit::Unreachable,
+            JoinError::Agreement { source, troubles } => match **source {
+                AgreementError::Split { .. } => Exit::Verification,
+                _ if !troubles.is_empty() => Exit::Unreachable,
+                AgreementError::NothingOffered { .. } => Exit::Failed,
+                _ => Exit::Verification,
+            },
+            JoinError::EverySourceDropped { .. }
+            | JoinError::ExistsDifferently { .. }
+            | JoinError::ExistsOther { .. }
+            | JoinError::Proof(_)
+            | JoinError::CrossCheck(_)
+            | JoinError::ChannelConfig(_)
+            | JoinError::ConfigRollback { .. }
+            | JoinError::Metadata(_) => Exit::Verification,
+            JoinError::Dial(_) => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}

@@ -1,0 +1,118 @@
+//! `serve`: the daemon beside a peer.
+
+use super::{
+    args::ConfigFlags,
+    channel,
+    context::Context,
+    exit::{Exit, Failure},
+    stop::Stop,
+};
+use clap::Args;
+use snapferry::{
+    disk::OsDir,
+    msp::ChannelConfig,
+    service::{
+        LogLevel,
+        config::{Config, Loaded},
+        daemon::{Daemon, DaemonError, DaemonSettings},
+    },
+    transport::serving::ServeLimits,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// A peer finishes a snapshot every few hours at most; looking costs a folder listing.
+const SCAN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Advertises the finished snapshots of the peer beside it, and serves them to the organisations of their channels
+///
+/// Reads and hashes every snapshot once before it is advertised; one whose files don't match its metadata never is, and the
+/// log says so. Runs until Ctrl-C or SIGTERM. Must run under the peer's uid: finished snapshots have mode 0700.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The channel's configuration block, where none is configured; can be given for several channels
+    #[arg(long, value_name = "FILE")]
+    config_block: Vec<PathBuf>,
+    /// Where to listen, QUIC over UDP [default: 0.0.0.0:7061]
+    #[arg(long, value_name = "IP:PORT")]
+    listen_address: Option<String>,
+    /// The peer's ledger.snapshots.rootDir
+    #[arg(long, value_name = "DIR")]
+    snapshots_root_dir: Option<PathBuf>,
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+impl Serve {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let mut flags = self.flags.by_key();
+        flags.extend(self.listen_address.clone().map(|address| ("listenAddress", address)));
+        flags.extend(self.snapshots_root_dir.as_ref().map(|dir| ("snapshots.rootDir", dir.display().to_string())));
+        let Loaded { config, .. } = context.configure(flags, LogLevel::Info)?;
+        let settings = self.settings(context, &config)?;
+        let subject = settings.identity.identity.subject().to_owned();
+        let msp_id = settings.identity.identity.msp_id().to_string();
+        // One thread drives QUIC; reading, hashing and compressing have their own.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let daemon = Daemon::start(settings)?;
+            tracing::info!(address = %daemon.address(), %msp_id, identity = %subject, "serving");
+            daemon.run(Stop::default().wait(None)).await;
+            tracing::info!("stopped");
+            Ok(())
+        })
+    }
+
+    fn settings(&self, context: &Context, config: &Config) -> Result<DaemonSettings, Failure> {
+        let mut channels: Vec<ChannelConfig> = Vec::new();
+        for path in &self.config_block {
+            channels.push(channel::read_config(path)?);
+        }
+        for (id, settings) in &config.channels {
+            let block = channel::read_config(&settings.config_block)?;
+            if block.channel() != id {
+                let what = format!("channels.{id}.configBlock is the configuration of channel {}", block.channel());
+                return Err(Failure::new(Exit::Usage, what).next("name the block of that channel"));
+            }
+            if channels.iter().all(|known| known.channel() != id) {
+                channels.push(block);
+            }
+        }
+        let root = config.snapshots_root.as_ref().ok_or_else(|| {
+            Failure::new(Exit::Usage, "nothing says where the peer's snapshots are")
+                .next("set snapshots.rootDir, or give --snapshots-root-dir DIR (the peer's ledger.snapshots.rootDir)")
+        })?;
+        let (identity, tls) = channel::identity(config)?;
+        let limits = &config.limits;
+        Ok(DaemonSettings {
+            listen: config.listen_address,
+            snapshots_root: OsDir::open(root)?,
+            state: channel::folder(&channel::state_dir(context, config)?, 0o700)?,
+            channels,
+            identity: Arc::new(identity),
+            tls: Arc::new(tls),
+            tuning: channel::tuning(config),
+            limits: ServeLimits {
+                sessions_per_org: limits.sessions_per_org as usize,
+                sessions_per_address: limits.sessions_per_address as usize,
+                streams: limits.streams,
+                ..ServeLimits::default()
+            },
+            scan_interval: SCAN_INTERVAL,
+            clock: channel::wall_clock(),
+        })
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        let exit = match &error {
+            DaemonError::NoChannel
+            | DaemonError::NotMember { .. }
+            | DaemonError::TlsNotOurs { .. }
+            | DaemonError::Tls(_)
+            | DaemonError::NoCompleted { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}

@@ -1,0 +1,48 @@
+//! What ends a command from outside: Ctrl-C, SIGTERM, or its deadline.
+
+use super::exit::Exit;
+use std::{
+    future::pending,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Why a command was told to stop.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop(Arc<OnceLock<Exit>>);
+
+impl Stop {
+    /// Completes at the first Ctrl-C, SIGTERM, or after `deadline`.
+    pub(crate) fn wait(&self, deadline: Option<Duration>) -> impl Future<Output = ()> + Send + use<> {
+        let reason = Arc::clone(&self.0);
+        async move {
+            let after = async {
+                match deadline {
+                    Some(time) => tokio::time::sleep(time).await,
+                    None => pending().await,
+                }
+            };
+            let exit = tokio::select! {
+                () = until(SignalKind::interrupt()) => Exit::Interrupted,
+                () = until(SignalKind::terminate()) => Exit::Terminated,
+                () = after => Exit::Partial,
+            };
+            let _ = reason.set(exit); // only the first counts
+        }
+    }
+
+    /// The exit code for the reason.
+    pub(crate) fn exit(&self) -> Exit {
+        self.0.get().copied().unwrap_or(Exit::Interrupted)
+    }
+}
+
+async fn until(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signals) => {
+            signals.recv().await;
+        }
+        Err(_) => pending().await, // no handler: the signal ends the process as usual
+    }
+}

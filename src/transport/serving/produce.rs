@@ -143,8 +143,7 @@ fn packed(chunk: ChunkIndex, codec: Codec, raw_len: usize, buffer: ServeBuffer) 
         Codec::None => WireCodec::None,
         Codec::Zstd => WireCodec::Zstd,
     };
-    let header =
-        ChunkHeader { index: chunk, codec, raw_len: length(raw_len), wire_len: length(buffer.bytes.len()) };
+    let header = ChunkHeader { index: chunk, codec, raw_len: length(raw_len), wire_len: length(buffer.bytes.len()) };
     Produced { header, wire: Bytes::from_owner(buffer) }
 }
 

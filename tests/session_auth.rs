@@ -146,12 +146,7 @@ fn channels(config: Arc<ChannelConfig>) -> impl Fn(&ChannelId) -> Option<Arc<Cha
 fn serve(connection: Connection, context: SessionContext) -> JoinHandle<Result<AcceptedClient, SessionError>> {
     tokio::spawn(async move {
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-        let result = authenticate_server(&connection, &mut send, &mut recv, &context, &channels(config())).await;
-        if result.is_ok() {
-            // The answer has to arrive before the connection goes.
-            connection.closed().await;
-        }
-        result
+        authenticate_server(&connection, &mut send, &mut recv, &context, &channels(config())).await
     })
 }
 
@@ -257,7 +252,12 @@ async fn refused_by_client(server: &Side, answer: impl FnOnce(&Connection, &[u8]
     let context = client.context(TIMEOUT);
     let (mut send, mut recv) = link.client.open_bi().await.unwrap();
     let config = config();
-    let asking = authenticate_client(&link.client, &mut send, &mut recv, &context, &config);
+    let asking = async {
+        let verdict = authenticate_client(&link.client, &mut send, &mut recv, &context, &config).await;
+        // Closed already, if the answer was refused.
+        link.client.close(ErrorCode::Ok.varint(), b"accepted");
+        verdict
+    };
     let serving = async {
         let (mut send, mut recv) = link.server.accept_bi().await.unwrap();
         let question = read_frame(&mut recv).await;

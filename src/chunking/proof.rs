@@ -43,6 +43,14 @@ pub enum ProofError {
         /// What the list gives.
         found: ChunkRoot,
     },
+    /// A list of group values that doesn't merge to its span's value.
+    #[error("the values of span {span} of {file} don't merge to what the span list says")]
+    SpanMismatch {
+        /// The file.
+        file: SnapshotFile,
+        /// The span.
+        span: u32,
+    },
     /// A chunk of the wrong length, or behind the file's end.
     #[error("chunk {} of {file} has {expected} bytes, not {found}", chunk.0)]
     ChunkLength {
@@ -295,7 +303,7 @@ impl VerifiedFile {
     }
 }
 
-fn manifest_file(manifest: &Manifest, file_index: u32) -> Result<&ManifestFile, ProofError> {
+pub(super) fn manifest_file(manifest: &Manifest, file_index: u32) -> Result<&ManifestFile, ProofError> {
     let file = usize::try_from(file_index).ok().and_then(|index| manifest.files().get(index));
     file.ok_or(ProofError::NoSuchFile { file_index })
 }

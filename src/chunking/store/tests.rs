@@ -309,7 +309,7 @@ fn after_a_failed_sync_the_file_starts_over() {
     let faults = Arc::new(Faults::default());
     let job = FaultyDir::wrap(place.job(), &faults);
     let (store, _) = Store::open(job, &sample.manifest).unwrap();
-    store.write(&sample.chunk(1, 0), NOW).unwrap();
+    store.write(&sample.chunk(0, 1), NOW).unwrap();
     store.sync().unwrap();
     store.write(&sample.chunk(0, 0), NOW).unwrap();
     store.write(&sample.chunk(1, 0), NOW).unwrap();
@@ -320,10 +320,44 @@ fn after_a_failed_sync_the_file_starts_over() {
     assert!(store.rehash(&sample.trees[0], ChunkIndex(0), &sample.buffers, NOW).is_err(), "its pages prove nothing");
     assert_eq!(store.sync().unwrap(), [(1, ChunkIndex(0))], "the other file is claimed by the next sync");
     store.start_over(0).unwrap();
+    drop(store);
+    let (store, candidates) = place.open(&sample);
+    assert_eq!(candidates[0].claimed, [], "claimed before, and taken back");
+    assert_eq!(candidates[1].claimed, [ChunkIndex(0)]);
     assert_eq!(rehash_all(&store, &sample), [false, false, true, false]);
     write_all(&store, &sample);
     store.sync().unwrap();
     assert!(rehash_all(&store, &sample).iter().all(|proved| *proved));
+}
+
+#[test]
+fn data_is_durable_before_the_journal_claims_it_and_names_before_they_are_published() {
+    let sample = Sample::recorded();
+    let place = Place::new();
+    let faults = Arc::new(Faults::default());
+    let (job, root) = (FaultyDir::wrap(place.job(), &faults), FaultyDir::wrap(Arc::clone(&place.root), &faults));
+    let (store, _) = Store::open(job, &sample.manifest).unwrap();
+    let root_name = place.root.path().file_name().unwrap().to_str().unwrap().to_owned();
+    faults.taken_log();
+
+    store.write(&sample.chunk(4, 0), NOW).unwrap();
+    store.sync().unwrap();
+    let data = sample.manifest.files()[4].file.name();
+    let expected =
+        [format!("write {data}"), format!("sync {data}"), "write journal".to_owned(), "sync journal".to_owned()];
+    assert_eq!(faults.taken_log(), expected);
+
+    write_all(&store, &sample);
+    faults.taken_log();
+    store.publish(&sample.verified(), &sample.metadata, &*root, "132").unwrap();
+    let log = faults.taken_log();
+    let at = |what: &str| log.iter().position(|done| done == what).unwrap_or_else(|| panic!("{what} in {log:?}"));
+    let rename = at("rename from job");
+    for listed in sample.manifest.files() {
+        assert!(at(&format!("sync {}", listed.file.name())) < rename, "{log:?}");
+    }
+    assert_eq!(log[rename - 1], "sync files", "{log:?}");
+    assert_eq!(log[rename + 1..], [format!("sync {root_name}"), "sync job".to_owned()], "{log:?}");
 }
 
 /// Every single fault at every operation, then what a joiner would do: pause and repeat, or start a file over.
@@ -367,10 +401,12 @@ fn transfer(place: &Place, faults: &Arc<Faults>, sample: &Sample) -> Result<(), 
         if store.rehash(&sample.trees[file as usize], ChunkIndex(chunk), &sample.buffers, NOW)?.is_none() {
             store.write(&sample.chunk(file, chunk), NOW)?;
         }
-        if let Err(StoreError::SyncFailed { file_index, .. }) = store.sync() {
+        if file % 4 == 3
+            && let Err(StoreError::SyncFailed { file_index, .. }) = store.sync()
+        {
             // Repaired within the run: the other way is a new process.
             store.start_over(file_index)?;
-            store.write(&sample.chunk(file, chunk), NOW)?;
+            store.write(&sample.chunk(file_index, 0), NOW)?;
             store.sync()?;
         }
     }
@@ -382,6 +418,8 @@ fn transfer(place: &Place, faults: &Arc<Faults>, sample: &Sample) -> Result<(), 
 struct Faults {
     countdown: AtomicU64,
     full: std::sync::atomic::AtomicBool,
+    /// What was done, as `operation name`.
+    log: Mutex<Vec<String>>,
 }
 
 impl Faults {
@@ -395,7 +433,12 @@ impl Faults {
         self.countdown.load(Ordering::Relaxed)
     }
 
-    fn operation(&self, path: &Path) -> Result<(), DiskError> {
+    fn taken_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.lock().unwrap())
+    }
+
+    fn operation(&self, what: &str, path: &Path) -> Result<(), DiskError> {
+        self.log.lock().unwrap().push(format!("{what} {}", path.file_name().unwrap().display()));
         let before = self.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if before == Ok(1) {
             let kind = if self.full.load(Ordering::Relaxed) { ErrorKind::StorageFull } else { ErrorKind::Other };
@@ -422,7 +465,7 @@ impl Dir for FaultyDir {
         self.inner.path()
     }
     fn create_dir(&self, name: &str) -> Result<(), DiskError> {
-        self.faults.operation(self.path())?;
+        self.faults.operation("create in", self.path())?;
         self.inner.create_dir(name)
     }
     fn open_dir(&self, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
@@ -432,27 +475,27 @@ impl Dir for FaultyDir {
         self.inner.list()
     }
     fn open_file(&self, name: &str, access: Access) -> Result<Arc<dyn File>, DiskError> {
-        self.faults.operation(self.path())?;
+        self.faults.operation("open in", self.path())?;
         Ok(Arc::new(FaultyFile { inner: self.inner.open_file(name, access)?, faults: Arc::clone(&self.faults) }))
     }
     fn rename(&self, from: &str, to_dir: &dyn Dir, to: &str) -> Result<(), DiskError> {
-        self.faults.operation(self.path())?;
+        self.faults.operation("rename from", self.path())?;
         let to_dir = (to_dir as &dyn std::any::Any).downcast_ref::<Self>().unwrap();
         self.inner.rename(from, &*to_dir.inner, to)
     }
     fn remove_file(&self, name: &str) -> Result<(), DiskError> {
         // Counted only when there is something to remove.
         if self.inner.list()?.iter().any(|entry| entry.name == name) {
-            self.faults.operation(self.path())?;
+            self.faults.operation("remove from", self.path())?;
         }
         self.inner.remove_file(name)
     }
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
-        self.faults.operation(self.path())?;
+        self.faults.operation("remove from", self.path())?;
         self.inner.remove_dir_all(name)
     }
     fn sync_dir(&self) -> Result<(), DiskError> {
-        self.faults.operation(self.path())?;
+        self.faults.operation("sync", self.path())?;
         self.inner.sync_dir()
     }
     fn lock(&self, name: &str) -> Result<Lock, DiskError> {
@@ -477,7 +520,7 @@ impl File for FaultyFile {
         self.inner.read_at(buf, offset)
     }
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<(), DiskError> {
-        if let Err(error) = self.faults.operation(self.path()) {
+        if let Err(error) = self.faults.operation("write", self.path()) {
             self.inner.write_all_at(&data[..data.len() / 2], offset)?; // a short write
             return Err(error);
         }
@@ -487,11 +530,11 @@ impl File for FaultyFile {
         self.inner.len()
     }
     fn set_len(&self, len: u64) -> Result<(), DiskError> {
-        self.faults.operation(self.path())?;
+        self.faults.operation("set_len", self.path())?;
         self.inner.set_len(len)
     }
     fn sync(&self) -> Result<(), DiskError> {
-        self.faults.operation(self.path())?;
+        self.faults.operation("sync", self.path())?;
         self.inner.sync()
     }
 }

@@ -246,12 +246,14 @@ fn tally(block_number: BlockNumber, offers: &[&Offer]) -> Tally {
 
 /// A manifest that is what the camp names; any source may have given it.
 fn manifest_of<'a>(camp: &Camp, offers: &[&'a Offer]) -> Option<&'a Manifest> {
-    offers.iter().filter_map(|offer| offer.manifest.as_ref().map(|manifest| (offer, manifest))).find_map(|(offer, manifest)| {
-        let named = manifest.id() == &offer.entry.id
-            && manifest.signable().hash() == camp.snapshot_hash
-            && manifest.hash() == camp.manifest_hash;
-        named.then_some(manifest)
-    })
+    offers.iter().filter_map(|offer| offer.manifest.as_ref().map(|manifest| (offer, manifest))).find_map(
+        |(offer, manifest)| {
+            let named = manifest.id() == &offer.entry.id
+                && manifest.signable().hash() == camp.snapshot_hash
+                && manifest.hash() == camp.manifest_hash;
+            named.then_some(manifest)
+        },
+    )
 }
 
 fn agreed(camp: &Camp, offers: &[&Offer]) -> Result<AgreedSnapshot, AgreementError> {
@@ -262,8 +264,7 @@ fn agreed(camp: &Camp, offers: &[&Offer]) -> Result<AgreedSnapshot, AgreementErr
     })?;
     let has_data = |offer: &&&Offer| {
         let same = claim(offer) == (camp.snapshot_hash, camp.manifest_hash, camp.commit_hash);
-        same && !offer.entry.only_metadata_available
-            && (offer.entry.partial || camp.sources.contains(&offer.source))
+        same && !offer.entry.only_metadata_available && (offer.entry.partial || camp.sources.contains(&offer.source))
     };
     Ok(AgreedSnapshot {
         manifest: manifest.clone(),
@@ -292,10 +293,15 @@ impl fmt::Display for Tally {
         write!(f, "block {}: ", self.block_number)?;
         let camps: Vec<String> = self.camps.iter().map(Camp::to_string).collect();
         f.write_str(&camps.join(" | "))?;
-        let types: BTreeSet<&str> = self.camps.iter().filter_map(|camp| camp.state_db_type).map(|kind| kind.as_str()).collect();
+        let types: BTreeSet<&str> =
+            self.camps.iter().filter_map(|camp| camp.state_db_type).map(|kind| kind.as_str()).collect();
         if types.len() > 1 {
             let types: Vec<&str> = types.into_iter().collect();
-            write!(f, " (they use different state databases, {}, so their snapshots never have one hash)", types.join(" and "))?;
+            write!(
+                f,
+                " (they use different state databases, {}, so their snapshots never have one hash)",
+                types.join(" and ")
+            )?;
         }
         if !self.contradicting.is_empty() {
             let names: Vec<&str> = self.contradicting.iter().map(String::as_str).collect();

@@ -10,7 +10,9 @@ use crate::{
 #[non_exhaustive]
 pub enum CatalogError {
     /// `ROOT/completed` can't be listed.
-    #[error("can't list the peer's finished snapshots: {0} (finished folders belong to the peer's user and have mode 0700)")]
+    #[error(
+        "can't list the peer's finished snapshots: {0} (finished folders belong to the peer's user and have mode 0700)"
+    )]
     Completed(#[source] DiskError),
     /// Our own state can't be read or written.
     #[error("can't keep manifests in the state folder: {0}")]

@@ -110,7 +110,8 @@ impl Catalog {
     #[must_use]
     pub fn page(&self, channel: &ChannelId) -> (u64, Vec<CatalogEntry>) {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        let entries = served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
+        let entries =
+            served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
         (*self.version.borrow(), entries.cloned().collect())
     }
 
@@ -170,9 +171,9 @@ impl Catalog {
         drop(served);
         for id in gone {
             self.withdraw(&id, report);
-            if let Err(error) = manifest_cache::remove(self.state.as_ref(), &id) {
-                tracing::warn!(snapshot = %id, %error, "its kept manifest can't be removed");
-            }
+        }
+        if let Err(error) = manifest_cache::retain(self.state.as_ref(), present) {
+            tracing::warn!(%error, "manifests of removed snapshots are still kept");
         }
     }
 

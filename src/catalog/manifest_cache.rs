@@ -7,9 +7,10 @@
 
 use super::scan::{Stamp, StampedFile};
 use crate::{
-    disk::{Dir, DiskError, read_small, write_durably},
+    disk::{Dir, DiskError, EntryKind, read_small, write_durably},
     snapshot::{BlockHash, ChunkTree, GroupValue, Manifest, SnapshotId},
 };
+use std::collections::BTreeSet;
 
 const MAGIC: &[u8; 16] = b"snapferry cache1";
 const CHECKSUM_BYTES: usize = 32;
@@ -46,10 +47,19 @@ pub(super) fn store(state: &dyn Dir, stamp: &Stamp, cached: &Cached) -> Result<(
     write_durably(state.open_dir(id.channel.as_str())?.as_ref(), &id.block_number.to_string(), &bytes)
 }
 
-/// Forgets a snapshot; fine if nothing was kept.
-pub(super) fn remove(state: &dyn Dir, id: &SnapshotId) -> Result<(), DiskError> {
-    let removed = state.open_dir(id.channel.as_str()).and_then(|dir| dir.remove_file(&id.block_number.to_string()));
-    removed.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
+/// Forgets every snapshot but those that are `present`, and what else lies in the channels' folders.
+pub(super) fn retain(state: &dyn Dir, present: &BTreeSet<SnapshotId>) -> Result<(), DiskError> {
+    let names: BTreeSet<(&str, String)> =
+        present.iter().map(|id| (id.channel.as_str(), id.block_number.to_string())).collect();
+    for channel in state.list()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
+        let dir = state.open_dir(&channel.name)?;
+        for entry in dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
+            if !names.contains(&(channel.name.as_str(), entry.name.clone())) {
+                dir.remove_file(&entry.name)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn encode(stamp: &Stamp, cached: &Cached) -> Vec<u8> {
@@ -192,8 +202,9 @@ mod tests {
         let mut other = stamp.clone();
         other.0[0].mtime_ns += 1;
         assert_eq!(load(state.as_ref(), &id, &other), None);
-        remove(state.as_ref(), &id).unwrap();
-        remove(state.as_ref(), &id).unwrap();
+        retain(state.as_ref(), &BTreeSet::from([id.clone()])).unwrap();
+        assert!(load(state.as_ref(), &id, &stamp).is_some());
+        retain(state.as_ref(), &BTreeSet::new()).unwrap();
         assert_eq!(load(state.as_ref(), &id, &stamp), None);
     }
 }

@@ -32,10 +32,14 @@ pub(super) struct StampedFile {
 impl Stamp {
     pub(super) fn of(dir: &dyn Dir) -> Result<Self, DiskError> {
         let files = dir.list()?.into_iter();
-        Ok(Self(files.map(|entry| {
-            let DirEntry { name, len, mtime_ns, inode, .. } = entry;
-            StampedFile { name, len, mtime_ns, inode }
-        }).collect()))
+        Ok(Self(
+            files
+                .map(|entry| {
+                    let DirEntry { name, len, mtime_ns, inode, .. } = entry;
+                    StampedFile { name, len, mtime_ns, inode }
+                })
+                .collect(),
+        ))
     }
 }
 

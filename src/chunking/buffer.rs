@@ -1,4 +1,5 @@
-//! Buffers of one chunk that are used again: a copy into fresh pages costs as much as a SHA-256 (0.6 CPU-s/GB, measured).
+//! Buffers of one chunk that are used again: a copy into fresh pages costs as much as a SHA-256 (0.6 CPU-s/GB,
+//! measured).
 
 use std::{
     fmt,
@@ -8,7 +9,8 @@ use std::{
 
 use crate::snapshot::CHUNK_BYTES;
 
-/// Hands out buffers and keeps the returned ones. It bounds what is *kept*; how many are out is bounded by the permits of the memory budget.
+/// Hands out buffers and keeps the returned ones. It bounds what is *kept*; how many are out is bounded by the permits
+/// of the memory budget.
 #[derive(Debug, Clone)]
 pub struct BufferPool {
     shelf: Arc<Shelf>,
@@ -54,7 +56,8 @@ impl fmt::Debug for Shelf {
     }
 }
 
-/// A buffer of at most one chunk; it returns to its pool when it is dropped. As an owner of `bytes::Bytes` it can be sent without a copy.
+/// A buffer of at most one chunk; it returns to its pool when it is dropped. As an owner of `bytes::Bytes` it can be
+/// sent without a copy.
 pub struct PooledBuf {
     bytes: Box<[u8]>,
     len: usize,

@@ -1,7 +1,8 @@
-//! One chunk as it travels: plain, or as one independent zstd frame. Hashes are always over the raw bytes, so a codec can't change what is true.
+//! One chunk as it travels: plain, or as one independent zstd frame. Hashes are always over the raw bytes, so a codec
+//! can't change what is true.
 //!
-//! What a lying source can make of a frame is bounded before it is decoded: exactly one frame, no dictionary, a window of at most 1 MiB, and never more
-//! bytes than the caller's buffer holds (a bomb of 32 KiB for 1 GiB ends there).
+//! What a lying source can make of a frame is bounded before it is decoded: exactly one frame, no dictionary, a window
+//! of at most 1 MiB, and never more bytes than the caller's buffer holds (a bomb of 32 KiB for 1 GiB ends there).
 
 use std::fmt;
 
@@ -9,11 +10,13 @@ use zstd::zstd_safe::{CCtx, DCtx, find_frame_compressed_size};
 
 use crate::snapshot::CHUNK_BYTES;
 
-/// zstd level for chunks that are compressed while they are sent: 447 MB/s in at a ratio of 3.9 on state data; level 3 takes twice the time for nothing.
+/// zstd level for chunks that are compressed while they are sent: 447 MB/s in at a ratio of 3.9 on state data; level 3
+/// takes twice the time for nothing.
 pub const ZSTD_LEVEL: i32 = 1;
 /// Largest window that a frame may ask for: that of one chunk, so decoding takes no memory beside the caller's buffer.
 pub const WINDOW_LOG_MAX: u32 = 20;
-/// A compressed chunk must be smaller than this share of the raw one: below a gain of 5 % the receiver's work isn't worth it.
+/// A compressed chunk must be smaller than this share of the raw one: below a gain of 5 % the receiver's work isn't
+/// worth it.
 const GAIN: (usize, usize) = (95, 100);
 
 /// How the bytes of a chunk travel.
@@ -75,8 +78,8 @@ impl CodecContext {
         Self::default()
     }
 
-    /// Compresses a chunk at `level` ([`ZSTD_LEVEL`]) into `out`, whose content is replaced. [`Codec::None`] if the gain is under 5 %: `out` is then empty, send
-    /// `raw` as it is.
+    /// Compresses a chunk at `level` ([`ZSTD_LEVEL`]) into `out`, whose content is replaced. [`Codec::None`] if the
+    /// gain is under 5 %: `out` is then empty, send `raw` as it is.
     #[must_use]
     pub fn compress(&mut self, raw: &[u8], level: i32, out: &mut Vec<u8>) -> Codec {
         let limit = raw.len() / GAIN.1 * GAIN.0 + raw.len() % GAIN.1 * GAIN.0 / GAIN.1;
@@ -127,8 +130,8 @@ impl fmt::Debug for CodecContext {
 
 /// Whether `wire` is exactly one frame with a window of at most 1 MiB and no dictionary (RFC 8878, 3.1.1.1).
 ///
-/// Decoding in one call would follow a chain of frames, and knows no limit of the window (it needs none: it decodes into the caller's buffer); the
-/// protocol allows neither.
+/// Decoding in one call would follow a chain of frames, and knows no limit of the window (it needs none: it decodes
+/// into the caller's buffer); the protocol allows neither.
 fn check_frame(wire: &[u8]) -> Result<(), CodecError> {
     const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
     const DICTIONARY: u8 = 0b0000_0011;
@@ -137,7 +140,8 @@ fn check_frame(wire: &[u8]) -> Result<(), CodecError> {
     if [a, b, c, d] != MAGIC || descriptor & DICTIONARY != 0 || find_frame_compressed_size(wire) != Ok(wire.len()) {
         return Err(CodecError::NotOneFrame);
     }
-    // A single segment has no window but its content, which must fit the buffer. Else: exponent in 5 bits, eighths in 3.
+    // A single segment has no window but its content, which must fit the buffer. Else: exponent in 5 bits, eighths in
+    // 3.
     let (exponent, eighths) = (u32::from(window >> 3), window & 7);
     let window_log = 10 + exponent + u32::from(eighths != 0);
     if descriptor & SINGLE_SEGMENT == 0 && window_log > WINDOW_LOG_MAX { Err(CodecError::Window) } else { Ok(()) }

@@ -1,4 +1,5 @@
-//! Where hashing, compression and disk work runs: on threads of its own, or inline in the simulator, where a second thread would break the virtual clock.
+//! Where hashing, compression and disk work runs: on threads of its own, or inline in the simulator, where a second
+//! thread would break the virtual clock.
 
 use std::{
     any::Any,
@@ -32,7 +33,8 @@ pub enum Workers {
 }
 
 impl Workers {
-    /// `count` threads (at least 1) and a queue of `queued_max` jobs. Give the queue as many places as there can be permits: then [`Self::run`] never waits.
+    /// `count` threads (at least 1) and a queue of `queued_max` jobs. Give the queue as many places as there can be
+    /// permits: then [`Self::run`] never waits.
     ///
     /// # Errors
     /// When the system refuses a thread.
@@ -47,7 +49,8 @@ impl Workers {
         Ok(Self::Threads(Arc::new(pool)))
     }
 
-    /// Runs `job` soon (or, inline, before it returns). Waits while the queue is full. A job that panics ends alone: what it should have answered is dropped.
+    /// Runs `job` soon (or, inline, before it returns). Waits while the queue is full. A job that panics ends alone:
+    /// what it should have answered is dropped.
     ///
     /// A job must not call this itself: with a full queue it would wait for itself.
     pub fn run(&self, job: impl FnOnce(&mut WorkerState) + Send + 'static) {

@@ -6,8 +6,9 @@
 //! checksum = first 8 bytes of BLAKE3(checksum of the record before | offset (u64 BE) | length (u32 BE) | payload)
 //! ```
 //!
-//! The header's payload is [`MAGIC`] and the identity of the work that the journal belongs to; of any other, the file is started over.
-//! The checksums form a chain, so a record that is whole but out of place (left of an older file, moved) ends the prefix too.
+//! The header's payload is [`MAGIC`] and the identity of the work that the journal belongs to; of any other, the file
+//! is started over. The checksums form a chain, so a record that is whole but out of place (left of an older file,
+//! moved) ends the prefix too.
 
 use std::{
     io::{BufReader, Read},
@@ -40,10 +41,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens (or makes) the journal of the work that `header` identifies, and returns its records in the order of appending.
+    /// Opens (or makes) the journal of the work that `header` identifies, and returns its records in the order of
+    /// appending.
     ///
-    /// What follows the last whole record is cut off. A journal of another `header`, of another format, or with a damaged header is
-    /// started over, empty. On return the file and its name are durable.
+    /// What follows the last whole record is cut off. A journal of another `header`, of another format, or with a
+    /// damaged header is started over, empty. On return the file and its name are durable.
     ///
     /// # Errors
     /// [`DiskError::TooLarge`] for a header over [`JOURNAL_RECORD_BYTES_MAX`]; or whatever the disk says.
@@ -79,11 +81,12 @@ impl Journal {
         Ok((journal, Vec::new()))
     }
 
-    /// Appends a record; durable after [`Self::sync`]. After an error it isn't in the journal, and may be appended again.
+    /// Appends a record; durable after [`Self::sync`]. After an error it isn't in the journal, and may be appended
+    /// again.
     ///
     /// # Errors
-    /// [`DiskError::TooLarge`] beyond [`JOURNAL_RECORD_BYTES_MAX`] or [`JOURNAL_BYTES_MAX`], [`DiskError::Poisoned`] after a failed sync,
-    /// or whatever the disk says.
+    /// [`DiskError::TooLarge`] beyond [`JOURNAL_RECORD_BYTES_MAX`] or [`JOURNAL_BYTES_MAX`], [`DiskError::Poisoned`]
+    /// after a failed sync, or whatever the disk says.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), DiskError> {
         self.check_trusted()?;
         let too_large = |len: u64, max: u64| DiskError::TooLarge { path: self.file.path().to_owned(), len, max };
@@ -115,6 +118,12 @@ impl Journal {
         let synced = self.file.sync();
         self.poisoned = synced.is_err();
         synced
+    }
+
+    /// Whether a sync failed, so that the journal must be opened again.
+    #[must_use]
+    pub const fn is_poisoned(&self) -> bool {
+        self.poisoned
     }
 
     fn check_trusted(&self) -> Result<(), DiskError> {

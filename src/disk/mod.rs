@@ -1,7 +1,7 @@
 //! How bytes become durable: folders, files, the journal and the publish sequence.
 //!
-//! [`Dir`] and [`File`] are the seam to the disk: [`OsDir`] is the real one, the simulator has its own, and one conformance
-//! suite holds both to the same behaviour. What is durable when:
+//! [`Dir`] and [`File`] are the seam to the disk: [`OsDir`] is the real one, the simulator has its own, and one
+//! conformance suite holds both to the same behaviour. What is durable when:
 //!
 //! | after | durable |
 //! |---|---|
@@ -66,7 +66,8 @@ pub struct DirEntry {
     pub links: u64,
 }
 
-/// One folder. Names are single components: a separator, NUL, `""`, `"."` and `".."` are refused with [`DiskError::Name`].
+/// One folder. Names are single components: a separator, NUL, `""`, `"."` and `".."` are refused with
+/// [`DiskError::Name`].
 ///
 /// Every method may fail with [`DiskError::Io`]. Symbolic links are never followed.
 pub trait Dir: Any + Send + Sync + Debug {
@@ -85,8 +86,8 @@ pub trait Dir: Any + Send + Sync + Debug {
     /// Opens a regular file; [`DiskError::NotAFile`] if the name stands for something else.
     fn open_file(&self, name: &str, access: Access) -> Result<Arc<dyn File>, DiskError>;
 
-    /// Renames in one step; `to_dir` may be this folder or another one of the same file system. A file replaces a file; the
-    /// new name of a folder must be free ([`std::io::ErrorKind::AlreadyExists`]).
+    /// Renames in one step; `to_dir` may be this folder or another one of the same file system. A file replaces a file;
+    /// the new name of a folder must be free ([`std::io::ErrorKind::AlreadyExists`]).
     fn rename(&self, from: &str, to_dir: &dyn Dir, to: &str) -> Result<(), DiskError>;
 
     /// Removes a file (or another thing that is no folder); [`std::io::ErrorKind::NotFound`] if it isn't there.
@@ -98,8 +99,8 @@ pub trait Dir: Any + Send + Sync + Debug {
     /// Makes the names in this folder durable.
     fn sync_dir(&self) -> Result<(), DiskError>;
 
-    /// Takes the exclusive lock that the file `name` stands for (made if missing, never removed); [`DiskError::Locked`] if
-    /// somebody holds it. It ends with the value, and with the process.
+    /// Takes the exclusive lock that the file `name` stands for (made if missing, never removed); [`DiskError::Locked`]
+    /// if somebody holds it. It ends with the value, and with the process.
     fn lock(&self, name: &str) -> Result<Lock, DiskError>;
 
     /// Free space for this user, in bytes.
@@ -146,7 +147,8 @@ pub trait File: Send + Sync + Debug {
         Ok(self.len()? == 0)
     }
 
-    /// Where the file may hold something else than a hole, ascending. A hint that spares reading: the whole file is a right answer.
+    /// Where the file may hold something else than a hole, ascending. A hint that spares reading: the whole file is a
+    /// right answer.
     fn data_ranges(&self) -> Result<Vec<Range<u64>>, DiskError> {
         let len = self.len()?;
         Ok(if len == 0 { Vec::new() } else { std::iter::once(0..len).collect() })

@@ -1,7 +1,8 @@
 //! [`Dir`] and [`File`] on the operating system. The one file that changes the file system.
 //!
-//! Everything goes through the folder's descriptor (`openat` and its like, `O_NOFOLLOW`), so nobody can swap a component for a link
-//! between a check and its use. Only the path given to [`OsDir::open`] or [`OsDir::create`] is resolved as the operator wrote it.
+//! Everything goes through the folder's descriptor (`openat` and its like, `O_NOFOLLOW`), so nobody can swap a
+//! component for a link between a check and its use. Only the path given to [`OsDir::open`] or [`OsDir::create`] is
+//! resolved as the operator wrote it.
 
 use std::{
     any::Any,
@@ -21,7 +22,8 @@ use rustix::{
 
 use super::{Access, Dir, DirEntry, DiskError, EntryKind, File, Lock, check_name};
 
-/// Folders below the root: the peer, another user, must be able to read a landing. What is private lies below a root of mode 0700.
+/// Folders below the root: the peer, another user, must be able to read a landing. What is private lies below a root of
+/// mode 0700.
 const DIR_MODE: u32 = 0o755;
 /// Files, likewise.
 const FILE_MODE: u32 = 0o644;
@@ -48,8 +50,8 @@ impl OsDir {
         }
     }
 
-    /// Makes the folder and its missing parents with `mode` (0o700 for private state), durably, and opens it. An existing folder is
-    /// left as it is.
+    /// Makes the folder and its missing parents with `mode` (0o700 for private state), durably, and opens it. An
+    /// existing folder is left as it is.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -170,7 +172,8 @@ impl Dir for OsDir {
         };
         let renamed = if kind(&self.stat(from)?) == EntryKind::Dir {
             match unix::renameat_with(&self.fd, from, &to_dir.fd, to, RenameFlags::NOREPLACE) {
-                // A file system that doesn't know the flag: look first. (Only an empty folder could be replaced in between.)
+                // A file system that doesn't know the flag: look first. (Only an empty folder could be replaced in
+                // between.)
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if to_dir.stat(to).is_ok() => Err(Errno::EXIST),
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => unix::renameat(&self.fd, from, &to_dir.fd, to),
                 other => other,

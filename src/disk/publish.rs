@@ -5,7 +5,8 @@ use super::{Access, Dir, DiskError};
 /// Reads a whole file of at most `max_bytes` bytes.
 ///
 /// # Errors
-/// [`DiskError::TooLarge`] before any memory is taken; or what [`Dir::open_file`] and [`super::File::read_exact_at`] say.
+/// [`DiskError::TooLarge`] before any memory is taken; or what [`Dir::open_file`] and [`super::File::read_exact_at`]
+/// say.
 pub fn read_small(dir: &dyn Dir, name: &str, max_bytes: u64) -> Result<Vec<u8>, DiskError> {
     let file = dir.open_file(name, Access::Read)?;
     let len = file.len()?;
@@ -18,7 +19,8 @@ pub fn read_small(dir: &dyn Dir, name: &str, max_bytes: u64) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-/// Puts a small file into place: after a crash the name holds all of the old bytes or all of the new ones; after `Ok` the new ones.
+/// Puts a small file into place: after a crash the name holds all of the old bytes or all of the new ones; after `Ok`
+/// the new ones.
 ///
 /// One writer at a time per name: callers hold the folder's lock.
 ///
@@ -39,15 +41,15 @@ pub fn write_durably(dir: &dyn Dir, name: &str, bytes: &[u8]) -> Result<(), Disk
 /// Gives a finished folder its name, and makes that durable. `to` must be free. The caller has synced every file in it.
 ///
 /// # Errors
-/// [`std::io::ErrorKind::AlreadyExists`] if `to` is taken; or whatever the disk says. After an error at the last step the folder
-/// may already bear its new name: look before trying again.
+/// [`std::io::ErrorKind::AlreadyExists`] if `to` is taken; or whatever the disk says. After an error at the last step
+/// the folder may already bear its new name: look before trying again.
 pub fn publish_dir(from_parent: &dyn Dir, from: &str, to_parent: &dyn Dir, to: &str) -> Result<(), DiskError> {
-    // The names inside first: a power cut after the rename must not show the folder without some of its files (fsync(2): syncing a
-    // file doesn't sync the folder that names it).
+    // The names inside first: a power cut after the rename must not show the folder without some of its files
+    // (fsync(2): syncing a file doesn't sync the folder that names it).
     from_parent.open_dir(from)?.sync_dir()?;
     from_parent.rename(from, to_parent, to)?;
-    // Without this one a published folder was lost in 2 of 336 crash states (faults.md 4). The new name first: if only one of the two
-    // survives, let it be the published one.
+    // Without this one a published folder was lost in 2 of 336 crash states (faults.md 4). The new name first: if only
+    // one of the two survives, let it be the published one.
     to_parent.sync_dir()?;
     from_parent.sync_dir()
 }

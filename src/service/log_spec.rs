@@ -64,13 +64,19 @@ impl LogSpec {
         Ok(spec)
     }
 
-    /// The level of `logger` (dotted, e.g. `transport.asking`): that of its longest named prefix.
+    /// The level of `logger` (dotted, e.g. `transport.asking`): that of its longest named prefix, else that of all others.
     #[must_use]
     pub fn level(&self, logger: &str) -> LogLevel {
+        self.named_level(logger).unwrap_or(self.rest)
+    }
+
+    /// The level of `logger` if it, or what it lies below, is named.
+    #[must_use]
+    pub fn named_level(&self, logger: &str) -> Option<LogLevel> {
         let covers =
             |name: &str| logger.strip_prefix(name).is_some_and(|below| below.is_empty() || below.starts_with('.'));
         let named = self.loggers.iter().filter(|(name, _)| covers(name)).max_by_key(|(name, _)| name.len());
-        named.map_or(self.rest, |(_, level)| *level)
+        named.map(|(_, level)| *level)
     }
 
     /// The loudest level that any logger has.

@@ -2,11 +2,13 @@
 //! recorded data that is built into the binary. Leaves what is done with them to the layers below.
 
 pub mod builtin;
+mod channel_config;
 pub mod clock;
 pub mod config;
 mod log_spec;
 mod nearest;
 pub mod units;
 
+pub use channel_config::{ChannelConfigError, load_channel_config};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};
 pub use nearest::nearest;

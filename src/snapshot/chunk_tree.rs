@@ -1,9 +1,10 @@
 //! The chunk tree: which BLAKE3 chaining values prove the 1 MiB chunks of a file, and how they merge to its root.
 //!
-//! The root is the file's plain BLAKE3, as `b3sum` prints it. A chunk is an aligned group of `2^20` bytes, and its chaining value proves it alone,
-//! once the list of all values was merged to a root that is trusted. A file of at most one group has no list: its hash is its root.
-//! Beyond [`SPAN_BYTES`] there are two levels, so that no list that travels is longer than [`GROUPS_PER_SPAN`] values (2 MiB): span values merge to the
-//! root, and the group values of a span merge (as an inner node, not as a root) to the span's value.
+//! The root is the file's plain BLAKE3, as `b3sum` prints it. A chunk is an aligned group of `2^20` bytes, and its
+//! chaining value proves it alone, once the list of all values was merged to a root that is trusted. A file of at most
+//! one group has no list: its hash is its root. Beyond [`SPAN_BYTES`] there are two levels, so that no list that
+//! travels is longer than [`GROUPS_PER_SPAN`] values (2 MiB): span values merge to the root, and the group values of a
+//! span merge (as an inner node, not as a root) to the span's value.
 
 use blake3::{
     Hasher,
@@ -37,11 +38,12 @@ pub struct ChunkTree {
 }
 
 impl ChunkTree {
-    /// The list of a file of `size` bytes, with the root that it merges to: **compare that with a trusted root before using the tree**.
+    /// The list of a file of `size` bytes, with the root that it merges to: **compare that with a trusted root before
+    /// using the tree**.
     ///
     /// # Errors
-    /// [`ValueCountError`] if a file of that size has another number of groups. A file of at most one group has no list and can't be merged: its
-    /// root is [`hash_small`] of its bytes.
+    /// [`ValueCountError`] if a file of that size has another number of groups. A file of at most one group has no list
+    /// and can't be merged: its root is [`hash_small`] of its bytes.
     pub fn from_values(size: u64, values: Vec<GroupValue>) -> Result<(ChunkRoot, Self), ValueCountError> {
         let root = Self::merge(size, &values)?;
         Ok((root, Self { size, values }))
@@ -88,13 +90,15 @@ impl ChunkTree {
         self.values.get(usize::try_from(index.0).ok()?).copied()
     }
 
-    /// The values of the spans of a file over [`SPAN_BYTES`], ascending; they merge to the root ([`merge_spans`]). Empty for smaller files.
+    /// The values of the spans of a file over [`SPAN_BYTES`], ascending; they merge to the root ([`merge_spans`]).
+    /// Empty for smaller files.
     #[must_use]
     pub fn span_values(&self) -> Vec<GroupValue> {
         span_values(&self.values, GROUPS_PER_SPAN)
     }
 
-    /// The group values of one span (at most [`GROUPS_PER_SPAN`]); they merge to its value ([`merge_span`]). `None` behind the end.
+    /// The group values of one span (at most [`GROUPS_PER_SPAN`]); they merge to its value ([`merge_span`]). `None`
+    /// behind the end.
     #[must_use]
     pub fn span(&self, span: u32) -> Option<&[GroupValue]> {
         self.values.chunks(GROUPS_PER_SPAN as usize).nth(usize::try_from(span).ok()?)
@@ -126,12 +130,13 @@ pub fn merge_span(size: u64, span: u32, values: &[GroupValue]) -> Result<GroupVa
     Ok(GroupValue(merge_inner(values)))
 }
 
-/// The value that chunk `index` with the bytes `bytes` (at most 1 MiB) has in a file of `size` bytes: its chaining value, or in a file of at most one
-/// group, which has no list, the file's root.
+/// The value that chunk `index` with the bytes `bytes` (at most 1 MiB) has in a file of `size` bytes: its chaining
+/// value, or in a file of at most one group, which has no list, the file's root.
 #[must_use]
 pub fn group_value(index: ChunkIndex, bytes: &[u8], size: u64) -> GroupValue {
-    // No more than an aligned group may follow an offset; longer bytes are no group, and a root hash matches no value in a list.
-    if size <= CHUNK_BYTES || bytes.len() as u64 > CHUNK_BYTES {
+    // No more than an aligned group may follow an offset, and blake3 panics at an empty one; such bytes are no group, and
+    // a root hash matches no value in a list.
+    if size <= CHUNK_BYTES || bytes.is_empty() || bytes.len() as u64 > CHUNK_BYTES {
         return GroupValue(hash_small(bytes).0);
     }
     let mut hasher = Hasher::new();
@@ -146,8 +151,8 @@ pub fn hash_small(bytes: &[u8]) -> ChunkRoot {
     ChunkRoot(*blake3::hash(bytes).as_bytes())
 }
 
-/// Builds the tree of a file while its bytes pass by, in slices of any size. Whole aligned groups are hashed straight from the slice, in one call:
-/// that is the fast path (feed 1 MiB or more at once).
+/// Builds the tree of a file while its bytes pass by, in slices of any size. Whole aligned groups are hashed straight
+/// from the slice, in one call: that is the fast path (feed 1 MiB or more at once).
 #[derive(Debug, Clone)]
 pub struct ChunkTreeBuilder {
     size: u64,
@@ -219,7 +224,8 @@ fn merge_root(values: &[GroupValue]) -> ChunkRoot {
     ChunkRoot(*merge_subtrees_root(&merge_inner(left), &merge_inner(right), Mode::Hash).as_bytes())
 }
 
-/// Chaining value over one or more subtrees of equal size (the last may be smaller). The depth is the logarithm of their number.
+/// Chaining value over one or more subtrees of equal size (the last may be smaller). The depth is the logarithm of
+/// their number.
 fn merge_inner(values: &[GroupValue]) -> ChainingValue {
     match values {
         [] => [0; 32], // callers have at least one; no list merges to zeros

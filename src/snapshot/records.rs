@@ -139,8 +139,11 @@ pub const NAMESPACE_BYTES_MAX: usize = 1 << 10;
 /// Largest `.metadata` file: [`NAMESPACES_MAX`] names of 62 bytes each.
 pub const COUNTS_BYTES_MAX: usize = 8 << 20;
 
+/// Which row is wrong, and how.
+type RowFault = (u64, ItemFault);
+
 /// Reads the rows that follow the format byte.
-pub(super) fn decode_rows(bytes: &[u8]) -> Result<(Vec<NamespaceRow>, &[u8]), (u64, ItemFault)> {
+pub(super) fn decode_rows(bytes: &[u8]) -> Result<(Vec<NamespaceRow>, &[u8]), RowFault> {
     let (count, mut rest) = decode_count(bytes).map_err(|fault| (0, fault))?;
     if count > NAMESPACES_MAX {
         return Err((0, ItemFault::TooManyNamespaces { rows: count, max: NAMESPACES_MAX }));

@@ -47,7 +47,8 @@ fn decide(offers: &[Offer]) -> Result<AgreedSnapshot, AgreementError> {
 
 #[test]
 fn the_newest_block_that_two_organisations_offer_alike_wins() {
-    let offers = [offer(1, 0, 83, 0), offer(2, 0, 83, 0), offer(1, 0, 132, 0), offer(2, 0, 132, 0), offer(1, 0, 200, 0)];
+    let offers =
+        [offer(1, 0, 83, 0), offer(2, 0, 83, 0), offer(1, 0, 132, 0), offer(2, 0, 132, 0), offer(1, 0, 200, 0)];
     let agreed = decide(&offers).unwrap();
     assert_eq!(agreed.id().block_number, BlockNumber(132));
     assert_eq!(agreed.vouching_orgs().iter().map(MspId::as_str).collect::<Vec<_>>(), ["Org1MSP", "Org2MSP"]);
@@ -95,7 +96,10 @@ fn who_contradicts_itself_counts_for_nothing() {
     let mut other_place = offer(2, 0, 83, 9);
     other_place.source = "elsewhere:7061".to_owned();
     let error = decide(&[offer(1, 0, 83, 0), offer(2, 0, 83, 0), other_place]).unwrap_err();
-    assert!(error.to_string().contains("contradicting themselves: Org2MSP at elsewhere:7061, Org2MSP at peer0"), "{error}");
+    assert!(
+        error.to_string().contains("contradicting themselves: Org2MSP at elsewhere:7061, Org2MSP at peer0"),
+        "{error}"
+    );
     let mut same_place = offer(2, 1, 83, 9);
     same_place.source = "peer0.org2:7061".to_owned();
     assert!(decide(&[offer(1, 0, 83, 0), offer(2, 0, 83, 0), same_place]).is_err());
@@ -138,7 +142,8 @@ fn a_manifest_that_is_not_the_named_one_is_not_used() {
 fn other_channels_do_not_count_and_nothing_offered_is_said_so() {
     let agreed = agree(&"ch2".parse().unwrap(), &[offer(1, 0, 83, 0)], &TrustPolicy { min_orgs: 1 }, None);
     assert!(matches!(agreed, Err(AgreementError::NothingOffered { .. })));
-    let none = agree(&"ch1".parse().unwrap(), &[offer(1, 0, 83, 0)], &TrustPolicy { min_orgs: 1 }, Some(BlockNumber(7)));
+    let none =
+        agree(&"ch1".parse().unwrap(), &[offer(1, 0, 83, 0)], &TrustPolicy { min_orgs: 1 }, Some(BlockNumber(7)));
     assert!(none.unwrap_err().to_string().contains("at block 7"));
 }
 

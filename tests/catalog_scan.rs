@@ -1,0 +1,325 @@
+//! The catalog advertises finished snapshots whose every byte is right, and nothing else; it keeps what it found out.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+use snapferry::{
+    catalog::{Catalog, ReadError, ScanReport},
+    disk::{Access, Dir, DirEntry, DiskError, File, Lock, OsDir},
+    snapshot::{BlockNumber, ChunkIndex, SnapshotId},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tempfile::TempDir;
+
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/network/snapshots/org1");
+
+/// A peer's snapshots folder and our state folder.
+struct Site {
+    dir: TempDir,
+    opened: Arc<AtomicUsize>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir_all(dir.path().join("completed/mychannel")).unwrap();
+        fs::create_dir_all(dir.path().join("state")).unwrap();
+        Self { dir, opened: Arc::default() }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.dir.path().join("completed/mychannel").join(name)
+    }
+
+    /// Puts the recorded snapshot `block` into place under `name`, as the peer does: complete, by one rename.
+    fn add(&self, block: u64, name: &str) {
+        let making = self.dir.path().join("making");
+        fs::create_dir(&making).unwrap();
+        for entry in fs::read_dir(format!("{RECORDED}/{block}")).unwrap() {
+            let entry = entry.unwrap();
+            fs::write(making.join(entry.file_name()), fs::read(entry.path()).unwrap()).unwrap();
+        }
+        fs::rename(making, self.folder(name)).unwrap();
+    }
+
+    /// A freshly started catalog that counts how many files it opens under `completed`.
+    fn catalog(&self, started: SystemTime) -> Catalog {
+        let completed = OsDir::open(&self.dir.path().join("completed")).unwrap();
+        let counted = Arc::new(Counted { inner: completed, opened: Arc::clone(&self.opened), reads: Arc::default() });
+        Catalog::open(counted, OsDir::open(&self.dir.path().join("state")).unwrap(), started)
+    }
+}
+
+fn flip_last_byte(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+fn id(block: u64) -> SnapshotId {
+    SnapshotId { channel: "mychannel".parse().unwrap(), block_number: BlockNumber(block) }
+}
+
+fn blocks(catalog: &Catalog) -> Vec<u64> {
+    catalog.page(&id(0).channel).1.iter().map(|entry| entry.id.block_number.0).collect()
+}
+
+fn start() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn reasons(report: &ScanReport) -> Vec<&str> {
+    report.refused.iter().map(|(_, reason)| reason.as_str()).collect()
+}
+
+#[test]
+fn recorded_snapshots_are_advertised_and_their_chunks_prove_themselves() {
+    let site = Site::new();
+    site.add(83, "83");
+    site.add(132, "132");
+    let catalog = site.catalog(start());
+    assert_eq!(blocks(&catalog), [0; 0]);
+    let report = catalog.scan().unwrap();
+    assert_eq!((report.added.len(), report.removed.len(), report.refused.len()), (2, 0, 0), "{report:?}");
+    assert_eq!(blocks(&catalog), [83, 132]);
+    let snapshot = catalog.snapshot(&id(83)).unwrap();
+    assert_eq!(snapshot.manifest.hash(), catalog.page(&id(0).channel).1[0].manifest_hash);
+    assert!(snapshot.commit_hash().is_some());
+    let mut buf = Vec::new();
+    for (index, file) in snapshot.manifest.files().iter().enumerate() {
+        let index = u32::try_from(index).unwrap();
+        snapshot.read_chunk(index, ChunkIndex(0), &mut buf).unwrap();
+        assert_eq!(buf, fs::read(format!("{RECORDED}/83/{}", file.file)).unwrap());
+        let behind = snapshot.read_chunk(index, ChunkIndex(1), &mut buf);
+        assert!(matches!(behind, Err(ReadError::NoSuchChunk { .. })), "{behind:?}");
+    }
+    assert!(matches!(snapshot.read_chunk(99, ChunkIndex(0), &mut buf), Err(ReadError::NoSuchFile { .. })));
+}
+
+#[test]
+fn a_snapshot_with_a_flipped_byte_is_never_advertised_and_the_reason_is_said() {
+    let site = Site::new();
+    site.add(83, "83");
+    site.add(132, "132");
+    flip_last_byte(&site.folder("83").join("public_state.data"));
+    let catalog = site.catalog(start());
+    let report = catalog.scan().unwrap();
+    assert_eq!(blocks(&catalog), [132]);
+    assert!(reasons(&report)[0].contains("public_state.data has SHA-256"), "{report:?}");
+    let before = site.opened.load(Ordering::SeqCst);
+    assert_eq!(reasons(&catalog.scan().unwrap()).len(), 1, "still refused");
+    assert_eq!(site.opened.load(Ordering::SeqCst), before, "and not read again while nothing changes");
+    flip_last_byte(&site.folder("83").join("public_state.data"));
+    assert_eq!(catalog.scan().unwrap().added, [id(83)], "repaired");
+}
+
+#[test]
+fn a_folder_in_the_place_of_another_snapshot_is_refused() {
+    let site = Site::new();
+    site.add(83, "84");
+    let report = site.catalog(start()).scan().unwrap();
+    assert!(reasons(&report)[0].contains("mychannel/83"), "{report:?}");
+}
+
+#[test]
+fn snapshots_come_and_go_while_running_and_the_version_grows() {
+    let site = Site::new();
+    let catalog = site.catalog(start());
+    let mut changes = catalog.subscribe();
+    let first = *changes.borrow_and_update();
+    catalog.scan().unwrap();
+    assert!(!changes.has_changed().unwrap(), "nothing to tell");
+    site.add(83, "83");
+    catalog.scan().unwrap();
+    assert!(changes.has_changed().unwrap());
+    let second = *changes.borrow_and_update();
+    let held = catalog.snapshot(&id(83)).unwrap();
+    fs::remove_dir_all(site.folder("83")).unwrap();
+    assert_eq!(catalog.scan().unwrap().removed, [id(83)]);
+    let third = catalog.page(&id(83).channel).0;
+    assert!(first < second && second < third);
+    assert!(catalog.snapshot(&id(83)).is_none());
+    held.read_chunk(0, ChunkIndex(0), &mut Vec::new()).unwrap();
+    let restarted = site.catalog(start() + Duration::from_secs(1));
+    assert!(restarted.page(&id(83).channel).0 > third, "versions grow across a restart");
+}
+
+#[test]
+fn folders_in_the_making_foreign_names_and_links_are_not_looked_at() {
+    let site = Site::new();
+    for name in ["083", "+83", "mychannel-83-1234", "83.tmp", "-1"] {
+        site.add(83, name);
+    }
+    std::os::unix::fs::symlink(site.folder("083"), site.folder("83")).unwrap();
+    let channels = site.dir.path().join("completed");
+    std::os::unix::fs::symlink(channels.join("mychannel"), channels.join("linked")).unwrap();
+    fs::rename(site.folder("+83"), site.dir.path().join("moved")).unwrap();
+    fs::create_dir_all(channels.join("Bad_Channel")).unwrap();
+    fs::rename(site.dir.path().join("moved"), channels.join("Bad_Channel/83")).unwrap();
+    let catalog = site.catalog(start());
+    let report = catalog.scan().unwrap();
+    assert!(report.added.is_empty() && report.refused.is_empty(), "{report:?}");
+    assert_eq!(site.opened.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_half_made_folder_is_refused_until_it_is_whole() {
+    let site = Site::new();
+    site.add(83, "83");
+    let (missing, aside) = (site.folder("83").join("txids.data"), site.dir.path().join("aside"));
+    fs::rename(&missing, &aside).unwrap();
+    let catalog = site.catalog(start());
+    assert!(reasons(&catalog.scan().unwrap())[0].contains("txids.data is missing"));
+    fs::rename(&aside, &missing).unwrap();
+    assert_eq!(catalog.scan().unwrap().added, [id(83)]);
+}
+
+#[test]
+fn after_a_restart_unchanged_files_are_not_read_again() {
+    let site = Site::new();
+    site.add(83, "83");
+    site.catalog(start()).scan().unwrap();
+    let first = site.opened.swap(0, Ordering::SeqCst);
+    let catalog = site.catalog(start());
+    catalog.scan().unwrap();
+    assert_eq!(blocks(&catalog), [83]);
+    let second = site.opened.load(Ordering::SeqCst);
+    // First: two metadata files and eight data files are read, then the eight are opened to be served.
+    assert_eq!((first, second), (18, 8));
+    catalog.snapshot(&id(83)).unwrap().read_chunk(4, ChunkIndex(0), &mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_changed_file_is_read_again_and_found_out_also_after_a_restart() {
+    let site = Site::new();
+    site.add(83, "83");
+    let running = site.catalog(start());
+    running.scan().unwrap();
+    let file = site.folder("83").join("txids.data");
+    flip_last_byte(&file);
+    let later = fs::metadata(&file).unwrap().modified().unwrap() + Duration::from_secs(1);
+    fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
+    let restarted = site.catalog(start());
+    assert!(reasons(&restarted.scan().unwrap())[0].contains("txids.data has SHA-256"));
+    let report = running.scan().unwrap();
+    assert_eq!((report.removed.as_slice(), report.refused.len()), ([id(83)].as_slice(), 1));
+}
+
+#[test]
+fn a_byte_that_rots_behind_an_unchanged_stamp_is_not_served() {
+    let site = Site::new();
+    site.add(83, "83");
+    let catalog = site.catalog(start());
+    catalog.scan().unwrap();
+    let snapshot = catalog.snapshot(&id(83)).unwrap();
+    let files = snapshot.manifest.files();
+    let index = u32::try_from(files.iter().position(|file| file.file.name() == "txids.data").unwrap()).unwrap();
+    flip_last_byte(&site.folder("83").join("txids.data"));
+    let mut buf = Vec::new();
+    let rotten = snapshot.read_chunk(index, ChunkIndex(0), &mut buf);
+    assert!(matches!(rotten, Err(ReadError::CorruptAtSource { .. })) && buf.is_empty(), "{rotten:?}");
+    fs::File::options().write(true).open(site.folder("83").join("txids.data")).unwrap().set_len(10).unwrap();
+    let short = snapshot.read_chunk(index, ChunkIndex(0), &mut buf);
+    assert!(matches!(short, Err(ReadError::CorruptAtSource { .. })), "{short:?}");
+}
+
+#[test]
+fn a_damaged_cache_is_built_again() {
+    let site = Site::new();
+    site.add(83, "83");
+    site.catalog(start()).scan().unwrap();
+    flip_last_byte(&site.dir.path().join("state/mychannel/83"));
+    site.opened.store(0, Ordering::SeqCst);
+    let catalog = site.catalog(start());
+    catalog.scan().unwrap();
+    assert_eq!((blocks(&catalog), site.opened.load(Ordering::SeqCst)), (vec![83], 18));
+}
+
+#[test]
+fn the_cache_of_a_snapshot_that_went_while_we_were_stopped_goes_too() {
+    let site = Site::new();
+    site.add(83, "83");
+    site.catalog(start()).scan().unwrap();
+    let cache = site.dir.path().join("state/mychannel/83");
+    assert!(cache.exists());
+    fs::remove_dir_all(site.folder("83")).unwrap();
+    site.catalog(start()).scan().unwrap();
+    assert!(!cache.exists());
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_not_believed() {
+    let site = Site::new();
+    site.add(83, "83");
+    let inner = OsDir::open(&site.dir.path().join("completed")).unwrap();
+    let reads = Arc::new(Touch::default());
+    *reads.path.lock().unwrap() = Some(site.folder("83").join("confighistory.data"));
+    let completed = Arc::new(Counted { inner, opened: Arc::default(), reads });
+    let catalog = Catalog::open(completed, OsDir::open(&site.dir.path().join("state")).unwrap(), start());
+    assert!(reasons(&catalog.scan().unwrap())[0].contains("changed while it was being read"));
+    assert_eq!(catalog.scan().unwrap().added, [id(83)], "looked at again without being asked");
+}
+
+/// Changes a file's time once, when the last file of the folder is opened.
+#[derive(Debug, Default)]
+struct Touch {
+    path: std::sync::Mutex<Option<PathBuf>>,
+}
+
+/// A folder that counts the files that are opened in it and below.
+#[derive(Debug)]
+struct Counted {
+    inner: Arc<dyn Dir>,
+    opened: Arc<AtomicUsize>,
+    reads: Arc<Touch>,
+}
+
+impl Dir for Counted {
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+    fn create_dir(&self, name: &str) -> Result<(), DiskError> {
+        self.inner.create_dir(name)
+    }
+    fn open_dir(&self, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
+        let inner = self.inner.open_dir(name)?;
+        Ok(Arc::new(Self { inner, opened: Arc::clone(&self.opened), reads: Arc::clone(&self.reads) }))
+    }
+    fn list(&self) -> Result<Vec<DirEntry>, DiskError> {
+        self.inner.list()
+    }
+    fn open_file(&self, name: &str, access: Access) -> Result<Arc<dyn File>, DiskError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        if name == "txids.metadata"
+            && let Some(path) = self.reads.path.lock().unwrap().take()
+        {
+            fs::File::options().write(true).open(path).unwrap().set_modified(start()).unwrap();
+        }
+        self.inner.open_file(name, access)
+    }
+    fn rename(&self, from: &str, to_dir: &dyn Dir, to: &str) -> Result<(), DiskError> {
+        self.inner.rename(from, to_dir, to)
+    }
+    fn remove_file(&self, name: &str) -> Result<(), DiskError> {
+        self.inner.remove_file(name)
+    }
+    fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
+        self.inner.remove_dir_all(name)
+    }
+    fn sync_dir(&self) -> Result<(), DiskError> {
+        self.inner.sync_dir()
+    }
+    fn lock(&self, name: &str) -> Result<Lock, DiskError> {
+        self.inner.lock(name)
+    }
+    fn free_space(&self) -> Result<u64, DiskError> {
+        self.inner.free_space()
+    }
+}

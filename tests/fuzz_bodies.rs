@@ -1,0 +1,123 @@
+//! The bodies of the fuzz targets, on stable: over the recorded files, over what `fuzz/corpus` holds (if somebody ran the fuzzer),
+//! and over deterministic mutations of both.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+use std::{fs, path::PathBuf};
+
+use snapferry::snapshot::{ChunkRoot, Manifest, ManifestFile, SignableMetadata, SnapshotFile};
+
+#[path = "../fuzz/bodies/chunk_tree.rs"]
+mod chunk_tree;
+#[path = "../fuzz/bodies/manifest.rs"]
+mod manifest;
+#[path = "../fuzz/bodies/metadata.rs"]
+mod metadata;
+#[path = "../fuzz/bodies/records.rs"]
+mod records;
+
+/// Mutations per seed: some seconds in all, unoptimised.
+const MUTATIONS: u64 = 2_000;
+
+/// Longest seed; a longer file is cut, since a mutation runs over the whole.
+const SEED_BYTES_MAX: usize = 4 << 10;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn recorded(name: &str) -> Vec<u8> {
+    fs::read(root().join("tests/fixtures/network/snapshots/org1/132").join(name)).unwrap()
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let Ok(entries) = fs::read_dir(root().join("fuzz/corpus").join(target)) else { return Vec::new() };
+    entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+/// Numbers that a seed determines (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+fn mutated(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=numbers.below(3) {
+        let at = numbers.below(bytes.len());
+        match numbers.below(6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << numbers.below(8),
+            1 if !bytes.is_empty() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][numbers.below(5)],
+            2 => bytes.truncate(at),
+            3 => bytes.insert(at, numbers.next() as u8),
+            4 if !bytes.is_empty() => drop(bytes.remove(at)),
+            _ => {
+                let end = at + numbers.below(bytes.len() - at).min(64);
+                let copy = bytes[at..end].to_vec();
+                let to = numbers.below(bytes.len());
+                bytes.splice(to..to, copy);
+            }
+        }
+    }
+    bytes
+}
+
+fn run(target: &str, mut seeds: Vec<Vec<u8>>, body: impl Fn(&[u8])) {
+    seeds.extend(corpus(target));
+    for (number, seed) in seeds.iter().enumerate() {
+        body(seed);
+        let mut numbers = Numbers(number as u64);
+        let short = &seed[..seed.len().min(SEED_BYTES_MAX)];
+        for _ in 0..MUTATIONS {
+            body(&mutated(short, &mut numbers));
+        }
+    }
+}
+
+#[test]
+fn metadata_bodies_hold() {
+    let seeds = [SnapshotFile::SIGNABLE_METADATA, SnapshotFile::ADDITIONAL_METADATA];
+    run("metadata", seeds.map(recorded).to_vec(), metadata::body);
+}
+
+#[test]
+fn manifest_bodies_hold() {
+    let signable = SignableMetadata::parse(&recorded(SnapshotFile::SIGNABLE_METADATA)).unwrap();
+    let files = signable.files().iter().map(|(&file, &sha256)| {
+        let bytes = recorded(file.name());
+        ManifestFile { file, size: bytes.len() as u64, sha256, root: ChunkRoot(*blake3::hash(&bytes).as_bytes()) }
+    });
+    let files = files.collect();
+    run("manifest", vec![Manifest::new(signable, files).unwrap().encode()], manifest::body);
+}
+
+#[test]
+fn records_bodies_hold() {
+    let seeds = (0..).zip(SnapshotFile::ALL).map(|(index, file)| {
+        let choice: u8 = index + 8 * 5;
+        [&[choice][..], &recorded(file.name())].concat()
+    });
+    run("records", seeds.collect(), records::body);
+}
+
+#[test]
+fn chunk_tree_bodies_hold() {
+    let with = |choice: u8, size: u64, len: usize| {
+        [&[choice][..], &size.to_le_bytes(), &0_u32.to_le_bytes(), &vec![7; len]].concat()
+    };
+    run("chunk_tree", vec![with(1, 3 << 20, 96), with(9, 5, 40), with(3, 1 << 40, 64)], chunk_tree::body);
+    // Several groups, in slices of a ragged and of a large size.
+    for len in [77, 4_096, 1 << 20] {
+        chunk_tree::body(&with(u8::MAX, 2 << 20, len));
+    }
+}

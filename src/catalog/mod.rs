@@ -11,6 +11,7 @@
 //! ask for them.
 
 mod agreement;
+mod attestation;
 mod entry;
 mod error;
 mod local;
@@ -19,6 +20,7 @@ mod scan;
 mod served;
 
 pub use agreement::{AgreedSnapshot, AgreementError, Camp, Offer, Tally, TrustPolicy, agree};
+pub use attestation::{ATTEST_BODY_BYTES_MAX, AttestBody, AttestBodyError};
 pub use entry::CatalogEntry;
 pub use error::{CatalogError, ReadError, Refusal};
 pub use local::{Catalog, ScanReport};

@@ -13,7 +13,7 @@ mod inspect;
 mod items;
 mod manifest;
 mod metadata;
-mod protobuf;
+pub(crate) mod protobuf;
 mod reader;
 mod records;
 mod sample;

@@ -43,7 +43,7 @@ pub const SIGNATURE_BYTES_MAX: usize = 512;
 pub const NONCE_BYTES_MAX: usize = 64;
 
 /// Bytes of a manifest (trust.md 5.2).
-pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
+pub use crate::snapshot::MANIFEST_BYTES_MAX;
 
 /// Bytes of a JoinGrant: an identity of 16 KiB, its fields and the signature.
 pub const GRANT_BYTES_MAX: usize = 24 << 10;

@@ -18,7 +18,7 @@ use crate::transport::{
     fault::{ErrorCode, Fault},
     frame::{self, FrameError},
     limits::{CONTROL_QUEUE_FRAMES, CONTROL_TIMEOUT, FRAME_BYTES_MAX, REFUSAL_DETAIL_WAIT, REQUESTS_OPEN_MAX},
-    wire::{Body, Frame, Goodbye, Notice, Refusal},
+    wire::{Body, Frame, Goodbye, Notice, Refusal, WireError},
 };
 
 /// What a source has pushed so far.
@@ -36,7 +36,8 @@ pub(super) struct Control {
     pub(super) connection: Connection,
     pub(super) address: SocketAddr,
     next_id: AtomicU64,
-    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Body>>>,
+    /// `None` once nothing comes any more.
+    waiting: Mutex<Option<BTreeMap<u64, oneshot::Sender<Body>>>>,
     out: mpsc::Sender<Frame>,
     news: watch::Sender<SourceNews>,
     /// The first misbehaviour found: what everybody who waits is told, rather than "closed".
@@ -53,7 +54,9 @@ pub(super) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.control.waiting().remove(&self.id);
+        if let Some(waiting) = self.control.waiting().as_mut() {
+            waiting.remove(&self.id);
+        }
     }
 }
 
@@ -66,7 +69,7 @@ impl Control {
             address,
             // 1 was Hello's.
             next_id: AtomicU64::new(2),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Some(BTreeMap::new())),
             out,
             news: watch::Sender::default(),
             verdict: Mutex::default(),
@@ -76,7 +79,7 @@ impl Control {
         control
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Body>>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<BTreeMap<u64, oneshot::Sender<Body>>>> {
         // A map can't be left half changed by a panic elsewhere.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,7 +93,8 @@ impl Control {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.waiting();
-        if waiting.len() < REQUESTS_OPEN_MAX {
+        // Else the sender is dropped here, and whoever waits knows at once.
+        if let Some(waiting) = waiting.as_mut().filter(|waiting| waiting.len() < REQUESTS_OPEN_MAX) {
             waiting.insert(id, sender);
         }
         drop(waiting);
@@ -134,8 +138,8 @@ impl Control {
         }
         match self.connection.close_reason() {
             Some(reason) => self.error(reason.into()),
-            // The control stream ended, the connection lives: as good as closed without a word.
-            None => self.accuse(Misbehaviour::WrongAnswer("the control stream")),
+            // It is about to close, or too many requests are open here: nobody's malice.
+            None => self.error(AskProblem::ControlEnded),
         }
     }
 
@@ -165,7 +169,8 @@ impl Control {
     }
 
     fn answer(&self, request_id: u64, body: Body) {
-        if let Some(waiting) = self.waiting().remove(&request_id) {
+        let waiting = self.waiting().as_mut().and_then(|waiting| waiting.remove(&request_id));
+        if let Some(waiting) = waiting {
             // Whoever waited may have given up.
             let _ = waiting.send(body);
         }
@@ -199,17 +204,21 @@ async fn read(control: std::sync::Weak<Control>, mut recv: RecvStream) {
         let Some(control) = control.upgrade() else { return };
         let outcome = match next {
             Ok(Some(frame)) => control.take(frame),
-            // A body or a field of a later version: pushed ones are skipped, asked ones time out or were answered wrongly.
-            Err(FrameError::Wire(error)) if error.request_id() == Some(0) => Ok(()),
+            // A body of a later version: what is pushed is skipped, an answer spoils its request only.
+            Err(FrameError::Wire(WireError::UnknownBody { request_id })) => {
+                let refusal = Refusal::new(ErrorCode::Protocol, "an unknown kind of answer");
+                control.answer(request_id, Body::Error(refusal));
+                Ok(())
+            }
             Err(FrameError::Read(_)) | Ok(None) => {
-                control.waiting().clear();
+                *control.waiting() = None;
                 return;
             }
             Err(error) => Err(Misbehaviour::Frame(error)),
         };
         if let Err(misbehaviour) = outcome {
             control.accuse(misbehaviour);
-            control.waiting().clear();
+            *control.waiting() = None;
             return;
         }
     }

@@ -45,6 +45,9 @@ pub enum AskProblem {
     /// The connection broke.
     #[error("the connection is lost: {0}")]
     Lost(ConnectionError),
+    /// No answers come on this connection any more, or more requests are open than one connection may have.
+    #[error("it answers no further requests on this connection")]
+    ControlEnded,
     /// One side refused the other's TLS certificate.
     #[error("TLS failed, one side refuses the other's certificate: {reason}")]
     Tls {
@@ -158,7 +161,7 @@ impl AskError {
     pub fn fault(&self) -> Fault {
         match &self.problem {
             AskProblem::Misbehaved(_) => Fault::Peer,
-            AskProblem::Silent { .. } | AskProblem::Lost(_) => Fault::Link,
+            AskProblem::Silent { .. } | AskProblem::Lost(_) | AskProblem::ControlEnded => Fault::Link,
             AskProblem::Dial(_) | AskProblem::Tls { .. } | AskProblem::BadRequest { .. } => Fault::Operator,
             AskProblem::Closed { code, .. } => code.fault(),
             AskProblem::Refused { refusal, .. } => refusal.code.fault(),

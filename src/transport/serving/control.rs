@@ -15,12 +15,18 @@ use crate::{
     },
 };
 
-/// Writes frames until nobody has any more to say or the stream fails.
+/// Writes frames until the stream fails, or GOING_AWAY, the last word, has arrived.
 pub(super) async fn write(mut send: SendStream, mut frames: mpsc::Receiver<Frame>) {
     // Before all range streams: a refusal or a catalog shouldn't wait behind megabytes.
     let _ = send.set_priority(i32::MAX);
     while let Some(frame) = frames.recv().await {
+        let last = matches!(frame.body, Body::Notice(Notice::GoingAway { .. }));
         if frame::write_frame(&mut send, frame).await.is_err() {
+            return;
+        }
+        if last {
+            let _ = send.finish();
+            let _ = send.stopped().await;
             return;
         }
     }

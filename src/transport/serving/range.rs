@@ -124,8 +124,9 @@ async fn respond(
         Body::ChunkTreeRequest(request) => tree(session, send, &request).await?,
         _ => return Err(refused(ErrorCode::Protocol, "not a request for a range stream")),
     }
-    // The other side may have stopped it meanwhile.
+    // The other side may have stopped it meanwhile. Sent is only what has arrived: a service that stops waits for it.
     let _ = send.finish();
+    let _ = send.stopped().await;
     Ok(())
 }
 

@@ -19,10 +19,7 @@ use crate::{
         endpoint,
         fault::ErrorCode,
         frame,
-        limits::{
-            ACCEPT_TIMEOUT, CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX,
-            SERVE_BUFFERS_PER_SESSION,
-        },
+        limits::{ACCEPT_TIMEOUT, CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX},
         session::{PeerIdentity, authenticate_server},
         wire::{Body, Frame, Hello, Notice, Refusal, SessionLimits},
     },
@@ -139,11 +136,10 @@ async fn accept(shared: &Arc<Shared>, incoming: Incoming, seat: &mut Seat) -> Op
 
 fn our_hello(shared: &Shared) -> Hello {
     let now = (shared.context.session.clock)();
-    let chunks_in_flight = SERVE_BUFFERS_PER_SESSION as u32;
     Hello {
         minor: 0,
         features: 0,
-        limits: SessionLimits { streams: shared.context.limits.streams, chunks_in_flight, rate_bytes_per_s: 0 },
+        limits: SessionLimits { streams: shared.context.limits.streams, chunks_in_flight: 0, rate_bytes_per_s: 0 },
         time_unix_s: now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         join_grant: Bytes::new(),
     }
@@ -173,13 +169,15 @@ async fn serve(
         return ended;
     }
     // Stopping: no further request is taken, what is being sent may be finished.
-    let _ = session
+    let told = session
         .out
-        .try_send(Frame { request_id: 0, body: Body::Notice(Notice::GoingAway { retry_after: RESTART_WAIT }) });
-    tokio::select! {
-        biased;
-        () = ranges.drain() => {}
-        () = &mut write => {}
+        .try_send(Frame { request_id: 0, body: Body::Notice(Notice::GoingAway { retry_after: RESTART_WAIT }) })
+        .is_ok();
+    // A full queue has no room for the notice: the close says it too.
+    if told {
+        tokio::join!(ranges.drain(), write);
+    } else {
+        ranges.drain().await
     }
     (ErrorCode::ShuttingDown, "the service stops".to_owned())
 }

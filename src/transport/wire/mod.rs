@@ -1,5 +1,5 @@
 //! Frames as our own types. Decides what a legal message is: every length and limit of `proto/snapferry/v1/wire.proto` is checked
-//! once, here; prost's types stop in this module. Leaves to [`super::frame`] how frames travel, and to the two sides what they mean.
+//! once, here; prost's types stop in this module. Leaves to `super::frame` how frames travel, and to the two sides what they mean.
 
 mod catalog;
 mod hello;

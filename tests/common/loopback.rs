@@ -1,0 +1,231 @@
+//! Services of the recorded network on loopback, for tests of the wire: honest ones, and one that lies as told.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use snapferry::{
+    catalog::Catalog,
+    chunking::{BufferPool, Workers},
+    disk::OsDir,
+    msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
+    snapshot::{ChannelId, SampleNumbers, SampleSpec, write_sample},
+    transport::{
+        WallClock,
+        asking::{AskError, ConnectParams, Session},
+        endpoint::{self, Tuning},
+        serving::{ServeContext, ServeLimits, serve},
+        session::{SessionContext, authenticate_server},
+        tls::{self, NameCheck, TlsBundle, TlsTrust},
+        wire::{Body, Frame, Hello},
+    },
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+pub fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
+}
+
+pub fn config() -> Arc<ChannelConfig> {
+    let block = std::fs::read(fixture("network/config_block.pb")).unwrap();
+    Arc::new(ChannelConfig::from_block(&block).unwrap())
+}
+
+fn peer_folder(org: u8) -> PathBuf {
+    fixture(&format!("network/crypto/peerOrganizations/org{org}.example.com/peers/peer0.org{org}.example.com"))
+}
+
+fn identity(org: u8) -> Arc<LocalIdentity> {
+    let msp_id = MspId::new(&format!("Org{org}MSP")).unwrap();
+    Arc::new(LocalIdentity::load(&msp_id, &peer_folder(org).join("msp")).unwrap())
+}
+
+fn tls_pair(org: u8) -> TlsPair {
+    let folder = peer_folder(org).join("tls");
+    TlsPair::load(&folder.join("server.crt"), &folder.join("server.key")).unwrap()
+}
+
+fn now() -> SystemTime {
+    identity(3).identity.not_before() + Duration::from_secs(86_400)
+}
+
+/// A wall clock that stands still, a day after the network was made.
+fn clock() -> WallClock {
+    let now = now();
+    Arc::new(move || now)
+}
+
+pub fn context(org: u8) -> SessionContext {
+    SessionContext::new(identity(org), tls_pair(org).leaf().clone(), clock())
+}
+
+fn trust() -> TlsTrust {
+    TlsTrust::new(TlsBundle::new([&*config()]))
+}
+
+fn bind_server(org: u8) -> Endpoint {
+    let tls = tls::server_config(trust(), &tls_pair(org), clock()).unwrap();
+    let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+    endpoint::bind(loopback, Some(Tuning::default().server(tls).unwrap()), &Tuning::default()).unwrap()
+}
+
+/// A service of `org` over `completed`.
+pub struct Service {
+    pub address: SocketAddr,
+    pub catalog: Arc<Catalog>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    _state: tempfile::TempDir,
+}
+
+impl Service {
+    pub fn start(org: u8, completed: &Path, limits: ServeLimits) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let open = |path: &Path| OsDir::open(path).unwrap();
+        let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()));
+        let report = catalog.scan().unwrap();
+        assert!(report.refused.is_empty(), "{report:?}");
+        let endpoint = bind_server(org);
+        let address = endpoint.local_addr().unwrap();
+        let (stop, shutdown) = watch::channel(false);
+        let config = config();
+        let context = ServeContext {
+            catalog: Arc::clone(&catalog),
+            channels: Arc::new(move |channel: &ChannelId| (channel == config.channel()).then(|| Arc::clone(&config))),
+            session: context(org),
+            limits,
+            workers: Workers::threads(2, 16).unwrap(),
+            shutdown,
+        };
+        let task = tokio::spawn(serve(endpoint, context));
+        Self { address, catalog, stop, task, _state: state }
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub async fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+/// A joining peer of `org`.
+pub struct Joiner {
+    endpoint: Endpoint,
+    org: u8,
+}
+
+impl Joiner {
+    pub fn new(org: u8) -> Self {
+        let endpoint = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), None, &Tuning::default()).unwrap();
+        Self { endpoint, org }
+    }
+
+    pub fn params(&self, address: SocketAddr) -> ConnectParams {
+        let tls = tls::client_config(trust(), &tls_pair(self.org), NameCheck::San, clock()).unwrap();
+        ConnectParams {
+            address,
+            server_name: "localhost".to_owned(),
+            quic: Tuning::default().client(tls).unwrap(),
+            channel: config(),
+            context: context(self.org),
+            buffers: BufferPool::new(4),
+        }
+    }
+
+    pub async fn connect(&self, address: SocketAddr) -> Result<Session, AskError> {
+        Session::connect(&self.endpoint, &self.params(address)).await
+    }
+
+    /// A connection without a word said on it.
+    pub async fn dial(&self, address: SocketAddr) -> Connection {
+        let params = self.params(address);
+        self.endpoint.connect_with(params.quic, address, "localhost").unwrap().await.unwrap()
+    }
+}
+
+/// `ROOT/completed` with the recorded snapshots of the channel.
+pub fn recorded() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for block in ["83", "132"] {
+        let from = fixture("network/snapshots/org1").join(block);
+        let to = root.path().join("mychannel").join(block);
+        std::fs::create_dir_all(&to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+    root
+}
+
+/// `ROOT/completed` with a sample of about `bytes`; its number of blocks is in the folder's name.
+pub fn sampled(bytes: u64, compressible: bool) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let channel = root.path().join("mychannel");
+    std::fs::create_dir_all(channel.join("making")).unwrap();
+    let spec = SampleSpec {
+        channel: "mychannel".parse().unwrap(),
+        channel_config: config().config_envelope_bytes().to_vec(),
+        collection_members: vec!["Org1MSP".to_owned()],
+        numbers: SampleNumbers::for_size(bytes, compressible),
+        seed: 7,
+        compressible,
+    };
+    let (_, manifest) = write_sample(OsDir::open(&channel.join("making")).unwrap().as_ref(), &spec).unwrap();
+    let block = manifest.id().block_number.to_string();
+    std::fs::rename(channel.join("making"), channel.join(block)).unwrap();
+    root
+}
+
+/// A source of `org` that is who it says, and then does what `lie` does with each stream that it is asked on. The answers on its
+/// control stream are `control`'s.
+pub async fn liar<L, F>(org: u8, control: fn(Body) -> Option<Body>, lie: L) -> (SocketAddr, Endpoint)
+where
+    L: Fn(SendStream, RecvStream) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let endpoint = bind_server(org);
+    let address = endpoint.local_addr().unwrap();
+    let accepting = endpoint.clone();
+    tokio::spawn(async move {
+        let connection = accepting.accept().await.unwrap().await.unwrap();
+        let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+        let channels = |_: &ChannelId| Some(config());
+        authenticate_server(&connection, &mut send, &mut recv, &context(org), &channels).await.unwrap();
+        let hello = read(&mut recv).await.unwrap();
+        write(&mut send, hello.request_id, Body::HelloAck(Hello::default())).await;
+        endpoint::accepted(&connection, 64);
+        tokio::spawn(async move {
+            while let Some(frame) = read(&mut recv).await {
+                if let Some(answer) = control(frame.body) {
+                    write(&mut send, frame.request_id, answer).await;
+                }
+            }
+        });
+        while let Ok((send, recv)) = connection.accept_bi().await {
+            lie(send, recv).await;
+        }
+    });
+    (address, endpoint)
+}
+
+/// Reads one frame; `None` at the end.
+pub async fn read(recv: &mut RecvStream) -> Option<Frame> {
+    let mut length = [0; 4];
+    recv.read_exact(&mut length).await.ok()?;
+    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+    recv.read_exact(&mut bytes).await.ok()?;
+    Some(Frame::decode(bytes.into()).unwrap())
+}
+
+/// Writes one frame.
+pub async fn write(send: &mut SendStream, request_id: u64, body: Body) {
+    let bytes = Frame { request_id, body }.encode();
+    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    let _ = send.write_all_chunks(&mut [Bytes::copy_from_slice(&length), bytes]).await;
+}

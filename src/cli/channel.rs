@@ -7,17 +7,16 @@ use super::{
 use clap::Args;
 use snapferry::{
     bootstrap::{Dialling, SourceAddress},
-    msp::{CONFIG_BYTES_MAX, ChannelConfig, LocalIdentity, TlsPair},
+    msp::{LocalIdentity, TlsPair},
     service::{
-        clock,
+        ChannelConfigError, clock,
         config::{Config, NameCheck},
+        load_channel_config,
     },
     snapshot::ChannelId,
     transport::{WallClock, endpoint::Tuning, tls},
 };
 use std::{
-    fs,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -60,11 +59,7 @@ pub(crate) fn dialling(config: &Config, args: &NetworkArgs, channel: &ChannelId)
         Failure::new(Exit::Usage, format!("nothing says who is in channel {channel}"))
             .next("give --config-block FILE (`peer channel fetch config`), or set channels.CHANNEL.configBlock")
     })?;
-    let block = read_config(path)?;
-    if block.channel() != channel {
-        let what = format!("{} is the configuration of channel {}, not of {channel}", path.display(), block.channel());
-        return Err(Failure::new(Exit::Usage, what).next("give the block of the channel that you name"));
-    }
+    let block = load_channel_config(path, Some(channel))?;
     let (identity, tls) = identity(config)?;
     Ok(Dialling {
         channel: Arc::new(block),
@@ -104,36 +99,6 @@ pub(crate) fn sources(config: &Config, args: &NetworkArgs) -> Result<Vec<SourceA
     Ok(list)
 }
 
-/// A configuration block from a file, or of a folder's blocks the one with the greatest sequence.
-pub(crate) fn read_config(path: &Path) -> Result<ChannelConfig, Failure> {
-    if !path.is_dir() {
-        return read_block(path);
-    }
-    let unreadable = |error| Failure::new(Exit::Usage, format!("{} can't be read: {error}", path.display()));
-    let mut newest: Option<ChannelConfig> = None;
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        if file.is_file() {
-            let block = read_block(&file)?;
-            if newest.as_ref().is_none_or(|newest| newest.sequence() < block.sequence()) {
-                newest = Some(block);
-            }
-        }
-    }
-    newest.ok_or_else(|| Failure::new(Exit::Usage, format!("{} holds no configuration block", path.display())))
-}
-
-fn read_block(path: &Path) -> Result<ChannelConfig, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Usage, format!("{} is no usable configuration block: {error}", path.display()))
-            .next("`peer channel fetch config FILE -c CHANNEL` writes one")
-    };
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|error| wrong(&error))?;
-    file.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
-    ChannelConfig::from_block(&bytes).map_err(|error| wrong(&error))
-}
-
 /// The landing or state folder, made if it is missing.
 pub(crate) fn folder(path: &Path, mode: u32) -> Result<Arc<dyn snapferry::disk::Dir>, Failure> {
     Ok(snapferry::disk::OsDir::create(path, mode)?)
@@ -145,4 +110,10 @@ pub(crate) fn state_dir(context: &Context, config: &Config) -> Result<PathBuf, F
     configured
         .or_else(|| snapferry::service::config::user_state_dir(&context.environment))
         .ok_or_else(|| Failure::new(Exit::Usage, "no folder for state").next("set stateDir, or give --state-dir DIR"))
+}
+
+impl From<ChannelConfigError> for Failure {
+    fn from(error: ChannelConfigError) -> Self {
+        Self::new(Exit::Usage, error).next("`peer channel fetch config FILE -c CHANNEL` writes a channel's newest one")
+    }
 }

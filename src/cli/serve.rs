@@ -15,6 +15,7 @@ use snapferry::{
         LogLevel,
         config::{Config, Loaded},
         daemon::{Daemon, DaemonError, DaemonSettings},
+        load_channel_config,
     },
     transport::serving::ServeLimits,
 };
@@ -65,14 +66,10 @@ impl Serve {
     fn settings(&self, context: &Context, config: &Config) -> Result<DaemonSettings, Failure> {
         let mut channels: Vec<ChannelConfig> = Vec::new();
         for path in &self.config_block {
-            channels.push(channel::read_config(path)?);
+            channels.push(load_channel_config(path, None)?);
         }
         for (id, settings) in &config.channels {
-            let block = channel::read_config(&settings.config_block)?;
-            if block.channel() != id {
-                let what = format!("channels.{id}.configBlock is the configuration of channel {}", block.channel());
-                return Err(Failure::new(Exit::Usage, what).next("name the block of that channel"));
-            }
+            let block = load_channel_config(&settings.config_block, Some(id))?;
             if channels.iter().all(|known| known.channel() != id) {
                 channels.push(block);
             }

@@ -83,7 +83,8 @@ impl Join {
             dialling,
             block_number: self.snapshot.block_number,
             policy: TrustPolicy { min_orgs: config.min_orgs },
-            land: channel::folder(&self.land, 0o755)?,
+            // The peer is another process: it needs the whole path.
+            land: channel::folder(&std::path::absolute(&self.land)?, 0o755)?,
             plan,
             accept_zstd: true,
             dry_run: context.global.dry_run,

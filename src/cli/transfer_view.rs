@@ -7,7 +7,10 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use snapferry::bootstrap::{JoinEvent, Observer, TransferProgress};
+use snapferry::{
+    bootstrap::{JoinEvent, Observer, TransferProgress},
+    service::units::format_bytes,
+};
 use tokio::time::Instant;
 
 /// A line without a terminal: at least this often ...
@@ -121,11 +124,11 @@ fn words(event: &JoinEvent) -> Option<String> {
         JoinEvent::Agreed { channel, block_number, snapshot_hash, organisations, total_bytes, files, .. } => format!(
             "{} agree on {channel} at block {block_number}: {files} files, {}, snapshot hash {}",
             organisations.join(" and "),
-            bytes(*total_bytes),
+            format_bytes(*total_bytes),
             snapshot_hash.get(..16).unwrap_or(snapshot_hash)
         ),
         JoinEvent::Resuming { bytes: resumed } => {
-            format!("resuming: {} of an earlier run are here and are proved again", bytes(*resumed))
+            format!("resuming: {} of an earlier run are here and are proved again", format_bytes(*resumed))
         }
         JoinEvent::SourceDropped { source, msp_id, identity_id, reason } => format!(
             "DROPPED {source} of {msp_id} (identity {}): {reason}",
@@ -139,9 +142,9 @@ fn words(event: &JoinEvent) -> Option<String> {
 
 /// Rate, ETA, shares, and what it waits for.
 pub(crate) fn summary(progress: &TransferProgress) -> String {
-    let mut text = format!("{} of {}", bytes(progress.verified_bytes), bytes(progress.total_bytes));
+    let mut text = format!("{} of {}", format_bytes(progress.verified_bytes), format_bytes(progress.total_bytes));
     if progress.bytes_per_second > 0 {
-        text.push_str(&format!("  {}/s", bytes(progress.bytes_per_second)));
+        text.push_str(&format!("  {}/s", format_bytes(progress.bytes_per_second)));
     }
     if let Some(eta) = progress.eta.filter(|_| progress.verified_bytes < progress.total_bytes) {
         text.push_str(&format!("  ETA {}", duration(eta)));
@@ -155,20 +158,6 @@ pub(crate) fn summary(progress: &TransferProgress) -> String {
         text.push_str(&format!("  (waiting for {reason})"));
     }
     text
-}
-
-/// `1.5 GiB`.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = UNITS.iter();
-    let mut name = unit.next().copied().unwrap_or("B");
-    while value >= 1024.0 {
-        let Some(next) = unit.next() else { break };
-        value /= 1024.0;
-        name = next;
-    }
-    if name == "B" { format!("{count} B") } else { format!("{value:.1} {name}") }
 }
 
 /// `1m05s`.
@@ -206,11 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_read_like_an_operators() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(1 << 30), "1.0 GiB");
+    fn times_read_like_an_operators() {
         assert_eq!(duration(Duration::from_secs(65)), "1m05s");
         assert_eq!(duration(Duration::from_secs(3700)), "1h01m");
     }

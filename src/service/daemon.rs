@@ -240,15 +240,7 @@ impl Scanner {
             let mut failing = None;
             loop {
                 match catalog.scan() {
-                    Ok(report) => {
-                        failing = None;
-                        for id in &report.added {
-                            tracing::info!(snapshot = %id, "advertised: every file was read and its hash is right");
-                        }
-                        for id in &report.removed {
-                            tracing::info!(snapshot = %id, "no longer advertised: its folder is gone or changed");
-                        }
-                    }
+                    Ok(_) => failing = None, // the catalog logs what it found
                     Err(error) => {
                         let reason = error.to_string();
                         if failing.as_ref() != Some(&reason) {

@@ -12,6 +12,7 @@ mod logging;
 mod man;
 mod output;
 mod progress;
+mod quickstart;
 mod sample;
 mod serve;
 mod stop;
@@ -39,6 +40,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Quickstart(quickstart::Quickstart),
     Serve(serve::Serve),
     Join(join::Join),
     Verify(verify::Verify),
@@ -52,6 +54,7 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Quickstart(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Join(command) => command.run(context),
             Self::Verify(command) => command.run(context),

@@ -64,6 +64,25 @@ pub const SNAPSHOT: &[BuiltinFile] = &snapshot!();
 pub const PEERS: [(&str, &[BuiltinFile]); 3] =
     [("Org1MSP", &peer!("org1")), ("Org2MSP", &peer!("org2")), ("Org3MSP", &peer!("org3"))];
 
+/// `msp/` and `tls/` of a second peer of Org1, which plays the liar: (MSP ID, files).
+pub const LIAR: (&str, &[BuiltinFile]) = (
+    "Org1MSP",
+    &[
+        ("msp/config.yaml", include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/config.yaml")),
+        (
+            "msp/cacerts/ca.org1.example.com-cert.pem",
+            include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/cacerts/ca.org1.example.com-cert.pem"),
+        ),
+        ("msp/keystore/priv_sk", include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/keystore/priv_sk")),
+        (
+            "msp/signcerts/peer1.org1.example.com-cert.pem",
+            include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/signcerts/peer1.org1.example.com-cert.pem"),
+        ),
+        ("tls/server.crt", include_bytes!("../../assets/recorded/crypto/org1-peer1/tls/server.crt")),
+        ("tls/server.key", include_bytes!("../../assets/recorded/crypto/org1-peer1/tls/server.key")),
+    ],
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

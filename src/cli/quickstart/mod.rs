@@ -109,7 +109,7 @@ impl Story {
         self.advertised(services, &id).await?;
         let joined = self.join(&id, &addresses(services), "landing").await?;
         print(&proved(&joined))?;
-        print(&state(&joined.path)?)?;
+        print(&state(self.org3.msp_id, &joined.path)?)?;
         print("\n")
     }
 
@@ -221,18 +221,18 @@ fn proved(joined: &Joined) -> String {
 }
 
 /// A summary of the state that landed.
-fn state(path: &Path) -> Result<String, Failure> {
+fn state(who: &str, path: &Path) -> Result<String, Failure> {
     let inspection = inspect_folder(&*OsDir::open(path)?)?;
-    let mut text = format!("{INDENT}what {} holds now, before it has seen a single block:\n", "Org3");
+    let mut text = format!("{INDENT}what {who} holds now, before it has seen a single block:\n");
     for row in &inspection.public_state {
         let name = if row.namespace.is_empty() { "(channel configuration)" } else { &row.namespace };
-        text.push_str(&format!("{INDENT}  {:<28}{:>6} keys {:>10}\n", name, row.keys, format_bytes(row.bytes)));
+        text.push_str(&format!("{INDENT}  {:<38}{:>6} keys {:>10}\n", name, row.keys, format_bytes(row.bytes)));
     }
     for row in &inspection.private_state_hashes {
         let name = format!("{} / {}", row.namespace, row.collection);
-        text.push_str(&format!("{INDENT}  {name:<28}{:>6} private hashes\n", row.keys));
+        text.push_str(&format!("{INDENT}  {name:<38}{:>6} private hashes\n", row.keys));
     }
-    text.push_str(&format!("{INDENT}  {:<28}{:>6}\n", "transaction ids", inspection.transaction_ids));
+    text.push_str(&format!("{INDENT}  {:<38}{:>6}\n", "transaction ids", inspection.transaction_ids));
     for entry in &inspection.collection_config_history {
         let names: Vec<&str> = entry.collections.iter().map(|collection| collection.name.as_str()).collect();
         text.push_str(&format!(

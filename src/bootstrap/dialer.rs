@@ -77,7 +77,9 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(dialling: &Dialling, buffers: BufferPool) -> Result<Self, DialError> {
-        let trust = TlsTrust::new(TlsBundle::new([&*dialling.channel]));
+        let bundle = TlsBundle::new([&*dialling.channel]);
+        bundle.warn_of_outdated((dialling.clock)());
+        let trust = TlsTrust::new(bundle);
         let config = |name_check| {
             let tls = client_config(trust.clone(), &dialling.tls, name_check, Arc::clone(&dialling.clock))?;
             dialling.tuning.client(tls).map_err(|_| DialError::NoInitialSuite)

@@ -1,6 +1,7 @@
 //! What every command on the network needs: who we are, which channel, whom to ask.
 
 use super::{
+    args::SnapshotArgs,
     context::Context,
     exit::{Exit, Failure},
 };
@@ -35,6 +36,12 @@ pub(crate) struct NetworkArgs {
 /// The wall clock of the process.
 pub(crate) fn wall_clock() -> WallClock {
     Arc::new(clock::wall_time)
+}
+
+/// The channel, which must be named.
+pub(crate) fn channel_id(snapshot: &SnapshotArgs) -> Result<ChannelId, Failure> {
+    let missing = || Failure::new(Exit::Usage, "which channel?").next("give -c CHANNEL");
+    snapshot.channel_id.clone().ok_or_else(missing)
 }
 
 /// Our MSP identity and TLS pair.

@@ -1,6 +1,9 @@
 //! What the operator types: one file per command. Decides names, flags, output and exit codes; the work is the library's.
 
 mod args;
+mod catalog;
+mod catalog_list;
+mod catalog_show;
 mod channel;
 mod completion;
 mod config;
@@ -41,6 +44,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Join(join::Join),
+    Catalog(catalog::CatalogCommand),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Sample(sample::Sample),
@@ -54,6 +58,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(context),
             Self::Join(command) => command.run(context),
+            Self::Catalog(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Sample(command) => command.run(context),

@@ -148,7 +148,9 @@ impl Daemon {
         let state = settings.state.open_dir(MANIFESTS_DIR)?;
         let catalog = Arc::new(Catalog::open(completed, state, (settings.clock)()));
 
-        let trust = TlsTrust::new(TlsBundle::new(&settings.channels));
+        let bundle = TlsBundle::new(&settings.channels);
+        bundle.warn_of_outdated((settings.clock)());
+        let trust = TlsTrust::new(bundle);
         let tls = server_config(trust, &settings.tls, Arc::clone(&settings.clock))?;
         let quic = settings.tuning.server(tls).map_err(|_| DaemonError::NoInitialSuite)?;
         let failed = |source| DaemonError::Bind { address: settings.listen, source };

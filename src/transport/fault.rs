@@ -230,6 +230,19 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// An error and its causes in one line: layers name what failed, their sources say why.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use crate::{
         WallClock,
         asking::{AskError, AskProblem, ConnectParams, Session},
         endpoint::{Tuning, bind},
-        fault::ErrorCode,
+        fault::{ErrorCode, Fault},
         session::SessionContext,
         tls::{NameCheck, TlsBundle, TlsTrust, client_config},
     },
@@ -145,7 +145,12 @@ impl fmt::Debug for Dialer {
 
 /// An error at a source, as the operator reads it.
 pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
-    let by_certificate = matches!(error.problem, AskProblem::Tls { .. } | AskProblem::SessionAuth(_));
+    let by_certificate = match &error.problem {
+        AskProblem::Tls { .. } | AskProblem::TlsRefused => true,
+        // A link that breaks in the middle of it refuses nobody.
+        AskProblem::SessionAuth(error) => error.fault() != Fault::Link,
+        _ => false,
+    };
     let by_code = matches!(error.code(), Some(ErrorCode::Unauthorized | ErrorCode::Forbidden));
     SourceTrouble { source: address.to_owned(), reason: error.problem.to_string(), refused: by_certificate || by_code }
 }

@@ -7,6 +7,7 @@ mod catalog_show;
 mod channel;
 mod completion;
 mod config;
+mod config_check;
 mod context;
 mod exit;
 mod inspect;

@@ -40,7 +40,7 @@ const WORKERS_MAX: usize = 4;
 /// Folder of the catalog's manifests, in the state folder.
 const MANIFESTS_DIR: &str = "manifests";
 /// Folder of finished snapshots, in the peer's `ledger.snapshots.rootDir` (fabric: core/ledger/kvledger/snapshot.go).
-const COMPLETED_DIR: &str = "completed";
+pub const COMPLETED_DIR: &str = "completed";
 
 /// What the service needs; nothing is read from the environment.
 #[derive(Clone)]

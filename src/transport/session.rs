@@ -80,16 +80,19 @@ pub type Channels<'a> = dyn Fn(&ChannelId) -> Option<Arc<ChannelConfig>> + Send 
 #[non_exhaustive]
 pub enum SessionError {
     /// The other side took too long.
-    #[error("the other side did not authenticate within {0:?}")]
+    #[error("it did not say who it is within {0:?}")]
     Timeout(Duration),
     /// The connection broke.
-    #[error("the connection broke during authentication")]
+    #[error("the connection broke before it said who it is")]
     Connection(#[source] ConnectionError),
     /// The stream ended or was reset.
-    #[error("the authentication stream ended early")]
+    #[error("it ended the conversation before it said who it is")]
     StreamEnded,
     /// The other side refused our certificate or identity.
-    #[error("the other side refused this identity: is this organisation in its channel configuration?")]
+    #[error(
+        "it refuses us, and only its own log says why: it doesn't serve this channel, or our organisation isn't in its configuration of the \
+         channel, or one of our certificates isn't valid for it (`snapferry config check`)"
+    )]
     Refused,
     /// A frame over the limit.
     #[error("the authentication frame has {bytes} bytes, more than {limit}")]
@@ -118,10 +121,10 @@ pub enum SessionError {
     #[error("the server's authentication does not answer ours")]
     Transcript,
     /// The identity is unusable, invalid, or its signature is wrong.
-    #[error("the other side's identity")]
+    #[error("it has no valid identity of the channel")]
     Identity(#[source] MspError),
     /// The TLS certificate belongs to other organisations.
-    #[error("it claims to be of {claimed}, but its TLS certificate belongs to {accepted:?}")]
+    #[error("it says that it is of {claimed}, but its TLS certificate {}", issuers(.accepted))]
     TlsOrganisation {
         /// The MSP ID claimed.
         claimed: MspId,
@@ -421,6 +424,13 @@ fn lost(error: ConnectionError) -> SessionError {
             SessionError::Refused
         }
         _ => SessionError::Connection(error),
+    }
+}
+
+fn issuers(accepted: &BTreeSet<MspId>) -> String {
+    match accepted.iter().map(MspId::as_str).collect::<Vec<_>>().as_slice() {
+        [] => "is from no organisation of the channel, or no longer valid".to_owned(),
+        orgs => format!("is from a CA of {}", orgs.join(", ")),
     }
 }
 

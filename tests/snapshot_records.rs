@@ -8,7 +8,7 @@ use snapferry::{
     disk::OsDir,
     snapshot::{
         ConfigHistoryReader, ItemReader, SnapshotFile, SnapshotMetadata, StateReader, decode_count_file,
-        decode_rows_file, encode_count, encode_rows, inspect_folder, put_item, verify_folder,
+        decode_rows_file, encode_count, encode_rows, inspect_folder, inspect_folder_with, put_item, verify_folder,
     },
 };
 
@@ -127,6 +127,9 @@ fn recorded_snapshots_are_sound_and_two_organisations_metadata_are_the_same() {
 fn inspect_counts_namespaces_and_collections() {
     let dir = OsDir::open(&fixtures().join("snapshots/org1/132")).unwrap();
     let inspection = inspect_folder(&*dir).unwrap();
+    let mut told = 0;
+    assert_eq!(inspect_folder_with(&*dir, &mut |bytes| told += bytes).unwrap(), inspection);
+    assert_eq!(told, inspection.files.iter().map(|file| file.bytes).sum::<u64>(), "progress ends at the end");
     let keys: Vec<_> = inspection.public_state.iter().map(|row| (row.namespace.as_str(), row.keys)).collect();
     assert_eq!(keys, [("", 1), ("_lifecycle", 5), ("labcc", 347)]);
     assert_eq!(inspection.public_state[0].bytes, 24 + 26_944);

@@ -16,7 +16,7 @@ use crate::{
         WallClock,
         asking::{AskError, AskProblem, ConnectParams, Session},
         endpoint::{Tuning, bind},
-        fault::ErrorCode,
+        fault::{ErrorCode, Fault},
         session::SessionContext,
         tls::{NameCheck, TlsBundle, TlsTrust, client_config},
     },
@@ -77,7 +77,9 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(dialling: &Dialling, buffers: BufferPool) -> Result<Self, DialError> {
-        let trust = TlsTrust::new(TlsBundle::new([&*dialling.channel]));
+        let bundle = TlsBundle::new([&*dialling.channel]);
+        bundle.warn_of_outdated((dialling.clock)());
+        let trust = TlsTrust::new(bundle);
         let config = |name_check| {
             let tls = client_config(trust.clone(), &dialling.tls, name_check, Arc::clone(&dialling.clock))?;
             dialling.tuning.client(tls).map_err(|_| DialError::NoInitialSuite)
@@ -143,7 +145,12 @@ impl fmt::Debug for Dialer {
 
 /// An error at a source, as the operator reads it.
 pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
-    let by_certificate = matches!(error.problem, AskProblem::Tls { .. } | AskProblem::SessionAuth(_));
+    let by_certificate = match &error.problem {
+        AskProblem::Tls { .. } | AskProblem::TlsRefused => true,
+        // A link that breaks in the middle of it refuses nobody.
+        AskProblem::SessionAuth(error) => error.fault() != Fault::Link,
+        _ => false,
+    };
     let by_code = matches!(error.code(), Some(ErrorCode::Unauthorized | ErrorCode::Forbidden));
     SourceTrouble { source: address.to_owned(), reason: error.problem.to_string(), refused: by_certificate || by_code }
 }

@@ -4,6 +4,7 @@
 //! ([`crate::catalog`]), which bytes come next from whom ([`crate::chunking::plan`]), whether they are right
 //! ([`crate::chunking`]), how they move ([`crate::transport`]), how they become durable ([`crate::disk`]).
 
+mod catalogs;
 mod dialer;
 mod error;
 mod event;
@@ -16,6 +17,7 @@ mod sources;
 
 use std::{collections::BTreeSet, future::Future, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
 
+pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, manifests};
 use dialer::Dialer;
 pub use dialer::{DialError, Dialling, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
@@ -31,8 +33,7 @@ use crate::{
     chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
-    snapshot::{BlockNumber, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
-    transport::asking::Listing,
+    snapshot::{BlockNumber, ChannelId, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
 };
 
 /// What to join, from whom, under which rule, to where.
@@ -112,8 +113,9 @@ pub async fn join(
     let mut sources = Sources::dial(&dialer, &request.sources, observer);
 
     // catalog: who has what, who agrees
+    let channel = request.dialling.channel.channel();
     let agreed = tokio::select! {
-        agreed = agree_with(request, &mut sources) => Arc::new(agreed?),
+        agreed = agree_with(channel, &request.policy, request.block_number, &mut sources) => Arc::new(agreed?),
         () = &mut stop => return Err(JoinError::Stopped),
     };
     observer(told(&agreed));
@@ -170,39 +172,6 @@ pub async fn join(
     })
 }
 
-/// What a source offers.
-#[derive(Debug)]
-pub struct SourceCatalog {
-    /// Its address.
-    pub source: String,
-    /// Who it is and what it claims to have, or why it can't be asked.
-    pub answer: Result<(String, Listing), SourceTrouble>,
-}
-
-/// Asks every source for its catalog, and which snapshot the policy would choose.
-///
-/// # Errors
-/// Only if no connection can even be tried; a source that fails is one of the answers.
-pub async fn catalogs(
-    request: &JoinRequest,
-) -> Result<(Vec<SourceCatalog>, Result<AgreedSnapshot, JoinError>), JoinError> {
-    let silent: Observer = Arc::new(|_| ());
-    let dialer = Dialer::new(&request.dialling, BufferPool::new(1))?;
-    let mut sources = Sources::dial(&dialer, &request.sources, &silent);
-    let agreed = agree_with(request, &mut sources).await;
-    let mut answers: Vec<SourceCatalog> = Vec::new();
-    for (index, source) in (0..).zip(&request.sources) {
-        let answer = match sources.ready().get(&index) {
-            Some(ready) => Ok((ready.session.peer().msp_id.to_string(), (*ready.listing).clone())),
-            None => Err(sources.trouble(index)),
-        };
-        answers.push(SourceCatalog { source: source.address.clone(), answer });
-    }
-    drop(sources);
-    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
-    Ok((answers, agreed))
-}
-
 /// Threads for proofs and writes: they keep up with any link long before there are so many.
 const WORKERS_MAX: usize = 4;
 
@@ -213,12 +182,16 @@ fn workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 }
 
 /// Waits for all answers and applies the policy; the manifest that it needs is fetched from whoever names it.
-async fn agree_with(request: &JoinRequest, sources: &mut Sources) -> Result<AgreedSnapshot, JoinError> {
+async fn agree_with(
+    channel: &ChannelId,
+    policy: &TrustPolicy,
+    block_number: Option<BlockNumber>,
+    sources: &mut Sources,
+) -> Result<AgreedSnapshot, JoinError> {
     sources.settle().await?;
-    let channel = request.dialling.channel.channel();
     let mut offers = sources.offers();
     loop {
-        match agree(channel, &offers, &request.policy, request.block_number) {
+        match agree(channel, &offers, policy, block_number) {
             Ok(agreed) => return Ok(agreed),
             Err(AgreementError::ManifestMissing { id, manifest_hash }) => {
                 let manifest = sources.manifest(&id, manifest_hash).await?;

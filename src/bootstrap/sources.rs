@@ -156,7 +156,12 @@ impl Sources {
     /// [`JoinError::NotDelivered`] if nobody does.
     pub(super) async fn manifest(&mut self, id: &SnapshotId, hash: ManifestHash) -> Result<Manifest, JoinError> {
         let mut troubles = Vec::new();
-        for (index, ready) in self.naming(id, hash) {
+        // Who has only the metadata left still has the manifest.
+        let claims =
+            |ready: &Ready| ready.listing.claims.iter().any(|claim| claim.id == *id && claim.manifest_hash == hash);
+        let naming = self.ready.iter().filter(|(_, ready)| claims(ready));
+        let naming: Vec<(SourceIndex, Ready)> = naming.map(|(index, ready)| (*index, ready.clone())).collect();
+        for (index, ready) in naming {
             match ready.session.manifest(id, hash).await {
                 Ok(manifest) => return Ok(manifest),
                 Err(error) => troubles.push(self.failed(index, &error)),

@@ -1,20 +1,21 @@
 //! What every command on the network needs: who we are, which channel, whom to ask.
 
 use super::{
+    args::SnapshotArgs,
     context::Context,
     exit::{Exit, Failure},
 };
 use clap::Args;
 use snapferry::{
     bootstrap::{Dialling, SourceAddress},
-    msp::{LocalIdentity, TlsPair},
+    msp::{ChannelConfig, LocalIdentity, TlsPair},
     service::{
         ChannelConfigError, clock,
         config::{Config, NameCheck},
         load_channel_config,
     },
     snapshot::ChannelId,
-    transport::{WallClock, endpoint::Tuning, tls},
+    transport::{WallClock, endpoint::Tuning, fault::chain, tls},
 };
 use std::{
     path::{Path, PathBuf},
@@ -37,10 +38,16 @@ pub(crate) fn wall_clock() -> WallClock {
     Arc::new(clock::wall_time)
 }
 
+/// The channel, which must be named.
+pub(crate) fn channel_id(snapshot: &SnapshotArgs) -> Result<ChannelId, Failure> {
+    let missing = || Failure::new(Exit::Usage, "which channel?").next("give -c CHANNEL");
+    snapshot.channel_id.clone().ok_or_else(missing)
+}
+
 /// Our MSP identity and TLS pair.
 pub(crate) fn identity(config: &Config) -> Result<(LocalIdentity, TlsPair), Failure> {
     let settings = config.identity()?;
-    let unusable = |error: snapferry::msp::MspError| Failure::new(Exit::Usage, error);
+    let unusable = |error: snapferry::msp::MspError| Failure::new(Exit::Usage, chain(&error));
     let identity = LocalIdentity::load(&settings.msp_id, &settings.msp_config_path).map_err(unusable)?;
     let tls = TlsPair::load(&settings.tls_cert, &settings.tls_key).map_err(unusable)?;
     Ok((identity, tls))
@@ -61,6 +68,7 @@ pub(crate) fn dialling(config: &Config, args: &NetworkArgs, channel: &ChannelId)
     })?;
     let block = load_channel_config(path, Some(channel))?;
     let (identity, tls) = identity(config)?;
+    warn_if_unwelcome(&block, &identity, &tls);
     Ok(Dialling {
         channel: Arc::new(block),
         identity: Arc::new(identity),
@@ -68,6 +76,20 @@ pub(crate) fn dialling(config: &Config, args: &NetworkArgs, channel: &ChannelId)
         tuning: tuning(config),
         clock: wall_clock(),
     })
+}
+
+/// The sources don't say why they refuse somebody: what can be known here is said here.
+fn warn_if_unwelcome(block: &ChannelConfig, identity: &LocalIdentity, tls: &TlsPair) {
+    let (now, identity) = ((wall_clock())(), &identity.identity);
+    if let Err(error) = block.validate(identity, now) {
+        tracing::warn!(reason = %chain(&error), "our own identity isn't valid in this channel: sources will refuse us");
+    } else if !tls::orgs_accepting(block, &tls.chain, now, tls::Usage::Client).contains(identity.msp_id()) {
+        tracing::warn!(
+            msp_id = %identity.msp_id(),
+            "our own TLS certificate isn't from a TLS CA of our organisation in this channel, isn't valid now, or is no client's: \
+             sources will refuse us"
+        );
+    }
 }
 
 /// The sources that were named, or else the configured ones; settings of a configured source count for its address either way.
@@ -114,6 +136,7 @@ pub(crate) fn state_dir(context: &Context, config: &Config) -> Result<PathBuf, F
 
 impl From<ChannelConfigError> for Failure {
     fn from(error: ChannelConfigError) -> Self {
-        Self::new(Exit::Usage, error).next("`peer channel fetch config FILE -c CHANNEL` writes a channel's newest one")
+        Self::new(Exit::Usage, chain(&error))
+            .next("`peer channel fetch config FILE -c CHANNEL` writes a channel's newest one")
     }
 }

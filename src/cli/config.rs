@@ -2,6 +2,7 @@
 
 use super::{
     args::ConfigFlags,
+    config_check,
     context::Context,
     exit::{Exit, Failure},
     output,
@@ -35,7 +36,7 @@ enum Which {
         #[arg(default_value = FILE_NAME)]
         file: PathBuf,
     },
-    /// Checks the configuration: exits with 2 and the reason if it can't be used
+    /// Checks the configuration and the files that it names: exits with 2 and the reasons if it can't be used
     Check {
         #[command(flatten)]
         flags: ConfigFlags,
@@ -57,8 +58,7 @@ impl ConfigCommand {
             Which::Init { file } => init(file),
             Which::Check { flags } => {
                 let loaded = context.configure(flags.by_key(), LogLevel::Warn)?;
-                let file = loaded.file.as_deref().map_or_else(|| format!("no {FILE_NAME}; the rest"), Context::shown);
-                output::print(&format!("{file} is fine\n"))
+                config_check::run(context, &loaded)
             }
             Which::Show { origin, flags } => {
                 let loaded = context.configure(flags.by_key(), LogLevel::Warn)?;

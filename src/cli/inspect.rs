@@ -1,11 +1,11 @@
 //! `inspect DIR`: what is in this snapshot folder?
 
-use super::{context::Context, exit::Failure, output};
+use super::{context::Context, exit::Failure, output, progress::Progress, verify::folder_bytes};
 use clap::Args;
 use snapferry::{
     disk::OsDir,
     service::{LogLevel, units::format_bytes},
-    snapshot::{CollectionDefinition, Inspection, inspect_folder},
+    snapshot::{CollectionDefinition, Inspection, inspect_folder_with},
 };
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -22,7 +22,10 @@ impl Inspect {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         context.start_logging(None, LogLevel::Warn);
         let dir = OsDir::open(&self.dir)?;
-        let inspection = inspect_folder(dir.as_ref())?;
+        let mut progress = Progress::start(context, "reading", folder_bytes(dir.as_ref())?);
+        let inspection = inspect_folder_with(dir.as_ref(), &mut |bytes| progress.add(bytes));
+        progress.finish();
+        let inspection = inspection?;
         if context.json() { output::print_json(&inspection) } else { output::print(&text(&inspection)) }
     }
 }

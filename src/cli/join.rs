@@ -69,11 +69,7 @@ impl Join {
     }
 
     fn request(&self, context: &Context, config: &Config) -> Result<JoinRequest, Failure> {
-        let channel = self
-            .snapshot
-            .channel_id
-            .clone()
-            .ok_or_else(|| Failure::new(Exit::Usage, "which channel?").next("give -c CHANNEL"))?;
+        let channel = channel::channel_id(&self.snapshot)?;
         let dialling = channel::dialling(config, &self.network, &channel)?;
         refuse_inside_root(&self.land, config)?;
         let mut plan = PlanConfig::default();

@@ -1,9 +1,13 @@
 //! What the operator types: one file per command. Decides names, flags, output and exit codes; the work is the library's.
 
 mod args;
+mod catalog;
+mod catalog_list;
+mod catalog_show;
 mod channel;
 mod completion;
 mod config;
+mod config_check;
 mod context;
 mod exit;
 mod inspect;
@@ -43,6 +47,7 @@ enum Command {
     Quickstart(quickstart::Quickstart),
     Serve(serve::Serve),
     Join(join::Join),
+    Catalog(catalog::CatalogCommand),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Sample(sample::Sample),
@@ -57,6 +62,7 @@ impl Command {
             Self::Quickstart(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Join(command) => command.run(context),
+            Self::Catalog(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Sample(command) => command.run(context),

@@ -4,6 +4,7 @@ use super::{
     context::Context,
     exit::{Exit, Failure},
     output,
+    progress::Progress,
 };
 use clap::Args;
 use serde_json::json;
@@ -11,7 +12,7 @@ use snapferry::{
     disk::OsDir,
     msp::{ChannelConfig, MspId},
     service::{LogLevel, builtin, load_channel_config, units},
-    snapshot::{SampleNumbers, SampleSpec, WriteError, write_sample},
+    snapshot::{SampleNumbers, SampleSpec, WriteError, write_sample_with},
 };
 use std::path::PathBuf;
 
@@ -72,7 +73,10 @@ impl Sample {
             let what = format!("{} isn't empty", Context::shown(&self.dir));
             return Err(Failure::new(Exit::Usage, what).next("name an empty folder, or a new one"));
         }
-        let (metadata, manifest) = write_sample(dir.as_ref(), &spec).map_err(|error| match error {
+        let mut progress = Progress::start(context, "writing", spec.numbers.record_bytes());
+        let written = write_sample_with(dir.as_ref(), &spec, &mut |bytes| progress.add(bytes));
+        progress.finish();
+        let (metadata, manifest) = written.map_err(|error| match error {
             WriteError::Disk(error) => error.into(),
             error => Failure::new(Exit::Failed, error),
         })?;

@@ -1,6 +1,6 @@
 //! One application organisation of a channel: its MSP, its TLS CAs, its anchor peers.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive, time::SystemTime};
 
 use bytes::Bytes;
 use prost::Message;
@@ -26,6 +26,8 @@ pub struct OrgConfig {
     roots: Vec<Certificate>,
     intermediates: Vec<Certificate>,
     tls_roots: Vec<CertificateDer<'static>>,
+    /// From when to when each TLS root counts, in their order.
+    tls_root_dates: Vec<RangeInclusive<SystemTime>>,
     tls_intermediates: Vec<CertificateDer<'static>>,
     node_ous: Option<NodeOus>,
     anchor_peers: Vec<(String, u16)>,
@@ -59,12 +61,14 @@ impl OrgConfig {
         if msp.root_certs.is_empty() {
             return Err(OrganisationError::NoRoot);
         }
+        let tls_roots = cas("TLS root CA", &msp.tls_root_certs)?;
         let ders = |cas: Vec<Certificate>| cas.into_iter().map(|ca| ca.der).collect();
         Ok(Some(Self {
             msp_id,
             roots: cas("root CA", &msp.root_certs)?,
             intermediates: cas("intermediate CA", &msp.intermediate_certs)?,
-            tls_roots: ders(cas("TLS root CA", &msp.tls_root_certs)?),
+            tls_root_dates: tls_roots.iter().map(|root| root.not_before..=root.not_after).collect(),
+            tls_roots: ders(tls_roots),
             tls_intermediates: ders(cas("TLS intermediate CA", &msp.tls_intermediate_certs)?),
             node_ous: msp.fabric_node_ous.filter(|node_ous| node_ous.enable).map(node_ous),
             anchor_peers: anchor_peers(group),
@@ -82,6 +86,13 @@ impl OrgConfig {
     #[must_use]
     pub fn tls_roots(&self) -> &[CertificateDer<'static>] {
         &self.tls_roots
+    }
+
+    /// From when to when each of [`Self::tls_roots`] counts, in their order. Fabric refuses a TLS root past its dates when it loads
+    /// an MSP; here it is left out for as long as it is (trust.md 1.3).
+    #[must_use]
+    pub fn tls_root_dates(&self) -> &[RangeInclusive<SystemTime>] {
+        &self.tls_root_dates
     }
 
     /// CAs between its TLS roots and its TLS certificates.

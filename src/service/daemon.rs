@@ -40,7 +40,7 @@ const WORKERS_MAX: usize = 4;
 /// Folder of the catalog's manifests, in the state folder.
 const MANIFESTS_DIR: &str = "manifests";
 /// Folder of finished snapshots, in the peer's `ledger.snapshots.rootDir` (fabric: core/ledger/kvledger/snapshot.go).
-const COMPLETED_DIR: &str = "completed";
+pub const COMPLETED_DIR: &str = "completed";
 
 /// What the service needs; nothing is read from the environment.
 #[derive(Clone)]
@@ -148,7 +148,9 @@ impl Daemon {
         let state = settings.state.open_dir(MANIFESTS_DIR)?;
         let catalog = Arc::new(Catalog::open(completed, state, (settings.clock)()));
 
-        let trust = TlsTrust::new(TlsBundle::new(&settings.channels));
+        let bundle = TlsBundle::new(&settings.channels);
+        bundle.warn_of_outdated((settings.clock)());
+        let trust = TlsTrust::new(bundle);
         let tls = server_config(trust, &settings.tls, Arc::clone(&settings.clock))?;
         let quic = settings.tuning.server(tls).map_err(|_| DaemonError::NoInitialSuite)?;
         let failed = |source| DaemonError::Bind { address: settings.listen, source };

@@ -2,7 +2,7 @@
 //!
 //! Reads the data once more with the rows known, which [`super::verify_folder`] can't rely on.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io};
 
 use prost::Message;
 use serde::Serialize;
@@ -154,6 +154,15 @@ pub struct CollectionDefinition {
 /// # Errors
 /// Metadata or set of files are wrong, or a file can't be read as what it should be.
 pub fn inspect_folder(dir: &dyn Dir) -> Result<Inspection, InspectError> {
+    inspect_folder_with(dir, &mut |_| ())
+}
+
+/// As [`inspect_folder`]; `progress` is told the bytes of each step. Together they are the bytes of the listed files: one that
+/// needn't be read is told at once.
+///
+/// # Errors
+/// As [`inspect_folder`].
+pub fn inspect_folder_with(dir: &dyn Dir, progress: &mut dyn FnMut(u64)) -> Result<Inspection, InspectError> {
     let metadata = read_metadata(dir)?;
     check_exact_set(dir, &metadata.signable)?;
     let signable = &metadata.signable;
@@ -161,11 +170,14 @@ pub fn inspect_folder(dir: &dyn Dir) -> Result<Inspection, InspectError> {
     for (file, digest) in signable.files() {
         let bytes = dir.open_file(file.name(), Access::Read)?.len()?;
         files.push(FileInspection { name: file.name(), bytes, sha256: digest.to_string() });
+        if !is_read_through(*file) {
+            progress(bytes);
+        }
     }
     let has = |file| signable.files().contains_key(&file);
-    let public_state = state(dir, SnapshotFile::PublicStateData, SnapshotFile::PublicStateMetadata)?;
+    let public_state = state(dir, SnapshotFile::PublicStateData, SnapshotFile::PublicStateMetadata, progress)?;
     let private = match has(SnapshotFile::PrivateStateHashesData) {
-        true => state(dir, SnapshotFile::PrivateStateHashesData, SnapshotFile::PrivateStateHashesMetadata)?,
+        true => state(dir, SnapshotFile::PrivateStateHashesData, SnapshotFile::PrivateStateHashesMetadata, progress)?,
         false => Vec::new(),
     };
     let text = |hash: Option<super::BlockHash>| hash.map(|hash| hash.to_string()).unwrap_or_default();
@@ -183,16 +195,49 @@ pub fn inspect_folder(dir: &dyn Dir) -> Result<Inspection, InspectError> {
         private_state_hashes: private.into_iter().map(collection).collect(),
         transaction_ids: decode_count_file(SnapshotFile::TxIdsMetadata, &count_bytes).map_err(ReadError::from)?,
         collection_config_history: match has(SnapshotFile::ConfigHistoryData) {
-            true => config_history(dir)?,
+            true => config_history(dir, progress)?,
             false => Vec::new(),
         },
     })
 }
 
-fn state(dir: &dyn Dir, data: SnapshotFile, rows: SnapshotFile) -> Result<Vec<NamespaceInspection>, InspectError> {
+/// The others are small, or only counted.
+const fn is_read_through(file: SnapshotFile) -> bool {
+    matches!(
+        file,
+        SnapshotFile::PublicStateData | SnapshotFile::PrivateStateHashesData | SnapshotFile::ConfigHistoryData
+    )
+}
+
+/// A file's stream that tells how much of it was read.
+struct Told<'a> {
+    reader: FileReader,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl<'a> Told<'a> {
+    fn open(dir: &dyn Dir, file: SnapshotFile, progress: &'a mut dyn FnMut(u64)) -> Result<Self, DiskError> {
+        Ok(Self { reader: FileReader::new(dir.open_file(file.name(), Access::Read)?), progress })
+    }
+}
+
+impl io::Read for Told<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buf)?;
+        (self.progress)(count as u64);
+        Ok(count)
+    }
+}
+
+fn state(
+    dir: &dyn Dir,
+    data: SnapshotFile,
+    rows: SnapshotFile,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<NamespaceInspection>, InspectError> {
     let rows_bytes = read_small(dir, rows.name(), COUNTS_BYTES_MAX as u64)?;
     let rows = decode_rows_file(rows, &rows_bytes).map_err(ReadError::from)?;
-    let mut reader = StateReader::new(data, FileReader::new(dir.open_file(data.name(), Access::Read)?), rows);
+    let mut reader = StateReader::new(data, Told::open(dir, data, progress)?, rows);
     let mut namespaces: Vec<NamespaceInspection> = Vec::new();
     while let Some((namespace, record)) = reader.next_record()? {
         if namespaces.last().is_none_or(|last| last.namespace != namespace) {
@@ -212,9 +257,11 @@ fn collection(state: NamespaceInspection) -> CollectionInspection {
     CollectionInspection { namespace, collection, keys: state.keys, bytes: state.bytes }
 }
 
-fn config_history(dir: &dyn Dir) -> Result<Vec<CollectionConfigInspection>, InspectError> {
-    let file = dir.open_file(SnapshotFile::ConfigHistoryData.name(), Access::Read)?;
-    let mut reader = ConfigHistoryReader::new(FileReader::new(file));
+fn config_history(
+    dir: &dyn Dir,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<CollectionConfigInspection>, InspectError> {
+    let mut reader = ConfigHistoryReader::new(Told::open(dir, SnapshotFile::ConfigHistoryData, progress)?);
     let mut history = Vec::new();
     while let Some(entry) = reader.next_entry()? {
         let (chaincode, block_number) = (entry.chaincode.to_owned(), entry.block_number.0);

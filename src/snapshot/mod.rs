@@ -33,7 +33,7 @@ pub use height::Height;
 pub use id::{BlockNumber, ByteRange, CHUNK_BYTES, ChannelId, ChannelIdError, ChunkIndex, SnapshotId};
 pub use inspect::{
     CollectionConfigInspection, CollectionDefinition, CollectionInspection, FileInspection, InspectError, Inspection,
-    NamespaceInspection, inspect_folder,
+    NamespaceInspection, inspect_folder, inspect_folder_with,
 };
 pub use items::ITEM_BYTES_MAX;
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, ManifestFile};
@@ -46,5 +46,5 @@ pub use records::{
     CHANNEL_CONFIG_KEY, COUNTS_BYTES_MAX, ConfigHistoryEntry, NAMESPACE_BYTES_MAX, NAMESPACES_MAX, NamespaceRow,
     StateRecord, encode_count, encode_rows, put_item, split_private_namespace,
 };
-pub use sample::{SampleNumbers, SampleSpec, write_sample};
+pub use sample::{SampleNumbers, SampleSpec, write_sample, write_sample_with};
 pub use writer::{FileWriter, SnapshotFacts, SnapshotWriter, WriteError};

@@ -17,6 +17,12 @@ const PRIVATE_NAMESPACE: &str = "asset$$hcollection-1";
 
 /// The block that defined the chaincode; what it wrote came later.
 const DEFINITION_BLOCK: BlockNumber = BlockNumber(2);
+/// Bytes of a record of the public state without its value, about: key, version, lengths.
+const KEY_BYTES_BESIDE_VALUE: u64 = 36;
+/// Bytes of a private hash's record, about.
+const PRIVATE_HASH_BYTES: u64 = 79;
+/// Bytes of a transaction id: 64 digits and their length.
+const TX_ID_BYTES: u64 = 65;
 
 /// What a sample shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,14 +61,26 @@ impl SampleNumbers {
     /// which do compress, weigh nothing.
     #[must_use]
     pub const fn for_size(total_bytes: u64, compressible: bool) -> Self {
-        // Bytes of a record are those of its value and 36 more, of a private hash about 79, of an id 65.
+        let rest = KEY_BYTES_BESIDE_VALUE + PRIVATE_HASH_BYTES / 4 + TX_ID_BYTES / 5;
         if compressible {
-            let keys = total_bytes / (200 + 36 + 79 / 4 + 65 / 5);
+            let keys = total_bytes / (200 + rest);
             Self { keys, value_bytes: 200, private_hashes: keys / 4, tx_ids: keys / 5 }
         } else {
-            let keys = total_bytes / (16_384 + 36 + 79 / 4 + 65 / 5);
+            let keys = total_bytes / (16_384 + rest);
             Self { keys, value_bytes: 16_384, private_hashes: keys / 4, tx_ids: keys / 5 }
         }
+    }
+
+    /// About how many bytes the records take, which is nearly all of a sample.
+    #[must_use]
+    pub const fn record_bytes(&self) -> u64 {
+        let keys = self.keys.saturating_mul(self.key_bytes());
+        let private = self.private_hashes.saturating_mul(PRIVATE_HASH_BYTES);
+        keys.saturating_add(private).saturating_add(self.tx_ids.saturating_mul(TX_ID_BYTES))
+    }
+
+    const fn key_bytes(&self) -> u64 {
+        self.value_bytes as u64 + KEY_BYTES_BESIDE_VALUE
     }
 }
 
@@ -71,6 +89,19 @@ impl SampleNumbers {
 /// # Errors
 /// The disk's.
 pub fn write_sample(dir: &dyn Dir, spec: &SampleSpec) -> Result<(SnapshotMetadata, Manifest), WriteError> {
+    write_sample_with(dir, spec, &mut |_| ())
+}
+
+/// As [`write_sample`]; `progress` is told the bytes of each step (about 1 MiB), together [`SampleNumbers::record_bytes`].
+///
+/// # Errors
+/// The disk's.
+pub fn write_sample_with(
+    dir: &dyn Dir,
+    spec: &SampleSpec,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(SnapshotMetadata, Manifest), WriteError> {
+    let mut told = Told { progress, bytes: 0 };
     let private_hashes = spec.numbers.private_hashes;
     let tx_ids = spec.numbers.tx_ids.max(1);
     let mut writer = SnapshotWriter::create(dir)?;
@@ -90,7 +121,7 @@ pub fn write_sample(dir: &dyn Dir, spec: &SampleSpec) -> Result<(SnapshotMetadat
     let config = StateRecord { key: CHANNEL_CONFIG_KEY, value: &spec.channel_config, metadata: &[], version: genesis };
     writer.public("", &config)?;
     write_definition(&mut writer, &collections)?;
-    write_keys(&mut writer, spec, last)?;
+    write_keys(&mut writer, spec, last, &mut told)?;
 
     let mut noise = Noise::new(spec.seed, "private");
     for index in 0..private_hashes {
@@ -98,6 +129,7 @@ pub fn write_sample(dir: &dyn Dir, spec: &SampleSpec) -> Result<(SnapshotMetadat
         let value: [u8; 32] = noise.bytes();
         let record = StateRecord { key: &key, value: &value, metadata: &[], version: version(&mut noise, last) };
         writer.private(PRIVATE_NAMESPACE, &record)?;
+        told.add(PRIVATE_HASH_BYTES);
     }
     if private_hashes > 0 {
         let (chaincode, block_number) = (CHAINCODE, DEFINITION_BLOCK);
@@ -108,11 +140,40 @@ pub fn write_sample(dir: &dyn Dir, spec: &SampleSpec) -> Result<(SnapshotMetadat
         let mut id = [0; 64];
         hex::encode_to_slice(ascending(&mut noise, index, tx_ids), &mut id).expect("64 digits for 32 bytes");
         writer.tx_id(&id)?;
+        told.add(TX_ID_BYTES);
     }
+    told.flush();
     writer.finish(facts)
 }
 
-fn write_keys(writer: &mut SnapshotWriter<'_>, spec: &SampleSpec, last: BlockNumber) -> Result<(), WriteError> {
+/// Counts records, and tells of them now and then.
+struct Told<'a> {
+    progress: &'a mut dyn FnMut(u64),
+    bytes: u64,
+}
+
+impl Told<'_> {
+    /// A call per record would cost more than small records do.
+    const STEP_BYTES: u64 = 1 << 20;
+
+    fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if self.bytes >= Self::STEP_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        (self.progress)(std::mem::take(&mut self.bytes));
+    }
+}
+
+fn write_keys(
+    writer: &mut SnapshotWriter<'_>,
+    spec: &SampleSpec,
+    last: BlockNumber,
+    told: &mut Told<'_>,
+) -> Result<(), WriteError> {
     let len = spec.numbers.value_bytes.max(1) as usize;
     let mut noise = Noise::new(spec.seed, "keys");
     let (mut key, mut value) = (Vec::new(), Vec::new());
@@ -129,6 +190,7 @@ fn write_keys(writer: &mut SnapshotWriter<'_>, spec: &SampleSpec, last: BlockNum
         }
         let record = StateRecord { key: &key, value: &value, metadata: &[], version: version(&mut noise, last) };
         writer.public(CHAINCODE, &record)?;
+        told.add(spec.numbers.key_bytes());
     }
     Ok(())
 }
@@ -338,7 +400,9 @@ mod tests {
 
     fn write(path: &Path, spec: &SampleSpec) -> (std::sync::Arc<dyn Dir>, Manifest) {
         let dir = OsDir::open(path).unwrap();
-        let (_, manifest) = write_sample(&*dir, spec).unwrap();
+        let mut told = 0;
+        let (_, manifest) = write_sample_with(&*dir, spec, &mut |bytes| told += bytes).unwrap();
+        assert_eq!(told, spec.numbers.record_bytes(), "progress ends at the end");
         (dir, manifest)
     }
 

@@ -72,6 +72,9 @@ pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A range or tree stream that takes no byte for this long is given up, so that its buffers serve others.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How often a live session is judged again: certificates expire, configurations change.
+pub const REVALIDATE_EVERY: Duration = Duration::from_secs(60);
+
 /// Time for the one frame of a range or tree stream to arrive.
 pub const RANGE_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -4,7 +4,11 @@
 //! server, by what the client said. Whatever is wrong, the other side is told UNAUTHORIZED and nothing more; the
 //! reason is in our own error. What the accepted identity may do is decided elsewhere.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use prost::Message;
@@ -76,16 +80,19 @@ pub type Channels<'a> = dyn Fn(&ChannelId) -> Option<Arc<ChannelConfig>> + Send 
 #[non_exhaustive]
 pub enum SessionError {
     /// The other side took too long.
-    #[error("the other side did not authenticate within {0:?}")]
+    #[error("it did not say who it is within {0:?}")]
     Timeout(Duration),
     /// The connection broke.
-    #[error("the connection broke during authentication")]
+    #[error("the connection broke before it said who it is")]
     Connection(#[source] ConnectionError),
     /// The stream ended or was reset.
-    #[error("the authentication stream ended early")]
+    #[error("it ended the conversation before it said who it is")]
     StreamEnded,
     /// The other side refused our certificate or identity.
-    #[error("the other side refused this identity: is this organisation in its channel configuration?")]
+    #[error(
+        "it refuses us, and only its own log says why: it doesn't serve this channel, or our organisation isn't in its configuration of the \
+         channel, or one of our certificates isn't valid for it (`snapferry config check`)"
+    )]
     Refused,
     /// A frame over the limit.
     #[error("the authentication frame has {bytes} bytes, more than {limit}")]
@@ -114,10 +121,10 @@ pub enum SessionError {
     #[error("the server's authentication does not answer ours")]
     Transcript,
     /// The identity is unusable, invalid, or its signature is wrong.
-    #[error("the other side's identity")]
+    #[error("it has no valid identity of the channel")]
     Identity(#[source] MspError),
     /// The TLS certificate belongs to other organisations.
-    #[error("it claims to be of {claimed}, but its TLS certificate belongs to {accepted:?}")]
+    #[error("it says that it is of {claimed}, but its TLS certificate {}", issuers(.accepted))]
     TlsOrganisation {
         /// The MSP ID claimed.
         claimed: MspId,
@@ -209,6 +216,21 @@ pub async fn authenticate_server(
     judged(connection, context.timeout, exchange).await
 }
 
+/// Judges a client that was accepted once more, by another configuration or a later clock: its TLS chain, its identity, and
+/// that both still belong together.
+///
+/// # Errors
+/// Why it would no longer be accepted. Closing the connection is left to the caller.
+pub fn judge_again(
+    connection: &Connection,
+    client: &PeerIdentity,
+    config: &ChannelConfig,
+    now: SystemTime,
+) -> Result<(), SessionError> {
+    config.validate(&client.identity, now).map_err(SessionError::Identity)?;
+    check_tls_organisation(config, &peer_chain(connection)?, &client.msp_id, now, Usage::Client)
+}
+
 /// One place closes, so that every failure looks the same from outside.
 async fn judged<T>(
     connection: &Connection,
@@ -244,8 +266,7 @@ struct TlsSession<'a> {
 
 impl<'a> TlsSession<'a> {
     fn of(connection: &'a Connection, context: &SessionContext) -> Result<Self, SessionError> {
-        let peer_chain: Vec<CertificateDer<'static>> =
-            *connection.peer_identity().and_then(|chain| chain.downcast().ok()).ok_or(SessionError::Tls)?;
+        let peer_chain = peer_chain(connection)?;
         let peer_leaf = peer_chain.first().ok_or(SessionError::Tls)?;
         let peer_leaf_sha256 = Sha256::digest(peer_leaf).into();
         Ok(Self { connection, peer_chain, own_leaf_sha256: Sha256::digest(&context.tls_leaf).into(), peer_leaf_sha256 })
@@ -305,10 +326,7 @@ impl<'a> TlsSession<'a> {
             Role::Client => Usage::Client,
             Role::Server => Usage::Server,
         };
-        let accepted = orgs_accepting(config, &self.peer_chain, now, usage);
-        if !accepted.contains(identity.msp_id()) {
-            return Err(SessionError::TlsOrganisation { claimed: identity.msp_id().clone(), accepted });
-        }
+        check_tls_organisation(config, &self.peer_chain, identity.msp_id(), now, usage)?;
         let parts: [&[u8]; 2] = [&self.exporter(received.role)?, &received.signed.body];
         identity.verify(Purpose::SessionAuth, &parts, &received.signed.signature).map_err(SessionError::Identity)?;
         if body.config_sequence != config.sequence() {
@@ -324,6 +342,27 @@ impl<'a> TlsSession<'a> {
             identity,
         })
     }
+}
+
+/// The certificates that the other side of the connection proved to hold, leaf first.
+fn peer_chain(connection: &Connection) -> Result<Vec<CertificateDer<'static>>, SessionError> {
+    let chain = connection.peer_identity().and_then(|chain| chain.downcast().ok());
+    chain.map(|chain| *chain).ok_or(SessionError::Tls)
+}
+
+/// A TLS certificate names no organisation: the one that is claimed must be among those whose roots accept it now.
+fn check_tls_organisation(
+    config: &ChannelConfig,
+    chain: &[CertificateDer<'_>],
+    claimed: &MspId,
+    now: SystemTime,
+    usage: Usage,
+) -> Result<(), SessionError> {
+    let accepted = orgs_accepting(config, chain, now, usage);
+    if accepted.contains(claimed) {
+        return Ok(());
+    }
+    Err(SessionError::TlsOrganisation { claimed: claimed.clone(), accepted })
 }
 
 /// A SignedAuth taken apart; its version and role are right.
@@ -385,6 +424,13 @@ fn lost(error: ConnectionError) -> SessionError {
             SessionError::Refused
         }
         _ => SessionError::Connection(error),
+    }
+}
+
+fn issuers(accepted: &BTreeSet<MspId>) -> String {
+    match accepted.iter().map(MspId::as_str).collect::<Vec<_>>().as_slice() {
+        [] => "is from no organisation of the channel, or no longer valid".to_owned(),
+        orgs => format!("is from a CA of {}", orgs.join(", ")),
     }
 }
 

@@ -7,8 +7,9 @@
 use std::{
     collections::BTreeSet,
     fmt,
+    ops::RangeInclusive,
     sync::{Arc, PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustls::{
@@ -67,7 +68,8 @@ pub struct TlsBundle {
 
 struct OrgRoots {
     msp_id: MspId,
-    anchors: Vec<TrustAnchor<'static>>,
+    /// Each with the dates within which it counts.
+    anchors: Vec<(TrustAnchor<'static>, RangeInclusive<SystemTime>)>,
     intermediates: Vec<CertificateDer<'static>>,
 }
 
@@ -80,11 +82,18 @@ impl OrgRoots {
                 None
             }
         };
+        let dated = org.tls_roots().iter().zip(org.tls_root_dates());
         Self {
             msp_id: org.msp_id().clone(),
-            anchors: org.tls_roots().iter().filter_map(anchor).collect(),
+            anchors: dated.filter_map(|(root, dates)| Some((anchor(root)?, dates.clone()))).collect(),
             intermediates: org.tls_intermediates().to_vec(),
         }
+    }
+
+    /// The roots that count at `now`; an organisation without one accepts nobody.
+    fn anchors_at(&self, now: UnixTime) -> impl Iterator<Item = &TrustAnchor<'static>> {
+        let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        self.anchors.iter().filter(move |(_, dates)| dates.contains(&now)).map(|(anchor, _)| anchor)
     }
 
     fn accepts(
@@ -99,8 +108,9 @@ impl OrgRoots {
             Usage::Server => KeyUsage::server_auth(),
             Usage::Client => KeyUsage::client_auth(),
         };
-        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &self.anchors, &intermediates, now, key_usage, None, None)
-            .map(drop)
+        // webpki doesn't look at an anchor's own dates.
+        let anchors: Vec<TrustAnchor<'_>> = self.anchors_at(now).cloned().collect();
+        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &intermediates, now, key_usage, None, None).map(drop)
     }
 }
 
@@ -109,6 +119,20 @@ impl TlsBundle {
     #[must_use]
     pub fn new<'a>(configs: impl IntoIterator<Item = &'a ChannelConfig>) -> Self {
         Self { orgs: configs.into_iter().flat_map(|config| config.orgs().values()).map(OrgRoots::new).collect() }
+    }
+
+    /// Logs which organisations have TLS roots past their dates at `now`: those roots count for nothing, so their peers may find
+    /// every door shut.
+    pub fn warn_of_outdated(&self, now: SystemTime) {
+        for org in &self.orgs {
+            let (all, counting) = (org.anchors.len(), org.anchors_at(unix_time(now)).count());
+            if counting < all {
+                tracing::warn!(
+                    msp_id = %org.msp_id, outdated = all - counting, counting,
+                    "TLS roots of the channel configuration are past their dates and are left out; the organisation has to renew them"
+                );
+            }
+        }
     }
 
     /// The MSP IDs that accept the chain (leaf first) at `now`; or, if none does, why the last one didn't.

@@ -226,9 +226,8 @@ impl Service {
         let service = Self { child, log: log.clone(), address, _state: state };
         for block in blocks {
             let name = format!("{CHANNEL}/{block}");
-            let advertised = |line: &str| {
-                (line.contains("-> advertised ") && field(line, "snapshot")? == name).then_some(())
-            };
+            let advertised =
+                |line: &str| (line.contains("-> advertised ") && field(line, "snapshot")? == name).then_some(());
             service.log.wait(advertised).unwrap_or_else(|| panic!("{}", said("snapshot")));
         }
         service

@@ -68,7 +68,7 @@ impl Session {
         let connection = match tokio::time::timeout(DIAL_TIMEOUT, dialling).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(fail(error.into())),
-            Err(_) => return Err(fail(AskProblem::Silent { what: "10 s" })),
+            Err(_) => return Err(fail(AskProblem::Silent { what: "within 10 s" })),
         };
         match tokio::time::timeout(ACCEPT_TIMEOUT, introduce(&connection, params)).await {
             Ok(Ok(session)) => Ok(session),
@@ -79,7 +79,7 @@ impl Session {
             }
             Err(_) => {
                 connection.close(ErrorCode::Cancelled.varint(), b"");
-                Err(fail(AskProblem::Silent { what: "5 s, though it took the connection" }))
+                Err(fail(AskProblem::Silent { what: "within 5 s, though it took the connection" }))
             }
         }
     }
@@ -186,7 +186,7 @@ async fn introduce(connection: &quinn::Connection, params: &ConnectParams) -> Re
         join_grant: Bytes::new(),
     };
     let lost = |error: Option<quinn::ConnectionError>| {
-        error.or_else(|| connection.close_reason()).map_or(AskProblem::Silent { what: "Hello" }, Into::into)
+        error.or_else(|| connection.close_reason()).map_or(AskProblem::Silent { what: "to our greeting" }, Into::into)
     };
     frame::write_frame(&mut send, Frame { request_id: 1, body: Body::Hello(hello) }).await.map_err(|_| lost(None))?;
     let hello = match frame::read_frame(&mut recv, FRAME_BYTES_BEFORE_HELLO_MAX).await {

@@ -110,7 +110,7 @@ impl Control {
             (&mut waiting.answer).await.map_err(|_| self.lost())
         };
         match tokio::time::timeout(CONTROL_TIMEOUT, exchange).await {
-            Err(_) => Err(self.error(AskProblem::Silent { what: "30 s" })),
+            Err(_) => Err(self.error(AskProblem::Silent { what: "within 30 s" })),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Body::Error(refusal))) => Err(self.error(AskProblem::Refused { what, refusal })),
             Ok(Ok(answer)) => Ok(answer),

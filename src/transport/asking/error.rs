@@ -7,7 +7,7 @@ use quinn::ConnectionError;
 use crate::{
     snapshot::{ChunkIndex, ManifestHash, SnapshotId},
     transport::{
-        fault::{ErrorCode, Fault},
+        fault::{ErrorCode, Fault, chain},
         frame::FrameError,
         session::SessionError,
         wire::{Refusal, WireError},
@@ -18,6 +18,14 @@ use crate::{
 const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
 /// `no_application_protocol`: the other side speaks another major version.
 const ALERT_NO_ALPN: u64 = 0x100 + 120;
+/// `bad_certificate`: what our verifier says of a name that isn't in the certificate.
+const ALERT_BAD_CERTIFICATE: u64 = 0x100 + 42;
+/// `certificate_expired`: past its dates, or before them.
+const ALERT_EXPIRED: u64 = 0x100 + 45;
+/// `unknown_ca`: no organisation's roots lead to it.
+const ALERT_UNKNOWN_CA: u64 = 0x100 + 48;
+/// QUIC's own code of a server that takes no further connection (RFC 9000 20.1).
+const CONNECTION_REFUSED: u64 = 0x02;
 
 /// A failure at one source.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,12 +42,14 @@ pub struct AskError {
 #[non_exhaustive]
 pub enum AskProblem {
     /// It can't even be dialled: a wrong server name or configuration.
-    #[error("it can't be dialled: {0}")]
+    #[error("it can't be dialled: {0}; check its address, and its serverName if one is configured")]
     Dial(#[from] quinn::ConnectError),
     /// Nobody answers, or no longer.
-    #[error("no answer over UDP within {what}: is the service up, and UDP to that port allowed?")]
+    #[error(
+        "no answer {what}: is snapferry running there, is this its port, and does UDP get through every firewall between?"
+    )]
     Silent {
-        /// Which wait is over.
+        /// Which wait is over, e.g. `within 10 s`.
         what: &'static str,
     },
     /// The connection broke.
@@ -48,12 +58,15 @@ pub enum AskProblem {
     /// No answers come on this connection any more, or more requests are open than one connection may have.
     #[error("it answers no further requests on this connection")]
     ControlEnded,
-    /// One side refused the other's TLS certificate.
-    #[error("TLS failed, one side refuses the other's certificate: {reason}")]
+    /// We refuse its TLS certificate.
+    #[error("we don't accept its TLS certificate: {refusal}")]
     Tls {
-        /// In TLS's words.
-        reason: String,
+        /// Why.
+        refusal: TlsRefusal,
     },
+    /// It refuses our TLS certificate; it tells everybody the same.
+    #[error("{}", SessionError::Refused)]
+    TlsRefused,
     /// It closed the connection and said why.
     #[error("{code}{}", tail(.reason))]
     Closed {
@@ -63,7 +76,7 @@ pub enum AskProblem {
         reason: String,
     },
     /// Session auth failed on our side: it isn't who it has to be.
-    #[error("session auth: {0}")]
+    #[error("{}", chain(&**.0))]
     SessionAuth(std::sync::Arc<SessionError>),
     /// It refused the request.
     #[error("{what}: {}{}", .refusal.code, tail(&.refusal.detail))]
@@ -86,6 +99,30 @@ pub enum AskProblem {
         /// Chunks in the file.
         chunks: u32,
     },
+}
+
+/// Why we refuse a source's TLS certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsRefusal {
+    /// No organisation's roots lead to it.
+    #[error(
+        "no organisation of the channel issued it; either nobody of the channel runs this service, or the config block given here is \
+         older than that organisation's membership or TLS CA: fetch a new one"
+    )]
+    Stranger,
+    /// Past its dates, or before them.
+    #[error("it has expired or isn't valid yet: its operator has to renew it, unless this machine's clock is wrong")]
+    Dates,
+    /// It is for another name.
+    #[error(
+        "it isn't for the name that was dialled; if the address is right, set serverName to the name in the certificate (or \
+         nameCheck: org_only, if it has none) for this address under sources"
+    )]
+    Name,
+    /// Something else; in TLS's words.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// How a source broke the protocol: each is its own fault, whatever the network did, since QUIC protects what arrives.
@@ -162,7 +199,9 @@ impl AskError {
         match &self.problem {
             AskProblem::Misbehaved(_) => Fault::Peer,
             AskProblem::Silent { .. } | AskProblem::Lost(_) | AskProblem::ControlEnded => Fault::Link,
-            AskProblem::Dial(_) | AskProblem::Tls { .. } | AskProblem::BadRequest { .. } => Fault::Operator,
+            AskProblem::Dial(_) | AskProblem::Tls { .. } | AskProblem::TlsRefused | AskProblem::BadRequest { .. } => {
+                Fault::Operator
+            }
             AskProblem::Closed { code, .. } => code.fault(),
             AskProblem::Refused { refusal, .. } => refusal.code.fault(),
             AskProblem::SessionAuth(error) => error.fault(),
@@ -182,26 +221,40 @@ impl AskError {
 
 impl From<ConnectionError> for AskProblem {
     fn from(error: ConnectionError) -> Self {
-        let tls = |code: u64, reason: String| match code {
-            ALERT_NO_ALPN => Self::Closed { code: ErrorCode::Version, reason },
-            _ => Self::Tls { reason },
-        };
         match error {
-            ConnectionError::TimedOut => Self::Silent { what: "the idle timeout" },
+            ConnectionError::TimedOut => Self::Silent { what: "for too long" },
             ConnectionError::VersionMismatch => Self::Closed { code: ErrorCode::Version, reason: String::new() },
             ConnectionError::ApplicationClosed(close) => Self::Closed {
                 code: ErrorCode::from_number(close.error_code.into_inner()).unwrap_or(ErrorCode::Internal),
                 reason: clean(&close.reason),
             },
             ConnectionError::TransportError(ref error) if TLS_ALERTS.contains(&u64::from(error.code)) => {
-                tls(error.code.into(), clean(error.reason.as_bytes()))
+                refused_by_us(error.code.into(), clean(error.reason.as_bytes()))
             }
             ConnectionError::ConnectionClosed(ref close) if TLS_ALERTS.contains(&u64::from(close.error_code)) => {
-                tls(close.error_code.into(), clean(&close.reason))
+                match u64::from(close.error_code) {
+                    ALERT_NO_ALPN => Self::Closed { code: ErrorCode::Version, reason: clean(&close.reason) },
+                    _ => Self::TlsRefused,
+                }
+            }
+            ConnectionError::ConnectionClosed(ref close) if u64::from(close.error_code) == CONNECTION_REFUSED => {
+                Self::Closed { code: ErrorCode::Busy, reason: "it takes no further connection now".to_owned() }
             }
             other => Self::Lost(other),
         }
     }
+}
+
+/// What our own TLS alert means.
+fn refused_by_us(alert: u64, reason: String) -> AskProblem {
+    let refusal = match alert {
+        ALERT_NO_ALPN => return AskProblem::Closed { code: ErrorCode::Version, reason },
+        ALERT_UNKNOWN_CA => TlsRefusal::Stranger,
+        ALERT_EXPIRED => TlsRefusal::Dates,
+        ALERT_BAD_CERTIFICATE => TlsRefusal::Name,
+        _ => TlsRefusal::Other(reason),
+    };
+    AskProblem::Tls { refusal }
 }
 
 /// Text of the other side for logs and terminals: bounded, without control characters.
@@ -216,9 +269,12 @@ fn tail(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use quinn::ApplicationClose;
 
     use super::*;
+    use crate::msp::{MspError, MspId};
 
     fn closed(code: u32, reason: &'static [u8]) -> AskError {
         let close = ApplicationClose { error_code: quinn::VarInt::from_u32(code), reason: reason.into() };
@@ -243,5 +299,34 @@ mod tests {
         let error = AskError { address: "127.0.0.1:7061".parse().unwrap(), problem: ConnectionError::TimedOut.into() };
         assert_eq!(error.fault(), Fault::Link);
         assert!(error.to_string().contains("UDP"), "{error}");
+    }
+
+    #[test]
+    fn tls_refusals_say_whose_certificate_it_is_and_what_to_do() {
+        let ours = |alert: u64| refused_by_us(0x100 + alert, "handshake failure".to_owned()).to_string();
+        for (alert, says) in [(48, "no organisation"), (45, "expired"), (42, "serverName"), (40, "handshake failure")] {
+            let text = ours(alert);
+            assert!(text.starts_with("we don't accept its TLS certificate: ") && text.contains(says), "{text}");
+        }
+        assert!(ours(120).contains("no protocol version in common"), "{}", ours(120));
+        let closed = |error_code| {
+            let close = quinn::ConnectionClose { error_code, frame_type: None, reason: bytes::Bytes::new() };
+            AskProblem::from(ConnectionError::ConnectionClosed(close))
+        };
+        let theirs = closed(quinn::TransportErrorCode::crypto(48)).to_string();
+        assert!(theirs.starts_with("it refuses us"), "{theirs}");
+        let full = closed(quinn::TransportErrorCode::CONNECTION_REFUSED);
+        assert!(matches!(full, AskProblem::Closed { code: ErrorCode::Busy, .. }), "{full}");
+    }
+
+    #[test]
+    fn an_identity_that_is_refused_is_refused_with_the_reason() {
+        let expired = MspError::NotInChannel { msp_id: MspId::new("Org9MSP").unwrap() };
+        let problem = AskProblem::SessionAuth(Arc::new(SessionError::Identity(expired)));
+        let text = problem.to_string();
+        assert_eq!(
+            text,
+            "it has no valid identity of the channel: Org9MSP is no application organisation of the channel"
+        );
     }
 }

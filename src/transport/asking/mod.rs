@@ -13,7 +13,7 @@ mod tree;
 
 pub use connect::{ConnectParams, Session};
 pub use control::SourceNews;
-pub use error::{AskError, AskProblem, Misbehaviour};
+pub use error::{AskError, AskProblem, Misbehaviour, TlsRefusal};
 pub use listing::Listing;
 pub use run::{ChunkStream, WireChunk};
 

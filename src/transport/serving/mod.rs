@@ -15,14 +15,17 @@ mod range;
 mod seats;
 mod session;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 pub use listener::serve;
 
 use super::{
-    limits::{SESSIONS_MAX, SESSIONS_PER_ADDRESS_MAX, SESSIONS_PER_ORG_MAX, STREAMS_MAX},
+    limits::{
+        REVALIDATE_EVERY, SESSIONS_MAX, SESSIONS_PER_ADDRESS_MAX, SESSIONS_PER_ORG_MAX, STREAMS_MAX,
+        WRITE_STALL_TIMEOUT,
+    },
     session::{Channels, SessionContext},
 };
 use crate::{catalog::Catalog, chunking::Workers};
@@ -57,6 +60,10 @@ pub struct ServeLimits {
     pub streams: u32,
     /// Chunks that are compressed at the same time; the next one then goes as it is: the CPU is busy. 0: never compress.
     pub compressions: usize,
+    /// An answer of which nothing is taken for this long is given up.
+    pub write_stall: Duration,
+    /// How often a live session's certificates and membership are judged again.
+    pub revalidate_every: Duration,
 }
 
 impl Default for ServeLimits {
@@ -67,6 +74,8 @@ impl Default for ServeLimits {
             sessions: SESSIONS_MAX,
             streams: STREAMS_MAX,
             compressions: 2,
+            write_stall: WRITE_STALL_TIMEOUT,
+            revalidate_every: REVALIDATE_EVERY,
         }
     }
 }

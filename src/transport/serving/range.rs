@@ -16,7 +16,7 @@ use crate::{
     transport::{
         fault::ErrorCode,
         frame::{self, FrameError},
-        limits::{RANGE_REQUEST_BYTES_MAX, RANGE_REQUEST_TIMEOUT, TREE_VALUE_BYTES, WRITE_STALL_TIMEOUT},
+        limits::{RANGE_REQUEST_BYTES_MAX, RANGE_REQUEST_TIMEOUT, TREE_VALUE_BYTES},
         wire::{Body, ChunkRequest, ChunkTreeRequest, Frame, Refusal, RequestClass},
     },
 };
@@ -166,7 +166,7 @@ async fn chunks(session: &ServedSession, send: &mut SendStream, request: ChunkRe
             None => return Err(refused(ErrorCode::Internal, "")),
         };
         let bytes = wire.len() as u64;
-        write(send, [header.encode(), wire]).await?;
+        write(session, send, [header.encode(), wire]).await?;
         session.count(&request.id, bytes);
     }
     Ok(())
@@ -191,7 +191,7 @@ async fn tree(session: &ServedSession, send: &mut SendStream, request: &ChunkTre
         for value in step {
             bytes.extend_from_slice(value.as_bytes());
         }
-        write(send, [bytes.freeze()]).await?;
+        write(session, send, [bytes.freeze()]).await?;
     }
     Ok(())
 }
@@ -202,10 +202,15 @@ fn span_of(tree: &ChunkTree, span: u32) -> Option<&[GroupValue]> {
 }
 
 /// Hands bytes to quinn, and gives up when none are taken for a while: their buffer serves others.
-async fn write<const N: usize>(send: &mut SendStream, mut bytes: [Bytes; N]) -> Result<(), Stop> {
+async fn write<const N: usize>(
+    session: &ServedSession,
+    send: &mut SendStream,
+    mut bytes: [Bytes; N],
+) -> Result<(), Stop> {
+    let patience = session.shared.context.limits.write_stall;
     let mut rest: &mut [Bytes] = &mut bytes;
     while !rest.is_empty() {
-        let written = match timeout(WRITE_STALL_TIMEOUT, send.write_chunks(rest)).await {
+        let written = match timeout(patience, send.write_chunks(rest)).await {
             Ok(Ok(written)) => written,
             // Stopped by the other side, or the connection is gone.
             Ok(Err(_)) => return Err(Stop::Gone),

@@ -17,16 +17,13 @@ use crate::{
     snapshot::{ChannelId, ManifestHash, SnapshotId},
     transport::{
         endpoint,
-        fault::ErrorCode,
+        fault::{ErrorCode, chain},
         frame,
-        limits::{ACCEPT_TIMEOUT, CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX},
-        session::{PeerIdentity, authenticate_server},
+        limits::{CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX},
+        session::{PeerIdentity, authenticate_server, judge_again},
         wire::{Body, Frame, Hello, Notice, Refusal, SessionLimits},
     },
 };
-
-/// How often a live session is judged again: certificates expire, configurations change.
-const REVALIDATE_EVERY: Duration = Duration::from_secs(60);
 
 /// When a client may come back after the service was stopped: a restart takes about so long.
 const RESTART_WAIT: Duration = Duration::from_secs(5);
@@ -58,11 +55,12 @@ struct Accepted {
 /// Serves one connection to its end. Whatever goes wrong ends here, in the log.
 pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat) {
     let address = incoming.remote_address();
-    let accepted = match tokio::time::timeout(ACCEPT_TIMEOUT, accept(&shared, incoming, &mut seat)).await {
+    let limit = shared.context.session.timeout;
+    let accepted = match tokio::time::timeout(limit, accept(&shared, incoming, &mut seat)).await {
         Ok(Some(accepted)) => accepted,
         Ok(None) => return,
         Err(_) => {
-            tracing::info!(%address, "not accepted: it took more than 5 s");
+            tracing::info!(%address, ?limit, "not accepted: it took too long");
             return;
         }
     };
@@ -182,20 +180,16 @@ async fn serve(
     (ErrorCode::ShuttingDown, "the service stops".to_owned())
 }
 
-/// Ends when the peer is no longer a member by the configuration and the clock of the moment.
+/// Ends when the peer would no longer be accepted by the configuration and the clock of the moment.
 async fn revalidate(session: &ServedSession) {
     let context = &session.shared.context;
     loop {
-        tokio::time::sleep(REVALIDATE_EVERY).await;
+        tokio::time::sleep(context.limits.revalidate_every).await;
         let now = (context.session.clock)();
-        let judged = (context.channels)(&session.channel).map(|config| config.validate(&session.peer.identity, now));
-        match judged {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::warn!(org = %session.peer.msp_id, %error, "the session's identity is no longer valid");
-                return;
-            }
-            None => return,
+        let Some(config) = (context.channels)(&session.channel) else { return };
+        if let Err(error) = judge_again(&session.connection, &session.peer, &config, now) {
+            tracing::warn!(org = %session.peer.msp_id, error = %chain(&error), "the session's client is no longer accepted");
+            return;
         }
     }
 }
@@ -240,16 +234,4 @@ impl ServedSession {
         let bytes: u64 = sent.values().sum();
         tracing::info!(%address, %org, %identity, channel = %self.channel, bytes, ?code, reason, "session ended");
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -1,0 +1,114 @@
+//! `catalog list | show`: what others offer, who agrees with whom, and what `join` would choose.
+
+use super::{
+    args::{ConfigFlags, SnapshotArgs},
+    catalog_list, catalog_show,
+    channel::{self, NetworkArgs},
+    context::Context,
+    exit::Failure,
+};
+use clap::{Args, Subcommand};
+use snapferry::{
+    bootstrap::{CatalogRequest, JoinError, SourceCatalog, catalogs, manifests},
+    catalog::{AgreementError, TrustPolicy},
+    service::{LogLevel, config::Loaded},
+};
+
+/// Shows what sources offer: which snapshots, who agrees, what `join` would choose
+#[derive(Debug, Args)]
+pub(crate) struct CatalogCommand {
+    #[command(subcommand)]
+    command: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// Lists every source's snapshots, then the one that `join` would choose, or which organisations are still missing
+    ///
+    /// Fetches nothing. A source that can't be asked is listed with the reason; exits with 4 if none could be reached, with 5 if all
+    /// of them refused.
+    List(Asked),
+    /// Shows one snapshot file by file, and where sources differ about it
+    ///
+    /// Without -b, the newest that any source offers. Sizes and hashes are those of the sources' manifests: claims, until a
+    /// join has proved them.
+    Show(Asked),
+}
+
+/// What both ask with.
+#[derive(Debug, Args)]
+struct Asked {
+    #[command(flatten)]
+    snapshot: SnapshotArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+impl CatalogCommand {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let (Which::List(asked) | Which::Show(asked)) = &self.command;
+        let request = asked.request(context)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        match self.command {
+            Which::List(_) => {
+                let (answers, chosen) = runtime.block_on(catalogs(&request))?;
+                catalog_list::print(context, &request, &answers, &chosen)?;
+                // Too few who agree is an answer; nobody who answers is a failure.
+                match chosen {
+                    Err(error @ JoinError::NoSource { .. }) => Err(error.into()),
+                    _ => Ok(()),
+                }
+            }
+            Which::Show(_) => {
+                let (answers, block_number, manifests) = runtime.block_on(manifests(&request))?;
+                let versions = block_number.map(|block| catalog_show::versions(block, &answers, &manifests));
+                match (block_number, versions.filter(|versions| !versions.is_empty())) {
+                    (Some(block), Some(versions)) => catalog_show::print(context, &request, block, &versions, &answers),
+                    _ => Err(nothing_offered(&request, &answers)),
+                }
+            }
+        }
+    }
+}
+
+impl Asked {
+    fn request(&self, context: &Context) -> Result<CatalogRequest, Failure> {
+        let Loaded { config, .. } = context.configure(self.flags.by_key(), LogLevel::Warn)?;
+        let channel = channel::channel_id(&self.snapshot)?;
+        Ok(CatalogRequest {
+            dialling: channel::dialling(&config, &self.network, &channel)?,
+            sources: channel::sources(&config, &self.network)?,
+            block_number: self.snapshot.block_number,
+            policy: TrustPolicy { min_orgs: config.min_orgs },
+        })
+    }
+}
+
+/// As `join` would say it.
+fn nothing_offered(request: &CatalogRequest, answers: &[SourceCatalog]) -> Failure {
+    let (channel, block_number) = (request.dialling.channel.channel().clone(), request.block_number);
+    let source = Box::new(AgreementError::NothingOffered { channel, block_number });
+    let troubles = answers.iter().filter_map(|source| source.answer.as_ref().err().cloned()).collect();
+    JoinError::Agreement { source, troubles }.into()
+}
+
+/// A hash as it stands in tables: long enough to tell any two apart by eye.
+pub(super) fn short(hash: &impl ToString) -> String {
+    hash.to_string().chars().take(16).collect()
+}
+
+/// Rows in columns, each as wide as its longest cell; the last one isn't padded.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,192 @@
+//! `config check`: what the configuration names must exist and fit together, so that `serve` and `join` don't find out later.
+
+use super::{
+    channel,
+    context::Context,
+    exit::{Exit, Failure},
+    output,
+};
+use serde_json::json;
+use snapferry::{
+    disk::{DiskError, OsDir},
+    msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
+    service::{
+        config::{ChannelSettings, Config, FILE_NAME, Loaded},
+        daemon::COMPLETED_DIR,
+        load_channel_config,
+    },
+    snapshot::ChannelId,
+    transport::{
+        fault::chain,
+        tls::{Usage, orgs_accepting},
+    },
+};
+use std::time::SystemTime;
+
+/// One thing that was looked at.
+struct Check {
+    what: String,
+    found: Found,
+}
+
+enum Found {
+    /// Fine; what it is.
+    Fine(String),
+    /// Nothing is configured; who will miss it.
+    Unset(&'static str),
+    /// What is wrong.
+    Wrong(String),
+}
+
+/// Checks everything, prints a line for each, and fails if anything is wrong.
+pub(super) fn run(context: &Context, loaded: &Loaded) -> Result<(), Failure> {
+    let file = loaded.file.as_deref().map_or_else(|| format!("no {FILE_NAME}"), Context::shown);
+    let mut checks = vec![Check { what: file, found: Found::Fine("every key and value is well formed".to_owned()) }];
+    let now = (channel::wall_clock())();
+    let (identity, tls) = identity(&loaded.config, now, &mut checks);
+    for (channel, settings) in &loaded.config.channels {
+        check_channel(channel, settings, &loaded.config, identity.as_ref(), tls.as_ref(), now, &mut checks);
+    }
+    if loaded.config.channels.is_empty() {
+        let found = Found::Unset("`serve`, `join` and `catalog` then need --config-block");
+        checks.push(Check { what: "channels".to_owned(), found });
+    }
+    checks.push(Check { what: "snapshots.rootDir".to_owned(), found: snapshots(&loaded.config) });
+    report(context, &checks)
+}
+
+fn identity(config: &Config, now: SystemTime, checks: &mut Vec<Check>) -> (Option<LocalIdentity>, Option<TlsPair>) {
+    let mut add = |what: &str, found| checks.push(Check { what: what.to_owned(), found });
+    if config.identity == Default::default() {
+        add("identity", Found::Unset("`serve`, `join` and `catalog` need one"));
+        return (None, None);
+    }
+    let settings = match config.identity() {
+        Ok(settings) => settings,
+        Err(error) => {
+            add("identity", Found::Wrong(error.to_string()));
+            return (None, None);
+        }
+    };
+    let identity = LocalIdentity::load(&settings.msp_id, &settings.msp_config_path);
+    add(
+        "identity.mspConfigPath",
+        match &identity {
+            Ok(identity) if identity.identity.not_after() < now => {
+                Found::Wrong(format!("the certificate of {} has expired", identity.identity.subject()))
+            }
+            Ok(identity) => Found::Fine(format!("{} of {}", identity.identity.subject(), settings.msp_id)),
+            Err(error) => Found::Wrong(chain(error)),
+        },
+    );
+    let tls = TlsPair::load(&settings.tls_cert, &settings.tls_key);
+    add(
+        "identity.tls",
+        match &tls {
+            Ok(_) => Found::Fine(format!("{} and its key", settings.tls_cert.display())),
+            Err(error) => Found::Wrong(chain(error)),
+        },
+    );
+    (identity.ok(), tls.ok())
+}
+
+fn check_channel(
+    id: &ChannelId,
+    settings: &ChannelSettings,
+    config: &Config,
+    identity: Option<&LocalIdentity>,
+    tls: Option<&TlsPair>,
+    now: SystemTime,
+    checks: &mut Vec<Check>,
+) {
+    let block = load_channel_config(&settings.config_block, Some(id));
+    let mut add = |what: &str, found| checks.push(Check { what: format!("channels.{id}{what}"), found });
+    let block = match block {
+        Ok(block) => block,
+        Err(error) => return add(".configBlock", Found::Wrong(chain(&error))),
+    };
+    let orgs: Vec<&str> = block.orgs().keys().map(MspId::as_str).collect();
+    let count = u32::try_from(orgs.len()).unwrap_or(u32::MAX);
+    let number = block.block_number();
+    add(".configBlock", Found::Fine(format!("block {number} with {}", orgs.join(", "))));
+    if config.min_orgs > count {
+        let what = format!("trust.minOrgs is {}, but the channel has {count}: no join can succeed", config.min_orgs);
+        add(", organisations", Found::Wrong(what));
+    }
+    let Some(identity) = identity else { return };
+    let msp_id = identity.identity.msp_id();
+    add(
+        ", our identity",
+        match block.validate(&identity.identity, now) {
+            Ok(()) => Found::Fine(format!("a member, of {msp_id}")),
+            Err(error) => Found::Wrong(chain(&error)),
+        },
+    );
+    if let Some(tls) = tls {
+        add(", our TLS certificate", judge_tls(&block, tls, msp_id, now));
+    }
+}
+
+/// Whether others will take our TLS certificate for our organisation's, in both directions.
+fn judge_tls(block: &ChannelConfig, tls: &TlsPair, msp_id: &MspId, now: SystemTime) -> Found {
+    let good_for = |usage| orgs_accepting(block, &tls.chain, now, usage).contains(msp_id);
+    match (good_for(Usage::Server), good_for(Usage::Client)) {
+        (true, true) => Found::Fine(format!("from a TLS CA of {msp_id}, good to dial and to serve")),
+        (true, false) => {
+            Found::Wrong("good to serve, but not to dial: it lacks the extended key usage clientAuth".to_owned())
+        }
+        (false, true) => {
+            Found::Wrong("good to dial, but not to serve: it lacks the extended key usage serverAuth".to_owned())
+        }
+        (false, false) => {
+            Found::Wrong(format!("it isn't from a TLS CA that {msp_id} has in this block, or not valid now"))
+        }
+    }
+}
+
+fn snapshots(config: &Config) -> Found {
+    let Some(root) = &config.snapshots_root else { return Found::Unset("`serve` needs it") };
+    let completed = root.join(COMPLETED_DIR);
+    match OsDir::open(&completed).and_then(|dir| dir.list()) {
+        Ok(channels) => Found::Fine(format!("{}, snapshots of {} channels", completed.display(), channels.len())),
+        Err(error) if error.is_not_found() => Found::Wrong(format!(
+            "{} isn't there: is rootDir the peer's ledger.snapshots.rootDir, and has the peer started once?",
+            completed.display()
+        )),
+        Err(error) => Found::Wrong(unreadable(&error)),
+    }
+}
+
+fn unreadable(error: &DiskError) -> String {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => format!("{error}; run snapferry under the peer's uid"),
+        _ => error.to_string(),
+    }
+}
+
+fn report(context: &Context, checks: &[Check]) -> Result<(), Failure> {
+    let wrong = checks.iter().filter(|check| matches!(check.found, Found::Wrong(_))).count();
+    if context.json() {
+        let entry = |check: &Check| {
+            let (result, detail) = match &check.found {
+                Found::Fine(detail) => ("ok", detail.as_str()),
+                Found::Unset(detail) => ("not_set", *detail),
+                Found::Wrong(detail) => ("wrong", detail.as_str()),
+            };
+            json!({"what": check.what, "result": result, "detail": detail})
+        };
+        output::print_json(&json!({"checks": checks.iter().map(entry).collect::<Vec<_>>(), "wrong": wrong}))?;
+    } else {
+        let line = |check: &Check| match &check.found {
+            Found::Fine(detail) => format!("ok       {}: {detail}\n", check.what),
+            Found::Unset(detail) => format!("not set  {}: {detail}\n", check.what),
+            Found::Wrong(detail) => format!("WRONG    {}: {detail}\n", check.what),
+        };
+        output::print(&checks.iter().map(line).collect::<String>())?;
+    }
+    match wrong {
+        0 => Ok(()),
+        1 => Err(Failure::new(Exit::Usage, "the configuration can't be used: 1 check failed")),
+        wrong => Err(Failure::new(Exit::Usage, format!("the configuration can't be used: {wrong} checks failed"))),
+    }
+}

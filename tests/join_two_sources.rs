@@ -9,7 +9,7 @@ mod processes;
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod relay;
 
-use processes::{Join, Root, Service, assert_identical, contents, is, share};
+use processes::{Join, Root, Service, assert_identical, is, names, share};
 use relay::Relay;
 use tempfile::TempDir;
 
@@ -28,7 +28,7 @@ fn the_newest_recorded_snapshot_and_an_older_one_land_byte_identical() {
 
     let dry = Join::new(&from, land.path()).args(["--dry-run"]).run();
     assert_eq!((&dry.result()["outcome"], &dry.result()["block_number"]), (&"dry_run".into(), &132.into()));
-    assert!(contents(land.path()).is_empty(), "a dry run writes nothing");
+    assert_eq!(names(land.path()), [""; 0], "a dry run writes nothing");
     let asked = |service: &Service| service.log().iter().filter(|line| line.contains("chunks asked")).count();
     assert_eq!(services.each_ref().map(asked), [0, 0], "and fetches nothing");
 
@@ -45,7 +45,7 @@ fn the_newest_recorded_snapshot_and_an_older_one_land_byte_identical() {
     assert_identical(&path, &root.snapshot(83));
     let next = format!("next: peer channel joinbysnapshot --snapshotpath {}\n", path.display());
     assert!(older.stdout.ends_with(&next), "{}", older.stdout);
-    assert_eq!(contents(&land.path().join(".snapferry")), [], "no work is left over");
+    assert_eq!(names(&land.path().join(".snapferry")), [""; 0], "no work is left over");
 
     // The same again finds it in place.
     let before = services.each_ref().map(asked);
@@ -143,4 +143,15 @@ fn a_source_that_is_stopped_in_the_middle_and_comes_back_is_used_again() {
     held.links[1].release();
     held.landed();
     drop(back);
+}
+
+#[test]
+fn a_source_that_is_away_is_a_reason_to_try_later() {
+    let root = Root::with_recorded();
+    let (here, gone) = (Service::start(1, &root, &[132]), Service::start(2, &root, &[132]));
+    let away = gone.address;
+    gone.kill();
+    let land = TempDir::new().unwrap();
+    let ended = Join::new(&[here.address, away], land.path()).run();
+    ended.assert_failed(4, &["Org1MSP offers", &away.to_string(), "UDP"]);
 }

@@ -2,8 +2,10 @@
 //! its handle; every wait is for something that is said, and gives up after [`PATIENCE`] with all that was said until then.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -125,26 +127,41 @@ pub fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Names and bytes of a folder's files, sorted; nothing but files may lie in it.
-pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let read = |entry: std::io::Result<std::fs::DirEntry>| {
-        let entry = entry.unwrap();
-        (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
-    };
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).map(read).collect();
-    files.sort();
-    files
+/// Panics, naming the file, unless both folders hold the same files with the same bytes. Reads in pieces: files may be large.
+pub fn assert_identical(found: &Path, expected: &Path) {
+    assert_eq!(names(found), names(expected));
+    for name in names(expected) {
+        let count = std::fs::metadata(expected.join(&name)).unwrap().len().div_ceil(CHUNK);
+        assert_eq!(found.join(&name).metadata().unwrap().len(), expected.join(&name).metadata().unwrap().len(), "{name}");
+        assert_eq!(whole_chunks(found, expected, &name).len() as u64, count, "{name} differs");
+    }
 }
 
-/// Panics, naming the file, unless both folders hold the same files with the same bytes.
-pub fn assert_identical(found: &Path, expected: &Path) {
-    let (found, expected) = (contents(found), contents(expected));
-    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&expected));
-    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
-        assert!(found == expected, "{name} differs");
-    }
+/// Bytes of a chunk, but for the last one of a file.
+pub const CHUNK: u64 = 1 << 20;
+
+/// The chunks of a file that are the same in both folders.
+pub fn whole_chunks(found: &Path, expected: &Path, name: &str) -> BTreeSet<u32> {
+    let open = |folder: &Path| std::fs::File::open(folder.join(name)).unwrap();
+    let (found, expected) = (open(found), open(expected));
+    let size = expected.metadata().unwrap().len();
+    let (mut left, mut right) = (vec![0; CHUNK as usize], vec![0; CHUNK as usize]);
+    let mut same = |index: &u32| {
+        let at = u64::from(*index) * CHUNK;
+        let len = (size - at).min(CHUNK) as usize;
+        expected.read_exact_at(&mut right[..len], at).unwrap();
+        // Shorter, if it isn't whole yet.
+        found.read_exact_at(&mut left[..len], at).is_ok() && left[..len] == right[..len]
+    };
+    (0..u32::try_from(size.div_ceil(CHUNK)).unwrap()).filter(|index| same(index)).collect()
+}
+
+/// Names in a folder, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// Lines that a process says, kept; whoever waits for one is woken.

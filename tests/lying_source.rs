@@ -59,7 +59,10 @@ fn assert_dropped(ended: &Ended, liar: &Source, words: &str) {
     let dropped = ended.of("source_dropped");
     assert_eq!(dropped.len(), 1, "{dropped:?}");
     assert_eq!(dropped[0]["source"], liar.address.to_string());
-    assert_eq!((&dropped[0]["msp_id"], &dropped[0]["identity_id"]), (&"Org1MSP".into(), &liar.identity_id.as_str().into()));
+    assert_eq!(
+        (&dropped[0]["msp_id"], &dropped[0]["identity_id"]),
+        (&"Org1MSP".into(), &liar.identity_id.as_str().into())
+    );
     assert!(dropped[0]["reason"].as_str().unwrap().contains(words), "{dropped:?}");
 }
 
@@ -145,7 +148,10 @@ fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
     let honest = Honest::new();
     let silent = honest.liar(Lie::SilentTree);
     let from = [silent.address, honest.services[1].address];
-    Join::new(&from, honest.land.path()).args(["--deadline", "1s"]).run().assert_failed(6, &["run the same command again"]);
+    Join::new(&from, honest.land.path())
+        .args(["--deadline", "1s"])
+        .run()
+        .assert_failed(6, &["run the same command again"]);
     let join = Join::new(&from, honest.land.path()).start();
     join.wait_for(|told| processes::is(told, "agreed").then_some(()));
     join.signal(Signal::INT);

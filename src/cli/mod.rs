@@ -1,6 +1,7 @@
 //! What the operator types: one file per command. Decides names, flags, output and exit codes; the work is the library's.
 
 mod args;
+mod bench;
 mod catalog;
 mod catalog_list;
 mod catalog_show;
@@ -51,6 +52,7 @@ enum Command {
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Sample(sample::Sample),
+    Bench(bench::Bench),
     Config(config::ConfigCommand),
     Completion(completion::Completion),
     Man(man::Man),
@@ -66,6 +68,7 @@ impl Command {
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Sample(command) => command.run(context),
+            Self::Bench(command) => command.run(context),
             Self::Config(command) => command.run(context),
             Self::Completion(command) => command.run(),
             Self::Man(command) => command.run(context),

@@ -64,22 +64,18 @@ pub const SNAPSHOT: &[BuiltinFile] = &snapshot!();
 pub const PEERS: [(&str, &[BuiltinFile]); 3] =
     [("Org1MSP", &peer!("org1")), ("Org2MSP", &peer!("org2")), ("Org3MSP", &peer!("org3"))];
 
-/// `msp/` and `tls/` of a second peer of Org1, which plays the liar: (MSP ID, files).
-pub const LIAR: (&str, &[BuiltinFile]) = (
+/// A second peer of Org1, with an identity of its own, as (MSP ID, files).
+pub const PEER1_OF_ORG1: (&str, &[BuiltinFile]) = (
     "Org1MSP",
     &[
-        ("msp/config.yaml", include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/config.yaml")),
-        (
-            "msp/cacerts/ca.org1.example.com-cert.pem",
-            include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/cacerts/ca.org1.example.com-cert.pem"),
-        ),
-        ("msp/keystore/priv_sk", include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/keystore/priv_sk")),
-        (
-            "msp/signcerts/peer1.org1.example.com-cert.pem",
-            include_bytes!("../../assets/recorded/crypto/org1-peer1/msp/signcerts/peer1.org1.example.com-cert.pem"),
-        ),
-        ("tls/server.crt", include_bytes!("../../assets/recorded/crypto/org1-peer1/tls/server.crt")),
-        ("tls/server.key", include_bytes!("../../assets/recorded/crypto/org1-peer1/tls/server.key")),
+        peer!("org1-peer1", "msp/config.yaml"),
+        peer!("org1-peer1", "msp/cacerts/ca.org1.example.com-cert.pem"),
+        peer!("org1-peer1", "msp/keystore/priv_sk"),
+        peer!("org1-peer1", "msp/signcerts/peer1.org1.example.com-cert.pem"),
+        peer!("org1-peer1", "msp/tlscacerts/tlsca.org1.example.com-cert.pem"),
+        peer!("org1-peer1", "tls/ca.crt"),
+        peer!("org1-peer1", "tls/server.crt"),
+        peer!("org1-peer1", "tls/server.key"),
     ],
 );
 
@@ -97,12 +93,13 @@ mod tests {
 
     #[test]
     fn every_peer_has_a_key_and_a_certificate_of_its_own() {
-        for (msp_id, files) in PEERS {
+        for (msp_id, files) in PEERS.into_iter().chain([PEER1_OF_ORG1]) {
             let file = |path: &str| files.iter().find(|(name, _)| name.starts_with(path)).unwrap().1;
             assert!(file("msp/signcerts/").starts_with(b"-----BEGIN CERTIFICATE"), "{msp_id}");
             assert!(file("msp/keystore/").starts_with(b"-----BEGIN PRIVATE KEY"), "{msp_id}");
             assert!(file("tls/server.key").starts_with(b"-----BEGIN PRIVATE KEY"), "{msp_id}");
         }
         assert_ne!(PEERS[0].1[3].1, PEERS[1].1[3].1);
+        assert_ne!(PEERS[0].1[3].1, PEER1_OF_ORG1.1[3].1);
     }
 }

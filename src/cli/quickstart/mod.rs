@@ -79,7 +79,7 @@ impl Story {
             org1: Member::new(stage, "org1", org1)?,
             org2: Member::new(stage, "org2", org2)?,
             org3: Member::new(stage, "org3", org3)?,
-            liar: Member::new(stage, "liar", builtin::LIAR)?,
+            liar: Member::new(stage, "liar", builtin::PEER1_OF_ORG1)?,
         })
     }
 

@@ -16,9 +16,6 @@ use super::{
 /// Largest channel configuration that is kept for the layers above: the limit for a configuration block there is the same.
 pub const CHANNEL_CONFIG_BYTES_MAX: usize = 16 << 20;
 
-/// Longest transaction id. Fabric's are 64 bytes.
-const TX_ID_BYTES_MAX: usize = 1 << 10;
-
 /// The check of one file, fed with its bytes in order.
 #[derive(Debug)]
 pub struct ContentCheck {
@@ -79,7 +76,9 @@ impl ContentCheck {
                     },
                 },
             },
-            SnapshotFile::TxIdsData => Kind::TxIds { splitter: ItemSplitter::new(TX_ID_BYTES_MAX), last: Vec::new() },
+            // Valid transactions have ids of 64 bytes; but a peer keeps those of invalid ones too, and they are whatever text the
+            // sender chose (fabric: common/ledger/blkstorage/block_serialization.go).
+            SnapshotFile::TxIdsData => Kind::TxIds { splitter: ItemSplitter::new(ITEM_BYTES_MAX), last: Vec::new() },
             SnapshotFile::ConfigHistoryData => Kind::ConfigHistory {
                 splitter: ItemSplitter::new(ITEM_BYTES_MAX),
                 history: ConfigHistoryCheck {

@@ -14,7 +14,15 @@ mod meter;
 mod request;
 mod sources;
 
-use std::{collections::BTreeSet, future::Future, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use dialer::Dialer;
 pub use dialer::{DialError, Dialling, SourceAddress};
@@ -27,11 +35,11 @@ use sources::Sources;
 use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{
-    catalog::{AgreedSnapshot, AgreementError, Offer, TrustPolicy, agree},
+    catalog::{AgreedSnapshot, AgreementError, TrustPolicy, agree},
     chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
-    snapshot::{BlockNumber, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockNumber, ContentSummary, Manifest, ManifestHash, SnapshotHash, SnapshotId},
     transport::asking::Listing,
 };
 
@@ -131,7 +139,10 @@ pub async fn join(
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
-    let trees = chunk_trees(&agreed, &mut sources).await?;
+    let trees = tokio::select! {
+        trees = chunk_trees(&agreed, &mut sources) => trees?,
+        () = &mut stop => return Err(JoinError::Stopped),
+    };
     let (store, candidates) = on_disk({
         let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
         move || landing.open_store(&agreed)
@@ -216,14 +227,18 @@ fn workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 async fn agree_with(request: &JoinRequest, sources: &mut Sources) -> Result<AgreedSnapshot, JoinError> {
     sources.settle().await?;
     let channel = request.dialling.channel.channel();
-    let mut offers = sources.offers();
+    let mut manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest> = BTreeMap::new();
     loop {
+        // Counted anew each time: who lied about a manifest no longer has a say.
+        let mut offers = sources.offers();
+        for offer in &mut offers {
+            offer.manifest = manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();
+        }
         match agree(channel, &offers, &request.policy, request.block_number) {
             Ok(agreed) => return Ok(agreed),
             Err(AgreementError::ManifestMissing { id, manifest_hash }) => {
                 let manifest = sources.manifest(&id, manifest_hash).await?;
-                let named = |offer: &&mut Offer| offer.entry.id == id && offer.entry.manifest_hash == manifest_hash;
-                offers.iter_mut().filter(named).for_each(|offer| offer.manifest = Some(manifest.clone()));
+                manifests.insert((id, manifest_hash), manifest);
             }
             Err(error) => {
                 return Err(JoinError::Agreement { source: Box::new(error), troubles: sources.troubles() });

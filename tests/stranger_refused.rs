@@ -34,11 +34,17 @@ fn stranger(folder: &TempDir, claimed: &str) -> Credentials {
     std::fs::create_dir_all(path("msp/signcerts")).unwrap();
     std::fs::create_dir_all(path("msp/keystore")).unwrap();
     let (msp, tls) = (certificate(), certificate());
-    for (name, text) in [("msp/signcerts/cert.pem", msp.0), ("msp/keystore/priv_sk", msp.1), ("tls.crt", tls.0), ("tls.key", tls.1)]
+    for (name, text) in
+        [("msp/signcerts/cert.pem", msp.0), ("msp/keystore/priv_sk", msp.1), ("tls.crt", tls.0), ("tls.key", tls.1)]
     {
         std::fs::write(path(name), text).unwrap();
     }
-    Credentials { msp_id: claimed.to_owned(), msp_dir: path("msp"), tls_cert: path("tls.crt"), tls_key: path("tls.key") }
+    Credentials {
+        msp_id: claimed.to_owned(),
+        msp_dir: path("msp"),
+        tls_cert: path("tls.crt"),
+        tls_key: path("tls.key"),
+    }
 }
 
 /// A stranger in all, a member's TLS pair with a strange identity, and the other way round.

@@ -25,7 +25,8 @@ use snapferry::{
         session::{SessionContext, authenticate_server},
         tls::{self, TlsBundle, TlsTrust},
         wire::{
-            Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, ChunkTreeRequest, Frame, Hello, Refusal, WireCodec,
+            Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, ChunkTreeRequest, Frame, Hello, Refusal,
+            WireCodec,
         },
     },
 };
@@ -85,8 +86,7 @@ impl Source {
         let clock: WallClock = Arc::new(SystemTime::now);
         let trust = TlsTrust::new(TlsBundle::new([&*config]));
         let server = Tuning::default().server(tls::server_config(trust, &pair, Arc::clone(&clock)).unwrap()).unwrap();
-        let endpoint =
-            endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), Some(server), &Tuning::default()).unwrap();
+        let endpoint = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), Some(server), &Tuning::default()).unwrap();
         let address = endpoint.local_addr().unwrap();
         let chunk_requests = Arc::new(AtomicUsize::new(0));
         let context = SessionContext::new(Arc::new(identity), pair.leaf().clone(), clock);

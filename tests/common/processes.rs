@@ -132,7 +132,11 @@ pub fn assert_identical(found: &Path, expected: &Path) {
     assert_eq!(names(found), names(expected));
     for name in names(expected) {
         let count = std::fs::metadata(expected.join(&name)).unwrap().len().div_ceil(CHUNK);
-        assert_eq!(found.join(&name).metadata().unwrap().len(), expected.join(&name).metadata().unwrap().len(), "{name}");
+        assert_eq!(
+            found.join(&name).metadata().unwrap().len(),
+            expected.join(&name).metadata().unwrap().len(),
+            "{name}"
+        );
         assert_eq!(whole_chunks(found, expected, &name).len() as u64, count, "{name} differs");
     }
 }
@@ -243,9 +247,8 @@ impl Service {
         let service = Self { child, log: log.clone(), address, _state: state };
         for block in blocks {
             let name = format!("{CHANNEL}/{block}");
-            let advertised = |line: &str| {
-                (line.contains("-> advertised ") && field(line, "snapshot")? == name).then_some(())
-            };
+            let advertised =
+                |line: &str| (line.contains("-> advertised ") && field(line, "snapshot")? == name).then_some(());
             service.log.wait(advertised).unwrap_or_else(|| panic!("{}", said("snapshot")));
         }
         service

@@ -46,9 +46,10 @@ fn an_existing_folder_that_differs_is_neither_taken_nor_touched() {
             fs::write(additional, text.replace(hash, &hash.chars().rev().collect::<String>())).unwrap();
         }),
         ("public_state.data", |folder| {
+            // The right bytes, but a peer may see others there tomorrow.
             let file = folder.join("public_state.data");
-            fs::rename(&file, folder.join("aside")).unwrap();
-            std::os::unix::fs::symlink("aside", file).unwrap();
+            fs::rename(&file, folder.with_file_name("aside")).unwrap();
+            std::os::unix::fs::symlink("../aside", file).unwrap();
         }),
     ];
     for (what, damage) in damages {

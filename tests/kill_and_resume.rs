@@ -223,23 +223,15 @@ fn ctrl_c_and_sigterm_save_what_was_fetched() {
     });
 }
 
-/// Bytes that a run found there when it began.
-fn resumed(ended: &Ended) -> u64 {
-    ended.of("resuming").first().map_or(0, |told| told["bytes"].as_u64().unwrap())
-}
-
 #[test]
 fn a_deadline_ends_with_6_and_the_next_run_goes_on() {
     let network = Network::with_sample(24 * MIB);
-    let links = network.links(4 * MIB); // held: it can't be done in any time
-    let ended = network.join_over(&links).args(["--deadline", "3s"]).run();
-    ended.assert_failed(6, &["what was fetched is kept", "run the same command again"]);
-    let whole = network.whole(&network.partial());
-    let ended = network.join().run();
-    assert!(resumed(&ended) > 0);
-    network.assert_landed();
-    let last = network.asked().into_values().last().unwrap();
-    assert_eq!(last.intersection(&whole).count(), 0);
+    kill_and_resume(&network, &[Some(6)], |_| {
+        let links = network.links(4 * MIB); // held: it can't be done in any time
+        let ended = network.join_over(&links).args(["--deadline", "3s"]).run();
+        ended.assert_failed(6, &["what was fetched is kept", "run the same command again"]);
+        ended
+    });
 }
 
 #[test]

@@ -144,15 +144,24 @@ fn nothing_is_published_if_all_lie() {
 }
 
 #[test]
-fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
+fn a_source_that_keeps_its_chunk_tree_to_itself_is_passed_over() {
     let honest = Honest::new();
     let silent = honest.liar(Lie::SilentTree);
-    let from = [silent.address, honest.services[1].address];
-    Join::new(&from, honest.land.path())
-        .args(["--deadline", "1s"])
-        .run()
-        .assert_failed(6, &["run the same command again"]);
-    let join = Join::new(&from, honest.land.path()).start();
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    let ended = Join::new(&[silent.address, first, second], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert!(ended.of("source_dropped").is_empty(), "silence is no lie");
+}
+
+#[test]
+fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
+    let root = Root::new();
+    root.add_sample(SAMPLE, 7);
+    let silent = [("org1-peer1", "Org1MSP"), ("org2", "Org2MSP")];
+    let silent = silent.map(|(name, msp_id)| source(&root, name, msp_id, Lie::SilentTree));
+    let (from, land) = (silent.each_ref().map(|source| source.address), TempDir::new().unwrap());
+    Join::new(&from, land.path()).args(["--deadline", "1s"]).run().assert_failed(6, &["run the same command again"]);
+    let join = Join::new(&from, land.path()).start();
     join.wait_for(|told| processes::is(told, "agreed").then_some(()));
     join.signal(Signal::INT);
     join.wait().assert_failed(130, &["run the same command again"]);

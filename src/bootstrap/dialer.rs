@@ -99,7 +99,8 @@ impl Dialer {
 
     /// Connects to the first address of the source's name that answers.
     pub(super) async fn connect(&self, source: &SourceAddress) -> Result<Session, SourceTrouble> {
-        let fail = |reason: String| SourceTrouble { source: source.address.clone(), reason, refused: false };
+        let fail =
+            |reason: String| SourceTrouble { source: source.address.clone(), reason, refused: false, dropped: false };
         let host = source.address.rsplit_once(':').map_or(source.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let resolved = tokio::net::lookup_host(&source.address).await;
@@ -152,5 +153,6 @@ pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
         _ => false,
     };
     let by_code = matches!(error.code(), Some(ErrorCode::Unauthorized | ErrorCode::Forbidden));
-    SourceTrouble { source: address.to_owned(), reason: error.problem.to_string(), refused: by_certificate || by_code }
+    let refused = by_certificate || by_code;
+    SourceTrouble { source: address.to_owned(), reason: error.problem.to_string(), refused, dropped: false }
 }

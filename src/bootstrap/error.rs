@@ -20,6 +20,8 @@ pub struct SourceTrouble {
     pub reason: String,
     /// Whether it (or we) refused the other's identity.
     pub refused: bool,
+    /// Whether it was dropped for what it did: asking again later won't help.
+    pub dropped: bool,
 }
 
 /// What ends a join. Nothing was published, and what was proved stays for the next run, unless the text says otherwise.

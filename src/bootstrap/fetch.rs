@@ -106,6 +106,8 @@ struct Driver<'a> {
     syncing: bool,
     paused_until: Option<time::Instant>,
     reused_bytes: u64,
+    /// What the pass gave, while the last chunks are still to be accounted for.
+    proved: Option<Proved>,
 }
 
 /// Fetches, proves and writes every chunk and proves every file.
@@ -137,6 +139,7 @@ pub(super) async fn fetch(
         syncing: false,
         paused_until: None,
         reused_bytes: 0,
+        proved: None,
         job,
     };
     driver.resume();
@@ -287,7 +290,7 @@ impl Driver<'_> {
             Message::Plan(event) => self.event(event),
             Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
                 if !self.plan.is_wanted(linear) {
-                    return Ok(None); // the copy that came second
+                    return Ok(None); // the copy that came second: it changes nothing
                 }
                 self.event(Event::ChunkVerified { linear });
                 if self.plan.is_wanted(linear) {
@@ -323,10 +326,14 @@ impl Driver<'_> {
                 (self.job.observer)(JoinEvent::FileVerified { file: file.to_string(), size });
             }
             Message::Synced(result) => self.synced(result)?,
-            Message::Proved(proved) => return Ok(Some(*proved)),
+            Message::Proved(proved) => self.proved = Some(*proved),
             Message::Failed(error) => return Err(*error),
         }
-        Ok(None)
+        Ok(self.proved.take_if(|_| {
+            // The pass may be through before the worker that wrote the last chunk has said so.
+            let status = self.plan.status();
+            status.chunks_verified == status.chunks_total
+        }))
     }
 
     fn request_ended(&mut self, asked: Asked) {

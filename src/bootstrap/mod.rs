@@ -15,7 +15,15 @@ mod meter;
 mod request;
 mod sources;
 
-use std::{collections::BTreeSet, future::Future, path::PathBuf, pin::pin, sync::Arc, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, manifests};
 use dialer::Dialer;
@@ -29,11 +37,11 @@ use sources::Sources;
 use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{
-    catalog::{AgreedSnapshot, AgreementError, Offer, TrustPolicy, agree},
+    catalog::{AgreedSnapshot, AgreementError, TrustPolicy, agree},
     chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
-    snapshot::{BlockNumber, ChannelId, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockNumber, ChannelId, ContentSummary, Manifest, ManifestHash, SnapshotHash, SnapshotId},
 };
 
 /// What to join, from whom, under which rule, to where.
@@ -133,7 +141,10 @@ pub async fn join(
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
-    let trees = chunk_trees(&agreed, &mut sources).await?;
+    let trees = tokio::select! {
+        trees = chunk_trees(&agreed, &mut sources) => trees?,
+        () = &mut stop => return Err(JoinError::Stopped),
+    };
     let (store, candidates) = on_disk({
         let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
         move || landing.open_store(&agreed)
@@ -189,14 +200,18 @@ async fn agree_with(
     sources: &mut Sources,
 ) -> Result<AgreedSnapshot, JoinError> {
     sources.settle().await?;
-    let mut offers = sources.offers();
+    let mut manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest> = BTreeMap::new();
     loop {
+        // Counted anew each time: who lied about a manifest no longer has a say.
+        let mut offers = sources.offers();
+        for offer in &mut offers {
+            offer.manifest = manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();
+        }
         match agree(channel, &offers, policy, block_number) {
             Ok(agreed) => return Ok(agreed),
             Err(AgreementError::ManifestMissing { id, manifest_hash }) => {
                 let manifest = sources.manifest(&id, manifest_hash).await?;
-                let named = |offer: &&mut Offer| offer.entry.id == id && offer.entry.manifest_hash == manifest_hash;
-                offers.iter_mut().filter(named).for_each(|offer| offer.manifest = Some(manifest.clone()));
+                manifests.insert((id, manifest_hash), manifest);
             }
             Err(error) => {
                 return Err(JoinError::Agreement { source: Box::new(error), troubles: sources.troubles() });

@@ -141,6 +141,7 @@ impl Sources {
             source: self.address(index).to_owned(),
             reason: "no answer yet".to_owned(),
             refused: false,
+            dropped: false,
         };
         self.troubles.get(&index).cloned().unwrap_or_else(unknown)
     }
@@ -153,7 +154,7 @@ impl Sources {
     /// The manifest of that hash, from whoever names and delivers it first.
     ///
     /// # Errors
-    /// [`JoinError::NotDelivered`] if nobody does.
+    /// [`JoinError::NotDelivered`] if nobody does, [`JoinError::EverySourceDropped`] if that's because all lie.
     pub(super) async fn manifest(&mut self, id: &SnapshotId, hash: ManifestHash) -> Result<Manifest, JoinError> {
         let mut troubles = Vec::new();
         // Who has only the metadata left still has the manifest.
@@ -167,13 +168,13 @@ impl Sources {
                 Err(error) => troubles.push(self.failed(index, &error)),
             }
         }
-        Err(JoinError::NotDelivered { what: "the manifest".to_owned(), id: id.clone(), troubles })
+        Err(self.not_delivered("the manifest".to_owned(), id, troubles))
     }
 
     /// The chunk tree of one file, from whoever delivers a list that `prove` believes; who sends another is dropped.
     ///
     /// # Errors
-    /// [`JoinError::NotDelivered`] if nobody does.
+    /// [`JoinError::NotDelivered`] if nobody does, [`JoinError::EverySourceDropped`] if that's because all lie.
     pub(super) async fn chunk_tree(
         &mut self,
         agreed: &AgreedSnapshot,
@@ -195,11 +196,14 @@ impl Sources {
                 Err(error) => troubles.push(self.failed(index, &error)),
             }
         }
-        Err(JoinError::NotDelivered {
-            what: format!("the chunk tree of {}", file.file),
-            id: agreed.id().clone(),
-            troubles,
-        })
+        Err(self.not_delivered(format!("the chunk tree of {}", file.file), agreed.id(), troubles))
+    }
+
+    fn not_delivered(&self, what: String, id: &SnapshotId, troubles: Vec<SourceTrouble>) -> JoinError {
+        match troubles.last() {
+            Some(last) if self.all_dropped() => JoinError::EverySourceDropped { reason: last.reason.clone() },
+            _ => JoinError::NotDelivered { what, id: id.clone(), troubles },
+        }
     }
 
     fn naming(&self, id: &SnapshotId, hash: ManifestHash) -> Vec<(SourceIndex, Ready)> {
@@ -235,7 +239,8 @@ impl Sources {
             ready.session.close(Fault::Peer.close_code(), reason);
         }
         let source = self.address(index).to_owned();
-        self.troubles.insert(index, SourceTrouble { source, reason: reason.to_owned(), refused: false });
+        let trouble = SourceTrouble { source, reason: reason.to_owned(), refused: false, dropped: true };
+        self.troubles.insert(index, trouble);
     }
 
     fn failed(&mut self, index: SourceIndex, error: &AskError) -> SourceTrouble {
@@ -275,7 +280,8 @@ impl Sources {
             News::Lost(index, reason) => {
                 self.ready.remove(index);
                 let source = self.address(*index).to_owned();
-                let trouble = SourceTrouble { source: source.clone(), reason: reason.clone(), refused: false };
+                let trouble =
+                    SourceTrouble { source: source.clone(), reason: reason.clone(), refused: false, dropped: false };
                 self.troubles.insert(*index, trouble);
                 (self.observer)(JoinEvent::SourceLost { source, reason: reason.clone() });
             }

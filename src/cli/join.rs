@@ -14,7 +14,7 @@ use serde_json::json;
 use snapferry::{
     bootstrap::{JoinError, JoinRequest, Joined, Outcome, join},
     catalog::{AgreementError, TrustPolicy},
-    chunking::plan::PlanConfig,
+    chunking::{StoreError, plan::PlanConfig},
     service::{
         LogLevel,
         config::{Config, Loaded},
@@ -189,7 +189,8 @@ impl From<JoinError> for Failure {
             JoinError::NoSource { .. } | JoinError::NotDelivered { .. } => Exit::Unreachable,
             JoinError::Agreement { source, troubles } => match **source {
                 AgreementError::Split { .. } => Exit::Verification,
-                _ if !troubles.is_empty() => Exit::Unreachable,
+                // Whoever can't be reached may decide it; a liar won't.
+                _ if troubles.iter().any(|trouble| !trouble.dropped) => Exit::Unreachable,
                 AgreementError::NothingOffered { .. } => Exit::Failed,
                 _ => Exit::Verification,
             },
@@ -200,7 +201,8 @@ impl From<JoinError> for Failure {
             | JoinError::CrossCheck(_)
             | JoinError::ChannelConfig(_)
             | JoinError::ConfigRollback { .. }
-            | JoinError::Metadata(_) => Exit::Verification,
+            | JoinError::Metadata(_)
+            | JoinError::Store(StoreError::NotExactSet(_) | StoreError::Altered { .. }) => Exit::Verification,
             JoinError::Dial(_) => Exit::Usage,
             _ => Exit::Failed,
         };

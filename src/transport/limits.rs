@@ -69,6 +69,9 @@ pub const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that the asker gives a control request and its answer: without a measurement nothing finer is fair.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time that the asker gives each step (1 024 values, 32 KiB) of a chunk tree: the stall timer of chunks. Another source is asked then.
+pub const TREE_STEP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A range or tree stream that takes no byte for this long is given up, so that its buffers serve others.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(20);
 

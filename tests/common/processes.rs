@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Far longer than anything takes on a busy machine: who waits so long has found a fault.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const CHANNEL: &str = "mychannel";
 
@@ -179,10 +179,10 @@ impl Lines {
         let thread = thread::spawn(move || {
             let (state, changed) = &*collecting.0;
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                state.lock().unwrap().0.push(line);
+                state.lock().unwrap_or_else(PoisonError::into_inner).0.push(line);
                 changed.notify_all();
             }
-            state.lock().unwrap().1 = true;
+            state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
             changed.notify_all();
         });
         (lines, thread)

@@ -13,6 +13,8 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
+/// As long as for anything else that a process says.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often threads look whether the test is over.
 const LOOK: Duration = Duration::from_millis(100);
 /// So that a burst isn't lost here.
@@ -69,8 +71,7 @@ impl Relay {
     /// Waits until `bytes` came from the service.
     pub fn wait_passed(&self, bytes: u64) {
         let state = self.shared.state.lock().unwrap();
-        let wait =
-            self.shared.changed.wait_timeout_while(state, Duration::from_secs(120), |state| state.passed < bytes);
+        let wait = self.shared.changed.wait_timeout_while(state, PATIENCE, |state| state.passed < bytes);
         assert!(!wait.unwrap().1.timed_out(), "no {bytes} bytes came from the service");
     }
 

@@ -1,14 +1,16 @@
 //! Values of a chunk tree: exactly as many as the file's size gives. Whether they merge to the root, `chunking` finds out.
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{
     connect::Session,
-    error::{AskError, Misbehaviour},
+    error::{AskError, AskProblem, Misbehaviour},
     run::refused,
 };
 use crate::{
     snapshot::{ChunkIndex, GROUPS_PER_SPAN, GroupValue},
     transport::{
-        limits::{TREE_VALUE_BYTES, TREE_VALUES_MAX},
+        limits::{TREE_STEP_TIMEOUT, TREE_VALUE_BYTES, TREE_VALUES_MAX},
         wire::{Body, ChunkTreeRequest},
     },
 };
@@ -38,7 +40,7 @@ impl Session {
     /// The values of a file of `file_size` bytes (the manifest's): see [`ChunkTreeRequest::span`]. At most 65 536.
     ///
     /// # Errors
-    /// [`AskError`]; another number of bytes is the source's fault.
+    /// [`AskError`]; another number of bytes is the source's fault, silence for 5 s the link's.
     pub async fn tree(&self, request: ChunkTreeRequest, file_size: u64) -> Result<Vec<GroupValue>, AskError> {
         let due = values_due(file_size, request.span).unwrap_or(0).min(TREE_VALUES_MAX) as usize;
         let (mut waiting, mut recv) = self.open(Body::ChunkTreeRequest(request)).await?;
@@ -48,12 +50,19 @@ impl Session {
             self.control.accuse(Misbehaviour::TreeLength { due: size(due), came: size(came) })
         };
         let mut value = [0; TREE_VALUE_BYTES];
+        let mut deadline = Instant::now() + TREE_STEP_TIMEOUT;
         for came in 0..due {
-            match recv.read_exact(&mut value).await {
-                Ok(()) => values.push(GroupValue(value)),
-                Err(quinn::ReadExactError::FinishedEarly(_)) => return Err(wrong(came)),
-                Err(quinn::ReadExactError::ReadError(error)) => {
+            if came % STEP_VALUES == 0 {
+                deadline = Instant::now() + TREE_STEP_TIMEOUT;
+            }
+            match timeout_at(deadline, recv.read_exact(&mut value)).await {
+                Ok(Ok(())) => values.push(GroupValue(value)),
+                Ok(Err(quinn::ReadExactError::FinishedEarly(_))) => return Err(wrong(came)),
+                Ok(Err(quinn::ReadExactError::ReadError(error))) => {
                     return Err(refused(&self.control, &mut waiting, "chunk tree", error).await);
+                }
+                Err(_) => {
+                    return Err(self.control.error(AskProblem::Silent { what: "5 s to a request for a chunk tree" }));
                 }
             }
         }

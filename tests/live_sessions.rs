@@ -5,6 +5,10 @@
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod loopback;
 
+#[path = "common/issued.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod issued;
+
 use std::{
     path::Path,
     sync::{
@@ -14,12 +18,10 @@ use std::{
     time::Duration,
 };
 
+use issued::{issued, tls_until};
 use loopback::{Joiner, Service};
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd,
-};
 use snapferry::{
-    msp::{LocalIdentity, MspId, TlsPair},
+    msp::{LocalIdentity, MspId},
     transport::{
         asking::Session,
         fault::ErrorCode,
@@ -30,43 +32,6 @@ use snapferry::{
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// A certificate of org3 by its recorded CA (`ca` or `tlsca`) that ends with that year, and its key, in PEM.
-fn issued(ca: &str, until_year: i32, unit: Option<&str>) -> (String, String) {
-    let printable = |text: &str| DnValue::PrintableString(text.try_into().unwrap());
-    let mut name = DistinguishedName::new();
-    for (kind, text) in [
-        (DnType::CountryName, "US"),
-        (DnType::StateOrProvinceName, "California"),
-        (DnType::LocalityName, "San Francisco"),
-        (DnType::OrganizationName, "org3.example.com"),
-        (DnType::CommonName, &format!("{ca}.org3.example.com")),
-    ] {
-        name.push(kind, printable(text));
-    }
-    let key = loopback::fixture(&format!("network/crypto/peerOrganizations/org3.example.com/{ca}/priv_sk"));
-    let key = KeyPair::from_pem(&std::fs::read_to_string(key).unwrap()).unwrap();
-    let mut issuer = CertificateParams::default();
-    issuer.distinguished_name = name;
-    let issuer = Issuer::new(issuer, key);
-
-    let mut leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    leaf.not_before = date_time_ymd(2026, 11, 23);
-    leaf.not_after = date_time_ymd(until_year, 12, 31);
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    if let Some(unit) = unit {
-        leaf.distinguished_name.push(DnType::OrganizationalUnitName, unit);
-        leaf.subject_alt_names.clear();
-        leaf.extended_key_usages.clear();
-    }
-    let key = KeyPair::generate().unwrap();
-    (leaf.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
-}
-
-fn tls_until(year: i32) -> TlsPair {
-    let (certificate, key) = issued("tlsca", year, None);
-    TlsPair::from_pem(certificate.as_bytes(), key.as_bytes(), "org3").unwrap()
-}
 
 fn identity_until(year: i32) -> Arc<LocalIdentity> {
     let (certificate, key) = issued("ca", year, Some("peer"));

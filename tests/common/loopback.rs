@@ -69,7 +69,12 @@ fn trust() -> TlsTrust {
 }
 
 pub fn bind_server(org: u8) -> Endpoint {
-    let tls = tls::server_config(trust(), &tls_pair(org), clock()).unwrap();
+    bind_server_with(&tls_pair(org))
+}
+
+/// With another TLS pair than the recorded ones.
+pub fn bind_server_with(pair: &TlsPair) -> Endpoint {
+    let tls = tls::server_config(trust(), pair, clock()).unwrap();
     let loopback = (Ipv4Addr::LOCALHOST, 0).into();
     endpoint::bind(loopback, Some(Tuning::default().server(tls).unwrap()), &Tuning::default()).unwrap()
 }
@@ -149,7 +154,11 @@ impl Joiner {
     }
 
     pub async fn connect(&self, address: SocketAddr) -> Result<Session, AskError> {
-        Session::connect(&self.endpoint, &self.params(address)).await
+        self.connect_with(&self.params(address)).await
+    }
+
+    pub async fn connect_with(&self, params: &ConnectParams) -> Result<Session, AskError> {
+        Session::connect(&self.endpoint, params).await
     }
 
     /// A connection without a word said on it.

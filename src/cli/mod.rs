@@ -1,6 +1,7 @@
 //! What the operator types: one file per command. Decides names, flags, output and exit codes; the work is the library's.
 
 mod args;
+mod bench;
 mod catalog;
 mod catalog_list;
 mod catalog_show;
@@ -16,6 +17,7 @@ mod logging;
 mod man;
 mod output;
 mod progress;
+mod quickstart;
 mod sample;
 mod serve;
 mod stop;
@@ -43,12 +45,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Quickstart(quickstart::Quickstart),
     Serve(serve::Serve),
     Join(join::Join),
     Catalog(catalog::CatalogCommand),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Sample(sample::Sample),
+    Bench(bench::Bench),
     Config(config::ConfigCommand),
     Completion(completion::Completion),
     Man(man::Man),
@@ -57,12 +61,14 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Quickstart(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Join(command) => command.run(context),
             Self::Catalog(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Sample(command) => command.run(context),
+            Self::Bench(command) => command.run(context),
             Self::Config(command) => command.run(context),
             Self::Completion(command) => command.run(),
             Self::Man(command) => command.run(context),

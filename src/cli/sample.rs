@@ -38,8 +38,8 @@ pub(crate) struct Sample {
     /// Hashes of private state
     #[arg(long, value_name = "N")]
     private_hashes: Option<u64>,
-    /// Transaction ids
-    #[arg(long, value_name = "N")]
+    /// Transaction ids; every channel has one at least
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     txids: Option<u64>,
     /// Another seed gives other bytes
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -116,7 +116,7 @@ impl Sample {
                 keys: self.keys.unwrap_or(chosen.keys),
                 value_bytes: self.value_bytes.unwrap_or(chosen.value_bytes),
                 private_hashes: self.private_hashes.unwrap_or(chosen.private_hashes),
-                tx_ids: self.txids.unwrap_or(chosen.tx_ids),
+                tx_ids: self.txids.unwrap_or(chosen.tx_ids).max(1),
             },
             seed: self.seed,
             compressible: !self.incompressible,

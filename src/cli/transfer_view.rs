@@ -150,7 +150,7 @@ pub(crate) fn summary(progress: &TransferProgress) -> String {
         text.push_str(&format!("  ETA {}", duration(eta)));
     }
     let delivered: u64 = progress.shares.iter().map(|share| share.verified_bytes).sum();
-    for share in progress.shares.iter().filter(|_| delivered > 0) {
+    for share in progress.shares.iter().filter(|share| delivered > 0 && !share.dropped) {
         let part = share.verified_bytes.saturating_mul(100) / delivered.max(1);
         text.push_str(&format!("  {} {part}%", share.msp_id));
     }

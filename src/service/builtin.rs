@@ -64,6 +64,21 @@ pub const SNAPSHOT: &[BuiltinFile] = &snapshot!();
 pub const PEERS: [(&str, &[BuiltinFile]); 3] =
     [("Org1MSP", &peer!("org1")), ("Org2MSP", &peer!("org2")), ("Org3MSP", &peer!("org3"))];
 
+/// A second peer of Org1, with an identity of its own, as (MSP ID, files).
+pub const PEER1_OF_ORG1: (&str, &[BuiltinFile]) = (
+    "Org1MSP",
+    &[
+        peer!("org1-peer1", "msp/config.yaml"),
+        peer!("org1-peer1", "msp/cacerts/ca.org1.example.com-cert.pem"),
+        peer!("org1-peer1", "msp/keystore/priv_sk"),
+        peer!("org1-peer1", "msp/signcerts/peer1.org1.example.com-cert.pem"),
+        peer!("org1-peer1", "msp/tlscacerts/tlsca.org1.example.com-cert.pem"),
+        peer!("org1-peer1", "tls/ca.crt"),
+        peer!("org1-peer1", "tls/server.crt"),
+        peer!("org1-peer1", "tls/server.key"),
+    ],
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,12 +93,13 @@ mod tests {
 
     #[test]
     fn every_peer_has_a_key_and_a_certificate_of_its_own() {
-        for (msp_id, files) in PEERS {
+        for (msp_id, files) in PEERS.into_iter().chain([PEER1_OF_ORG1]) {
             let file = |path: &str| files.iter().find(|(name, _)| name.starts_with(path)).unwrap().1;
             assert!(file("msp/signcerts/").starts_with(b"-----BEGIN CERTIFICATE"), "{msp_id}");
             assert!(file("msp/keystore/").starts_with(b"-----BEGIN PRIVATE KEY"), "{msp_id}");
             assert!(file("tls/server.key").starts_with(b"-----BEGIN PRIVATE KEY"), "{msp_id}");
         }
         assert_ne!(PEERS[0].1[3].1, PEERS[1].1[3].1);
+        assert_ne!(PEERS[0].1[3].1, PEER1_OF_ORG1.1[3].1);
     }
 }

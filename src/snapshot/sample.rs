@@ -50,7 +50,8 @@ pub struct SampleNumbers {
     pub value_bytes: u32,
     /// Hashes of private keys.
     pub private_hashes: u64,
-    /// Transaction ids.
+    /// Transaction ids; at least one is written. Every channel has its genesis block's, and a peer that was given none leaves
+    /// the files out of its own snapshots, from which no peer can join (fabric: common/ledger/blkstorage/blockindex.go).
     pub tx_ids: u64,
 }
 
@@ -101,7 +102,8 @@ pub fn write_sample_with(
     progress: &mut dyn FnMut(u64),
 ) -> Result<(SnapshotMetadata, Manifest), WriteError> {
     let mut told = Told { progress, bytes: 0 };
-    let SampleNumbers { private_hashes, tx_ids, .. } = spec.numbers;
+    let private_hashes = spec.numbers.private_hashes;
+    let tx_ids = spec.numbers.tx_ids.max(1);
     let mut writer = SnapshotWriter::create(dir)?;
     let mut noise = Noise::new(spec.seed, "blocks");
     let last = BlockNumber(DEFINITION_BLOCK.0 + 10 + tx_ids / 50);
@@ -455,11 +457,12 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_sample_has_no_private_data_and_no_ids() {
+    fn the_smallest_sample_has_no_private_data_and_the_id_that_every_channel_has() {
         let folder = tempfile::tempdir().unwrap();
         let numbers = SampleNumbers { keys: 0, value_bytes: 0, private_hashes: 0, tx_ids: 0 };
         let (dir, manifest) = write(folder.path(), &spec(numbers, true));
         assert_eq!(verify_folder(&*dir, &mut |_| ()).unwrap().manifest, manifest);
         assert_eq!(manifest.files().len(), 4);
+        assert_eq!(inspect_folder(&*dir).unwrap().transaction_ids, 1);
     }
 }

@@ -79,18 +79,21 @@ impl Plan {
         self.sources.iter().filter(|(_, source)| source.is_ready(self.now)).map(|(id, source)| (*id, source))
     }
 
+    /// Shares the budget out max-min fairly: who wants less than an equal part gets what it wants, the others split the rest
+    /// evenly. In proportion to measured rates instead, a source with a larger part would be measured faster and win more and more.
     fn team(&self, sources: &[(SourceId, &Source)]) -> Team {
         let config = &self.config;
-        let wanted: u32 = sources.iter().map(|(_, source)| source.wanted(config)).sum();
-        let share = (f64::from(config.budget_chunks) / f64::from(wanted.max(1))).min(1.0);
-        let members: Vec<Member> = sources
-            .iter()
-            .map(|(id, source)| Member {
-                id: *id,
-                target: ((f64::from(source.wanted(config)) * share).ceil() as u32).max(config.in_flight_min),
-                chunks_per_s: source.rate.chunks_per_s().unwrap_or(RATE_ASSUMED),
-            })
-            .collect();
+        let mut order: Vec<(SourceId, &Source)> = sources.to_vec();
+        order.sort_by_key(|(id, source)| (source.wanted(config), *id));
+        let mut left = config.budget_chunks;
+        let mut members = Vec::with_capacity(order.len());
+        for ((id, source), sharing) in order.iter().zip((1..=order.len()).rev()) {
+            let equal = left.div_ceil(u32::try_from(sharing).unwrap_or(u32::MAX));
+            let target = source.wanted(config).min(equal).max(config.in_flight_min);
+            left = left.saturating_sub(target);
+            let chunks_per_s = source.rate.chunks_per_s().unwrap_or(RATE_ASSUMED);
+            members.push(Member { id: *id, target, chunks_per_s });
+        }
         Team { chunks_per_s: members.iter().map(|member| member.chunks_per_s).sum(), members }
     }
 

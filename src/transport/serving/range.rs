@@ -140,6 +140,11 @@ async fn chunks(session: &ServedSession, send: &mut SendStream, request: ChunkRe
     let chunks = ChunkIndex::count(file.size).unwrap_or(0);
     let end = request.first_chunk.0.checked_add(request.count).filter(|end| *end <= chunks);
     let end = end.ok_or_else(|| refused(ErrorCode::Protocol, "chunks behind the end of the file"))?;
+    // Who was asked for what, and when: enough to see whether a chunk is fetched twice.
+    tracing::debug!(
+        address = %session.connection.remote_address(), org = %session.peer.msp_id, snapshot = %request.id, file = %file.file,
+        first = request.first_chunk.0, count = request.count, class = ?request.class, "chunks asked"
+    );
     let _ = send.set_priority(priority(request.class));
     for index in request.first_chunk.0..end {
         // Given up while it waits: the wait must end then, not when its turn comes.

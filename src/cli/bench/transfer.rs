@@ -1,0 +1,82 @@
+//! One measured transfer: the sources start, a peer joins from all of them, the sources stop.
+
+use super::{
+    child::{Child, Program, Usage},
+    stage::Stage,
+};
+use crate::cli::exit::{Exit, Failure};
+use serde_json::Value;
+use snapferry::service::builtin;
+
+/// Where the joiner lands, in the stage's folder.
+const LANDING: &str = "landing";
+
+/// What a transfer cost.
+#[derive(Debug, Clone)]
+pub(super) struct Transfer {
+    pub(super) joiner: Usage,
+    pub(super) sources: Vec<Usage>,
+    /// Bytes of chunks as they travelled, before QUIC's own overhead.
+    pub(super) wire_bytes: u64,
+    /// Proved bytes from each source.
+    pub(super) shares: Vec<u64>,
+}
+
+/// Every source hashes the sample once and keeps its manifest, as a service beside a peer has long done when somebody joins.
+pub(super) async fn publish(program: &Program, stage: &Stage) -> Result<Vec<Usage>, Failure> {
+    let mut sources = Vec::new();
+    for index in 0..stage.sources().len() {
+        let (child, _) = start_source(program, stage, index).await?;
+        sources.push(child.stop().await?);
+    }
+    Ok(sources)
+}
+
+/// A transfer from all sources, from a cold start of every process.
+pub(super) async fn run(program: &Program, stage: &Stage) -> Result<Transfer, Failure> {
+    let mut sources = Vec::new();
+    let mut addresses = Vec::new();
+    for index in 0..stage.sources().len() {
+        let (child, address) = start_source(program, stage, index).await?;
+        sources.push(child);
+        addresses.push(address);
+    }
+    let organisations = stage.sources().iter().map(|peer| peer.msp_id).collect::<std::collections::BTreeSet<_>>();
+    let mut args = ["-O", "json", "join", "-c", builtin::CHANNEL, "--from"].map(str::to_owned).to_vec();
+    args.push(addresses.join(","));
+    args.extend(["--config-block".to_owned(), stage.config_block().display().to_string()]);
+    args.extend(["--land".to_owned(), stage.path().join(LANDING).display().to_string()]);
+    args.extend(["--min-orgs".to_owned(), organisations.len().to_string()]);
+    args.extend(stage.joiner().identity_flags());
+    let (joiner, output) = program.start("join", &args)?.finish().await?;
+    let result = output.last().and_then(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
+    if result.get("outcome").and_then(Value::as_str) != Some("landed") {
+        return Err(Failure::new(Exit::Failed, format!("join: no landing, but {result}")));
+    }
+    let mut used = Vec::new();
+    for source in sources {
+        used.push(source.stop().await?);
+    }
+    stage.clear(LANDING)?;
+    let shares = result.get("shares").and_then(Value::as_array).cloned().unwrap_or_default();
+    let sum = |field: &str| shares.iter().filter_map(|share| share.get(field)?.as_u64()).collect::<Vec<_>>();
+    Ok(Transfer { joiner, sources: used, wire_bytes: sum("wire_bytes").iter().sum(), shares: sum("verified_bytes") })
+}
+
+/// A source that advertises the sample, and where it listens.
+async fn start_source(program: &Program, stage: &Stage, index: usize) -> Result<(Child, String), Failure> {
+    let peer = stage.sources().get(index).expect("as many as were counted");
+    let mut args = ["serve", "--listen-address", "127.0.0.1:0", "--config-block"].map(str::to_owned).to_vec();
+    args.push(stage.config_block().display().to_string());
+    args.extend(["--snapshots-root-dir".to_owned(), stage.snapshots_root().display().to_string()]);
+    args.extend(["--state-dir".to_owned(), stage.state(index).display().to_string()]);
+    args.extend(peer.identity_flags());
+    let mut child = program.start(&format!("serve {}", index + 1), &args)?;
+    let address = child.line(|line| {
+        let (_, rest) = line.split_once("address=").filter(|_| line.contains("serving"))?;
+        rest.split_whitespace().next().map(str::to_owned)
+    });
+    let address = address.await?;
+    child.line(|line| line.contains("advertised").then_some(())).await?;
+    Ok((child, address))
+}

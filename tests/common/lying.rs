@@ -1,0 +1,238 @@
+//! A source in the test's own process that is who it says (or isn't: the credentials are the test's) and tells the truth about a
+//! snapshots folder, but for one [`Lie`].
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, Incoming, RecvStream, SendStream};
+use snapferry::{
+    catalog::{Catalog, CatalogEntry, ServedSnapshot},
+    disk::OsDir,
+    msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
+    snapshot::{ChannelId, ChunkIndex, SnapshotId},
+    transport::{
+        WallClock,
+        endpoint::{self, Tuning},
+        fault::ErrorCode,
+        session::{SessionContext, authenticate_server},
+        tls::{self, TlsBundle, TlsTrust},
+        wire::{
+            Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, ChunkTreeRequest, Frame, Hello, Refusal,
+            WireCodec,
+        },
+    },
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::processes::{Credentials, recorded};
+
+/// What it lies about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing: an honest source.
+    Nothing,
+    /// A bit of every chunk.
+    Chunks,
+    /// A bit of every list of a chunk tree.
+    Tree,
+    /// Its lists of chunk trees never come.
+    SilentTree,
+    /// A bit of every manifest.
+    Manifest,
+}
+
+/// A source that runs until it is dropped.
+pub struct Source {
+    pub address: SocketAddr,
+    /// The identity, in hexadecimal.
+    pub identity_id: String,
+    chunk_requests: Arc<AtomicUsize>,
+    _runtime: Runtime,
+    _state: TempDir,
+}
+
+/// What all of its connections share.
+struct Shared {
+    catalog: Catalog,
+    context: SessionContext,
+    config: Arc<ChannelConfig>,
+    lie: Lie,
+    chunk_requests: Arc<AtomicUsize>,
+}
+
+impl Source {
+    /// A source of those credentials over `completed`.
+    pub fn start(who: &Credentials, completed: &Path, lie: Lie) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _guard = runtime.enter();
+        let state = TempDir::new().unwrap();
+        let open = |path: &Path| OsDir::open(path).unwrap();
+        let catalog = Catalog::open(open(completed), open(state.path()), SystemTime::now());
+        catalog.scan().unwrap();
+        let block = std::fs::read(recorded("config_block.pb")).unwrap();
+        let config = Arc::new(ChannelConfig::from_block(&block).unwrap());
+        let identity = LocalIdentity::load(&MspId::new(&who.msp_id).unwrap(), &who.msp_dir).unwrap();
+        let identity_id = identity.identity.id().to_string();
+        let pair = TlsPair::load(&who.tls_cert, &who.tls_key).unwrap();
+        let clock: WallClock = Arc::new(SystemTime::now);
+        let trust = TlsTrust::new(TlsBundle::new([&*config]));
+        let server = Tuning::default().server(tls::server_config(trust, &pair, Arc::clone(&clock)).unwrap()).unwrap();
+        let endpoint = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), Some(server), &Tuning::default()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let chunk_requests = Arc::new(AtomicUsize::new(0));
+        let context = SessionContext::new(Arc::new(identity), pair.leaf().clone(), clock);
+        let shared = Arc::new(Shared { catalog, context, config, lie, chunk_requests: Arc::clone(&chunk_requests) });
+        runtime.spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                tokio::spawn(Arc::clone(&shared).serve(incoming));
+            }
+        });
+        drop(_guard);
+        Self { address, identity_id, chunk_requests, _runtime: runtime, _state: state }
+    }
+
+    /// How often it was asked for chunks.
+    pub fn chunk_requests(&self) -> usize {
+        self.chunk_requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    async fn serve(self: Arc<Self>, incoming: Incoming) {
+        // Who is refused by the joiner gets no further.
+        let Ok(connection) = incoming.await else { return };
+        let _ = Arc::clone(&self).session(connection).await;
+    }
+
+    async fn session(self: Arc<Self>, connection: Connection) -> Option<()> {
+        let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+        let channels = |_: &ChannelId| Some(Arc::clone(&self.config));
+        authenticate_server(&connection, &mut send, &mut recv, &self.context, &channels).await.ok()?;
+        let hello = read(&mut recv).await?;
+        write(&mut send, hello.request_id, Body::HelloAck(Hello::default())).await;
+        endpoint::accepted(&connection, 64);
+        let control = Arc::clone(&self);
+        tokio::spawn(async move {
+            while let Some(frame) = read(&mut recv).await {
+                let answer = control.answer(frame.body);
+                write(&mut send, frame.request_id, answer).await;
+            }
+        });
+        while let Ok((send, recv)) = connection.accept_bi().await {
+            tokio::spawn(Arc::clone(&self).stream(send, recv));
+        }
+        Some(())
+    }
+
+    fn answer(&self, body: Body) -> Body {
+        match body {
+            Body::CatalogGet(_) => {
+                let (version, entries) = self.catalog.page(self.config.channel());
+                let entries = entries.iter().map(|entry| self.claim(entry)).collect();
+                Body::CatalogPage(CatalogPage { version, entries, next: 0 })
+            }
+            Body::ManifestGet(get) => {
+                let mut bytes = self.snapshot(&get.id).manifest_bytes.to_vec();
+                if self.lie == Lie::Manifest {
+                    flip(&mut bytes);
+                }
+                Body::Manifest(bytes.into())
+            }
+            Body::Ping => Body::Pong,
+            _ => Body::Error(Refusal::new(ErrorCode::Protocol, "")),
+        }
+    }
+
+    fn snapshot(&self, id: &SnapshotId) -> Arc<ServedSnapshot> {
+        self.catalog.snapshot(id).unwrap()
+    }
+
+    fn claim(&self, entry: &CatalogEntry) -> CatalogClaim {
+        CatalogClaim {
+            id: entry.id.clone(),
+            manifest_hash: entry.manifest_hash,
+            snapshot_hash: entry.snapshot_hash,
+            total_bytes: entry.total_bytes,
+            files: entry.files,
+            only_metadata_available: false,
+            partial: false,
+            flags: 0,
+            last_block_commit_hash: self.snapshot(&entry.id).commit_hash(),
+        }
+    }
+
+    async fn stream(self: Arc<Self>, mut send: SendStream, mut recv: RecvStream) {
+        let Some(frame) = read(&mut recv).await else { return };
+        match frame.body {
+            Body::ChunkRequest(request) => self.chunks(&mut send, &request).await,
+            Body::ChunkTreeRequest(request) => self.tree(&mut send, &request).await,
+            _ => return,
+        }
+        let _ = send.finish();
+        let _ = send.stopped().await;
+    }
+
+    async fn chunks(&self, send: &mut SendStream, request: &ChunkRequest) {
+        self.chunk_requests.fetch_add(1, Ordering::SeqCst);
+        let snapshot = self.snapshot(&request.id);
+        for index in request.first_chunk.0..request.first_chunk.0 + request.count {
+            let (mut bytes, index) = (Vec::new(), ChunkIndex(index));
+            snapshot.read_chunk(request.file_index, index, &mut bytes).unwrap();
+            if self.lie == Lie::Chunks {
+                flip(&mut bytes);
+            }
+            let len = u32::try_from(bytes.len()).unwrap();
+            let header = ChunkHeader { index, codec: WireCodec::None, raw_len: len, wire_len: len };
+            // Stopped by the joiner, once it has seen enough.
+            if send.write_all_chunks(&mut [header.encode(), bytes.into()]).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn tree(&self, send: &mut SendStream, request: &ChunkTreeRequest) {
+        let snapshot = self.snapshot(&request.id);
+        let mut bytes = BytesMut::new();
+        for value in snapshot.tree(request.file_index).unwrap().values() {
+            bytes.extend_from_slice(value.as_bytes());
+        }
+        match self.lie {
+            Lie::SilentTree => {
+                let _ = send.stopped().await;
+                return;
+            }
+            Lie::Tree => flip(&mut bytes),
+            _ => {}
+        }
+        let _ = send.write_chunk(bytes.freeze()).await;
+    }
+}
+
+fn flip(bytes: &mut [u8]) {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+}
+
+async fn read(recv: &mut RecvStream) -> Option<Frame> {
+    let mut length = [0; 4];
+    recv.read_exact(&mut length).await.ok()?;
+    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+    recv.read_exact(&mut bytes).await.ok()?;
+    Some(Frame::decode(bytes.into()).unwrap())
+}
+
+async fn write(send: &mut SendStream, request_id: u64, body: Body) {
+    let bytes = Frame { request_id, body }.encode();
+    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    // Closed by the joiner, perhaps.
+    let _ = send.write_all_chunks(&mut [Bytes::copy_from_slice(&length), bytes]).await;
+}

@@ -1,0 +1,159 @@
+//! Sources that are members of the channel and lie: each is caught by what it sent, dropped by name and not asked again, and the join
+//! ends right with the others, or not at all (faults.md L1, L4, L5).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+#[path = "common/lying.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod lying;
+#[path = "common/processes.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod processes;
+#[path = "common/relay.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod relay;
+
+use lying::{Lie, Source};
+use processes::{Credentials, Ended, Join, Root, Service, assert_identical, names};
+use relay::Relay;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+const SAMPLE: u64 = 16 * MIB;
+/// Room for everything before the first chunk.
+const GREETINGS: u64 = 128 << 10;
+
+/// Two honest services of two organisations, and what they serve.
+struct Honest {
+    root: Root,
+    block: u64,
+    services: [Service; 2],
+    land: TempDir,
+}
+
+impl Honest {
+    fn new() -> Self {
+        let root = Root::new();
+        let block = root.add_sample(SAMPLE, 4);
+        let services = [1, 2].map(|org| Service::start(org, &root, &[block]));
+        Self { root, block, services, land: TempDir::new().unwrap() }
+    }
+
+    /// A source over the same snapshot that has an identity of its own, Org1's second peer's.
+    fn liar(&self, lie: Lie) -> Source {
+        source(&self.root, "org1-peer1", "Org1MSP", lie)
+    }
+
+    fn assert_landed(&self, ended: &Ended) {
+        assert_eq!(ended.result()["outcome"], "landed");
+        assert_identical(&self.land.path().join(format!("mychannel/{}", self.block)), &self.root.snapshot(self.block));
+    }
+}
+
+fn source(root: &Root, name: &str, msp_id: &str, lie: Lie) -> Source {
+    Source::start(&Credentials::of(name, msp_id), &root.path().join("completed"), lie)
+}
+
+/// The liar and nobody else was dropped, once and by name, for a reason that has those words.
+fn assert_dropped(ended: &Ended, liar: &Source, words: &str) {
+    let dropped = ended.of("source_dropped");
+    assert_eq!(dropped.len(), 1, "{dropped:?}");
+    assert_eq!(dropped[0]["source"], liar.address.to_string());
+    assert_eq!(
+        (&dropped[0]["msp_id"], &dropped[0]["identity_id"]),
+        (&"Org1MSP".into(), &liar.identity_id.as_str().into())
+    );
+    assert!(dropped[0]["reason"].as_str().unwrap().contains(words), "{dropped:?}");
+}
+
+/// Nothing has its final name.
+fn assert_nothing_published(land: &TempDir) {
+    assert!(names(land.path()).iter().all(|name| name == ".snapferry"), "{:?}", names(land.path()));
+}
+
+#[test]
+fn an_honest_source_of_the_tests_own_is_believed() {
+    let honest = Honest::new();
+    let source = honest.liar(Lie::Nothing);
+    let ended = Join::new(&[source.address, honest.services[1].address], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert!(ended.share(source.address) > 0, "else the lies of this file are told to nobody");
+    assert!(ended.of("source_dropped").is_empty());
+}
+
+#[test]
+fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::Chunks);
+    // The honest ones can't finish before the liar was heard.
+    let links = honest.services.each_ref().map(|service| Relay::to(service.address, GREETINGS));
+    let join = Join::new(&[links[0].address, liar.address, links[1].address], honest.land.path()).start();
+    join.wait_source("source_dropped", liar.address);
+    links.iter().for_each(Relay::release);
+    let ended = join.wait();
+    honest.assert_landed(&ended);
+    assert_dropped(&ended, &liar, "chunk");
+    assert_eq!(ended.share(liar.address), 0, "nothing of it counts");
+    let shares = ended.result()["shares"].as_array().unwrap();
+    let of_liar = shares.iter().find(|share| share["source"] == liar.address.to_string()).unwrap();
+    assert_eq!(of_liar["dropped"], true);
+    assert!(of_liar["chunks_rejected"].as_u64().unwrap() >= 1);
+    assert!(ended.of("source_lost").is_empty(), "it isn't dialled again");
+}
+
+#[test]
+fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::Tree);
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    // The first that is named is the first that is asked.
+    let ended = Join::new(&[liar.address, first, second], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert_dropped(&ended, &liar, "chunk");
+    assert_eq!(liar.chunk_requests(), 0);
+}
+
+#[test]
+fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::Manifest);
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    let ended = Join::new(&[liar.address, first, second], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert_dropped(&ended, &liar, "manifest");
+    assert_eq!(liar.chunk_requests(), 0);
+
+    let land = TempDir::new().unwrap();
+    let ended = Join::new(&[liar.address, second], land.path()).run();
+    ended.assert_failed(3, &["alike by 2 organisations", "Org2MSP offers"]);
+    assert_nothing_published(&land);
+}
+
+#[test]
+fn nothing_is_published_if_all_lie() {
+    let root = Root::new();
+    root.add_sample(SAMPLE, 5);
+    for (lie, words) in [(Lie::Chunks, "every source was dropped"), (Lie::Tree, "every source was dropped")] {
+        let liars = [source(&root, "org1-peer1", "Org1MSP", lie), source(&root, "org2", "Org2MSP", lie)];
+        let land = TempDir::new().unwrap();
+        let ended = Join::new(&liars.each_ref().map(|liar| liar.address), land.path()).run();
+        ended.assert_failed(3, &[words]);
+        assert_eq!(ended.of("source_dropped").len(), 2, "{lie:?}");
+        assert_nothing_published(&land);
+    }
+}
+
+#[test]
+fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
+    let honest = Honest::new();
+    let silent = honest.liar(Lie::SilentTree);
+    let from = [silent.address, honest.services[1].address];
+    Join::new(&from, honest.land.path())
+        .args(["--deadline", "1s"])
+        .run()
+        .assert_failed(6, &["run the same command again"]);
+    let join = Join::new(&from, honest.land.path()).start();
+    join.wait_for(|told| processes::is(told, "agreed").then_some(()));
+    join.signal(Signal::INT);
+    join.wait().assert_failed(130, &["run the same command again"]);
+}

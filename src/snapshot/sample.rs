@@ -76,7 +76,8 @@ impl SampleNumbers {
     pub const fn record_bytes(&self) -> u64 {
         let keys = self.keys.saturating_mul(self.key_bytes());
         let private = self.private_hashes.saturating_mul(PRIVATE_HASH_BYTES);
-        keys.saturating_add(private).saturating_add(self.tx_ids.saturating_mul(TX_ID_BYTES))
+        let tx_ids = if self.tx_ids == 0 { 1 } else { self.tx_ids };
+        keys.saturating_add(private).saturating_add(tx_ids.saturating_mul(TX_ID_BYTES))
     }
 
     const fn key_bytes(&self) -> u64 {

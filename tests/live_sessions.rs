@@ -93,7 +93,7 @@ fn a_tls_root_past_its_dates_counts_for_nothing() {
     let second = Duration::from_secs(1);
     for usage in [Usage::Client, Usage::Server] {
         let accepting = |now| orgs_accepting(&config, &chain, now, usage);
-        assert_eq!(accepting(*dates.end()).into_iter().collect::<Vec<_>>(), [org3.clone()]);
+        assert!(accepting(*dates.end()).contains(&org3));
         assert!(accepting(*dates.end() + second).is_empty());
     }
 }

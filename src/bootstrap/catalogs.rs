@@ -2,7 +2,12 @@
 //!
 //! Asks as a join does, so that who can't be asked here couldn't be joined from either.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     agree_with,
@@ -15,7 +20,7 @@ use crate::{
     catalog::{AgreedSnapshot, TrustPolicy},
     chunking::BufferPool,
     msp::{IdentityId, MspId},
-    snapshot::{BlockNumber, Manifest, ManifestHash, SnapshotId},
+    snapshot::{BlockNumber, Manifest, ManifestHash},
     transport::asking::Listing,
 };
 
@@ -91,9 +96,8 @@ pub async fn manifests(
     let block_number = request.block_number.or_else(|| claims().map(|claim| claim.id.block_number).max());
     let mut manifests = Manifests::new();
     for claim in claims().filter(|claim| Some(claim.id.block_number) == block_number) {
-        if !manifests.contains_key(&claim.manifest_hash) {
-            let id = SnapshotId::clone(&claim.id);
-            manifests.insert(claim.manifest_hash, sources.manifest(&id, claim.manifest_hash).await);
+        if let Entry::Vacant(place) = manifests.entry(claim.manifest_hash) {
+            place.insert(sources.manifest(&claim.id, claim.manifest_hash).await);
         }
     }
     goodbye(dialer, sources).await;

@@ -104,8 +104,8 @@ impl Dialer {
         let host = source.address.rsplit_once(':').map_or(source.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let resolved = tokio::net::lookup_host(&source.address).await;
-        let addresses =
-            resolved.map_err(|error| fail(format!("the address can't be resolved (HOST:PORT?): {error}")))?;
+        let addresses = resolved
+            .map_err(|error| fail(format!("its name can't be resolved here, is it spelled right? ({error})")))?;
         let mut last = fail("its name has no address".to_owned());
         for address in addresses {
             let endpoint = if address.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };

@@ -26,11 +26,21 @@ use std::{
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
     /// Whom to ask, separated by commas [default: the configuration's sources]
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = host_and_port)]
     pub(crate) from: Vec<String>,
     /// The channel's configuration block: the root of trust [default: channels.CHANNEL.configBlock]
     #[arg(long, value_name = "FILE")]
     pub(crate) config_block: Option<PathBuf>,
+}
+
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    // Without brackets the end of an IPv6 address would be taken for its port.
+    let host_ok = !host.is_empty() && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')));
+    if host_ok && port.parse::<u16>().is_ok_and(|port| port != 0) {
+        return Ok(text.to_owned());
+    }
+    Err("it should be HOST:PORT, e.g. peer0.org1.example.com:7061 or [::1]:7061")
 }
 
 /// The wall clock of the process.
@@ -138,5 +148,20 @@ impl From<ChannelConfigError> for Failure {
     fn from(error: ChannelConfigError) -> Self {
         Self::new(Exit::Usage, chain(&error))
             .next("`peer channel fetch config FILE -c CHANNEL` writes a channel's newest one")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_host_and_port() {
+        for good in ["peer0.org1.example.com:7061", "127.0.0.1:1", "[::1]:7061"] {
+            assert_eq!(host_and_port(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "127.0.0.1", "host:", "host:0", "host:70000", ":7061", "::1:7061", "host:port"] {
+            host_and_port(bad).unwrap_err();
+        }
     }
 }

@@ -34,7 +34,7 @@ enum Kind {
     Counts { bytes: Vec<u8> },
 }
 
-/// What is known of a file that was found right, for [`cross_check`].
+/// What is known of a file that was found right, for [`super::cross_check`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSummary(pub(super) Summary);
 

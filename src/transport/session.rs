@@ -90,8 +90,8 @@ pub enum SessionError {
     StreamEnded,
     /// The other side refused our certificate or identity.
     #[error(
-        "it refuses us, and only its own log says why: it doesn't serve this channel, or our organisation isn't in its configuration of the \
-         channel, or one of our certificates isn't valid for it (`snapferry config check`)"
+        "it refuses us without saying why: it doesn't serve this channel, or our organisation isn't in its configuration of the channel, or \
+         one of our certificates isn't valid (`snapferry config check` knows); its operator finds the reason in its log, at level debug"
     )]
     Refused,
     /// A frame over the limit.

@@ -40,17 +40,17 @@ fn peer_folder(org: u8) -> PathBuf {
     fixture(&format!("network/crypto/peerOrganizations/org{org}.example.com/peers/peer0.org{org}.example.com"))
 }
 
-fn identity(org: u8) -> Arc<LocalIdentity> {
+pub fn identity(org: u8) -> Arc<LocalIdentity> {
     let msp_id = MspId::new(&format!("Org{org}MSP")).unwrap();
     Arc::new(LocalIdentity::load(&msp_id, &peer_folder(org).join("msp")).unwrap())
 }
 
-fn tls_pair(org: u8) -> TlsPair {
+pub fn tls_pair(org: u8) -> TlsPair {
     let folder = peer_folder(org).join("tls");
     TlsPair::load(&folder.join("server.crt"), &folder.join("server.key")).unwrap()
 }
 
-fn now() -> SystemTime {
+pub fn now() -> SystemTime {
     identity(3).identity.not_before() + Duration::from_secs(86_400)
 }
 
@@ -68,8 +68,13 @@ fn trust() -> TlsTrust {
     TlsTrust::new(TlsBundle::new([&*config()]))
 }
 
-fn bind_server(org: u8) -> Endpoint {
-    let tls = tls::server_config(trust(), &tls_pair(org), clock()).unwrap();
+pub fn bind_server(org: u8) -> Endpoint {
+    bind_server_with(&tls_pair(org))
+}
+
+/// With another TLS pair than the recorded ones.
+pub fn bind_server_with(pair: &TlsPair) -> Endpoint {
+    let tls = tls::server_config(trust(), pair, clock()).unwrap();
     let loopback = (Ipv4Addr::LOCALHOST, 0).into();
     endpoint::bind(loopback, Some(Tuning::default().server(tls).unwrap()), &Tuning::default()).unwrap()
 }
@@ -85,19 +90,23 @@ pub struct Service {
 
 impl Service {
     pub fn start(org: u8, completed: &Path, limits: ServeLimits) -> Self {
+        Self::start_with(context(org), bind_server(org), completed, limits)
+    }
+
+    /// With another clock or more patience, on an endpoint of [`bind_server`].
+    pub fn start_with(session: SessionContext, endpoint: Endpoint, completed: &Path, limits: ServeLimits) -> Self {
         let state = tempfile::tempdir().unwrap();
         let open = |path: &Path| OsDir::open(path).unwrap();
         let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()));
         let report = catalog.scan().unwrap();
         assert!(report.refused.is_empty(), "{report:?}");
-        let endpoint = bind_server(org);
         let address = endpoint.local_addr().unwrap();
         let (stop, shutdown) = watch::channel(false);
         let config = config();
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
             channels: Arc::new(move |channel: &ChannelId| (channel == config.channel()).then(|| Arc::clone(&config))),
-            session: context(org),
+            session,
             limits,
             workers: Workers::threads(2, 16).unwrap(),
             shutdown,
@@ -116,29 +125,40 @@ impl Service {
 /// A joining peer of `org`.
 pub struct Joiner {
     endpoint: Endpoint,
-    org: u8,
+    context: SessionContext,
+    tls: TlsPair,
 }
 
 impl Joiner {
     pub fn new(org: u8) -> Self {
         let endpoint = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), None, &Tuning::default()).unwrap();
-        Self { endpoint, org }
+        Self { endpoint, context: context(org), tls: tls_pair(org) }
+    }
+
+    /// With another identity or TLS pair than the recorded ones.
+    pub fn with(identity: Arc<LocalIdentity>, tls: TlsPair) -> Self {
+        let endpoint = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), None, &Tuning::default()).unwrap();
+        Self { endpoint, context: SessionContext::new(identity, tls.leaf().clone(), clock()), tls }
     }
 
     pub fn params(&self, address: SocketAddr) -> ConnectParams {
-        let tls = tls::client_config(trust(), &tls_pair(self.org), NameCheck::San, clock()).unwrap();
+        let tls = tls::client_config(trust(), &self.tls, NameCheck::San, clock()).unwrap();
         ConnectParams {
             address,
             server_name: "localhost".to_owned(),
             quic: Tuning::default().client(tls).unwrap(),
             channel: config(),
-            context: context(self.org),
+            context: self.context.clone(),
             buffers: BufferPool::new(4),
         }
     }
 
     pub async fn connect(&self, address: SocketAddr) -> Result<Session, AskError> {
-        Session::connect(&self.endpoint, &self.params(address)).await
+        self.connect_with(&self.params(address)).await
+    }
+
+    pub async fn connect_with(&self, params: &ConnectParams) -> Result<Session, AskError> {
+        Session::connect(&self.endpoint, params).await
     }
 
     /// A connection without a word said on it.

@@ -71,8 +71,7 @@ impl Relay {
     /// Waits until `bytes` came from the service.
     pub fn wait_passed(&self, bytes: u64) {
         let state = self.shared.state.lock().unwrap();
-        let wait =
-            self.shared.changed.wait_timeout_while(state, PATIENCE, |state| state.passed < bytes);
+        let wait = self.shared.changed.wait_timeout_while(state, PATIENCE, |state| state.passed < bytes);
         assert!(!wait.unwrap().1.timed_out(), "no {bytes} bytes came from the service");
     }
 

@@ -170,7 +170,14 @@ pub fn names(folder: &Path) -> Vec<String> {
 
 /// Lines that a process says, kept; whoever waits for one is woken.
 #[derive(Clone)]
-struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+struct Lines(Arc<(Mutex<Said>, Condvar)>);
+
+#[derive(Default)]
+struct Said {
+    lines: Vec<String>,
+    /// Nothing more can come.
+    over: bool,
+}
 
 impl Lines {
     fn collect(from: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
@@ -179,17 +186,17 @@ impl Lines {
         let thread = thread::spawn(move || {
             let (state, changed) = &*collecting.0;
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                state.lock().unwrap_or_else(PoisonError::into_inner).0.push(line);
+                state.lock().unwrap_or_else(PoisonError::into_inner).lines.push(line);
                 changed.notify_all();
             }
-            state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+            state.lock().unwrap_or_else(PoisonError::into_inner).over = true;
             changed.notify_all();
         });
         (lines, thread)
     }
 
     fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().0.clone()
+        self.0.0.lock().unwrap().lines.clone()
     }
 
     /// The first result of `pick` among all lines, also those said before; `None` once nothing more can come.
@@ -198,15 +205,15 @@ impl Lines {
         let end = Instant::now() + PATIENCE;
         let (mut seen, mut said) = (0, state.lock().unwrap());
         loop {
-            if let Some(found) = said.0[seen..].iter().find_map(|line| pick(line)) {
+            if let Some(found) = said.lines[seen..].iter().find_map(|line| pick(line)) {
                 return Some(found);
             }
-            seen = said.0.len();
-            if said.1 {
+            seen = said.lines.len();
+            if said.over {
                 return None;
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain; it said:\n{}", said.0.join("\n"));
+            assert!(!left.is_zero(), "waited in vain; it said:\n{}", said.lines.join("\n"));
             said = changed.wait_timeout(said, left).unwrap().0;
         }
     }

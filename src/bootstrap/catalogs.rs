@@ -106,7 +106,7 @@ pub async fn manifests(
 
 fn dial(request: &CatalogRequest) -> Result<(Dialer, Sources), JoinError> {
     let silent: Observer = Arc::new(|_| ());
-    let dialer = Dialer::new(&request.dialling, BufferPool::new(1))?;
+    let dialer = Dialer::new(&request.dialling, BufferPool::new(1), request.sources.len(), 0)?;
     let sources = Sources::dial(&dialer, &request.sources, &silent);
     Ok((dialer, sources))
 }

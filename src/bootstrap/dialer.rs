@@ -16,11 +16,18 @@ use crate::{
         WallClock,
         asking::{AskError, AskProblem, ConnectParams, Session},
         endpoint::{Tuning, bind},
-        fault::{ErrorCode, Fault},
+        fault::{Effect, ErrorCode, Fault},
         session::SessionContext,
         tls::{NameCheck, TlsBundle, TlsTrust, client_config},
     },
 };
+
+/// Sources of one job: each may park a receive window of unread bytes here, whatever the plan asked for.
+pub const SOURCES_MAX: usize = 16;
+/// Receive window of a connection, in bytes: its share of the budget, but at least this, or one far source alone is slow ...
+const WINDOW_MIN_BYTES: u64 = 8 << 20;
+/// ... and at most this: more than 5 Gbit/s at 50 ms need.
+const WINDOW_MAX_BYTES: u64 = 32 << 20;
 
 /// A source as the operator names it.
 #[derive(Debug, Clone)]
@@ -58,6 +65,14 @@ pub enum DialError {
     /// QUIC needs AES-128-GCM for its first packets.
     #[error("TLS without the cipher suite that QUIC starts with")]
     NoInitialSuite,
+    /// Too many sources.
+    #[error("{named} sources are named, at most {max} can be asked at a time: name fewer")]
+    TooManySources {
+        /// How many.
+        named: usize,
+        /// The limit.
+        max: usize,
+    },
     /// No socket.
     #[error("no UDP socket can be opened: {0}")]
     Socket(std::io::Error),
@@ -76,15 +91,27 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(dialling: &Dialling, buffers: BufferPool) -> Result<Self, DialError> {
+    /// Credentials for `sources` connections that share `budget_bytes` of memory.
+    pub(super) fn new(
+        dialling: &Dialling,
+        buffers: BufferPool,
+        sources: usize,
+        budget_bytes: u64,
+    ) -> Result<Self, DialError> {
+        if sources > SOURCES_MAX {
+            return Err(DialError::TooManySources { named: sources, max: SOURCES_MAX });
+        }
+        let share = budget_bytes.checked_div(sources as u64).unwrap_or(budget_bytes);
+        let receive_window_bytes = u32::try_from(share.clamp(WINDOW_MIN_BYTES, WINDOW_MAX_BYTES)).unwrap_or(u32::MAX);
+        let tuning = Tuning { receive_window_bytes, ..dialling.tuning.clone() };
         let bundle = TlsBundle::new([&*dialling.channel]);
         bundle.warn_of_outdated((dialling.clock)());
         let trust = TlsTrust::new(bundle);
         let config = |name_check| {
             let tls = client_config(trust.clone(), &dialling.tls, name_check, Arc::clone(&dialling.clock))?;
-            dialling.tuning.client(tls).map_err(|_| DialError::NoInitialSuite)
+            tuning.client(tls).map_err(|_| DialError::NoInitialSuite)
         };
-        let socket = |ip: IpAddr| bind(SocketAddr::new(ip, 0), None, &dialling.tuning);
+        let socket = |ip: IpAddr| bind(SocketAddr::new(ip, 0), None, &tuning);
         let leaf = dialling.tls.leaf().clone();
         Ok(Self {
             v4: socket(Ipv4Addr::UNSPECIFIED.into()).map_err(DialError::Socket)?,
@@ -98,9 +125,11 @@ impl Dialer {
     }
 
     /// Connects to the first address of the source's name that answers.
-    pub(super) async fn connect(&self, source: &SourceAddress) -> Result<Session, SourceTrouble> {
-        let fail =
-            |reason: String| SourceTrouble { source: source.address.clone(), reason, refused: false, dropped: false };
+    pub(super) async fn connect(&self, source: &SourceAddress) -> Result<Session, (SourceTrouble, Redial)> {
+        let fail = |reason: String| {
+            let trouble = SourceTrouble { source: source.address.clone(), reason, refused: false, dropped: false };
+            (trouble, Redial::Again)
+        };
         let host = source.address.rsplit_once(':').map_or(source.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let resolved = tokio::net::lookup_host(&source.address).await;
@@ -123,7 +152,7 @@ impl Dialer {
             };
             match Session::connect(endpoint, &params).await {
                 Ok(session) => return Ok(session),
-                Err(error) => last = trouble(&source.address, &error),
+                Err(error) => last = (trouble(&source.address, &error), Redial::after(&error)),
             }
         }
         Err(last)
@@ -144,6 +173,31 @@ impl fmt::Debug for Dialer {
     }
 }
 
+/// Whether a source is worth another call after it failed (protocol.md 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redial {
+    /// Links break, services restart.
+    Again,
+    /// It may have refused us by an old configuration: once more, then no longer.
+    Once,
+    /// It broke the protocol, says that we did, or speaks another version.
+    Never,
+}
+
+impl Redial {
+    pub(super) fn after(error: &AskError) -> Self {
+        let closed = matches!(error.problem, AskProblem::Closed { .. });
+        match error.code().map(ErrorCode::effect) {
+            Some(Effect::LogAndDropIfClosed) if closed => Self::Never,
+            Some(Effect::ShowOperator) => Self::Never,
+            Some(Effect::RefreshConfigAndRetryOnce) => Self::Once,
+            _ if error.fault() == Fault::Peer => Self::Never,
+            None if trouble("", error).refused => Self::Once,
+            _ => Self::Again,
+        }
+    }
+}
+
 /// An error at a source, as the operator reads it.
 pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
     let by_certificate = match &error.problem {
@@ -155,4 +209,25 @@ pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
     let by_code = matches!(error.code(), Some(ErrorCode::Unauthorized | ErrorCode::Forbidden));
     let refused = by_certificate || by_code;
     SourceTrouble { source: address.to_owned(), reason: error.problem.to_string(), refused, dropped: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::wire::Refusal;
+
+    #[test]
+    fn who_refuses_us_is_asked_once_more_and_who_broke_off_for_good_never() {
+        let after = |problem| Redial::after(&AskError { address: ([127, 0, 0, 1], 1).into(), problem });
+        let closed = |code| AskProblem::Closed { code, reason: String::new() };
+        let refused = |code| AskProblem::Refused { what: "catalog", refusal: Refusal::new(code, "") };
+        assert_eq!(after(closed(ErrorCode::Protocol)), Redial::Never);
+        assert_eq!(after(closed(ErrorCode::Version)), Redial::Never);
+        assert_eq!(after(closed(ErrorCode::Unauthorized)), Redial::Once);
+        for code in [ErrorCode::Ok, ErrorCode::Busy, ErrorCode::ShuttingDown, ErrorCode::Internal] {
+            assert_eq!(after(closed(code)), Redial::Again, "{code}");
+        }
+        assert_eq!(after(refused(ErrorCode::Busy)), Redial::Again);
+        assert_eq!(after(AskProblem::Silent { what: "10 s" }), Redial::Again);
+    }
 }

@@ -4,8 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::transport::fault::Fault;
-
 /// Something that happened in a join, in the order in which it did.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -125,15 +123,4 @@ pub type Observer = Arc<dyn Fn(JoinEvent) + Send + Sync>;
 
 fn seconds<S: serde::Serializer>(eta: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     eta.map(|eta| eta.as_secs()).serialize(serializer)
-}
-
-/// What a fault means for the source, in words for the operator.
-#[must_use]
-pub const fn blame(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Peer => "the source's fault",
-        Fault::Link => "the link's fault",
-        Fault::Disk => "our disk's fault",
-        Fault::Operator => "the configuration's fault",
-    }
 }

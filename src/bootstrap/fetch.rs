@@ -177,6 +177,9 @@ impl Driver<'_> {
             tokio::select! {
                 biased;
                 () = &mut stop => return Err(JoinError::Stopped),
+                // Rare, and before the chunks: a fast transfer must not silence them.
+                _ = tick.tick() => self.tick(),
+                news = self.job.sources.next() => self.source_news(news),
                 Some(message) = inbound.recv() => {
                     if let Some(proved) = self.take(message)? {
                         self.tell_progress();
@@ -191,12 +194,13 @@ impl Driver<'_> {
                         }
                     }
                 }
-                news = self.job.sources.next() => self.source_news(news),
-                _ = tick.tick() => self.tick(),
                 () = sleep_until(wakeup) => {}
             }
-            if let Some(reason) = self.last_lie.as_ref().filter(|_| self.nobody_left()) {
-                return Err(JoinError::EverySourceDropped { reason: reason.clone() });
+            if self.nobody_left() {
+                return Err(match self.last_lie.clone().filter(|_| self.job.sources.all_dropped()) {
+                    Some(reason) => JoinError::EverySourceDropped { reason },
+                    None => JoinError::NoSource { troubles: self.job.sources.troubles() },
+                });
             }
         }
     }
@@ -393,6 +397,7 @@ impl Driver<'_> {
     fn source_news(&mut self, news: News) {
         match news {
             News::Ready(index, ready) => self.source_ready(index, &ready),
+            News::GivenUp(_) => {}
             News::Failed(index, _) | News::Lost(index, _) => self.event(Event::SourceLeft { source: SourceId(index) }),
         }
     }
@@ -424,7 +429,7 @@ impl Driver<'_> {
 
     /// Nobody can bring what is missing, now or later.
     fn nobody_left(&self) -> bool {
-        self.job.sources.all_dropped() && self.requests.is_empty() && self.plan.status().chunks_missing > 0
+        self.job.sources.nobody_comes() && self.requests.is_empty() && self.plan.status().chunks_missing > 0
     }
 
     fn tick(&mut self) {

@@ -48,7 +48,6 @@ impl Landing {
         if verified.manifest != *agreed.manifest() || verified.metadata != metadata(agreed)? {
             return Err(JoinError::ExistsOther { path: self.path() });
         }
-        self.clean_up()?;
         Ok(true)
     }
 
@@ -89,7 +88,8 @@ impl Landing {
         Ok(self.path())
     }
 
-    fn clean_up(&self) -> Result<(), DiskError> {
+    /// Removes the work folder of a snapshot that is published.
+    pub(super) fn clean_up(&self) -> Result<(), DiskError> {
         let gone = |error: DiskError| if error.is_not_found() { Ok(()) } else { Err(error) };
         match self.land.open_dir(WORK_DIR) {
             Ok(work) => work.remove_dir_all(&self.job_name()).or_else(gone),

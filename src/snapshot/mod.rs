@@ -5,6 +5,7 @@ mod content_check;
 mod content_error;
 mod cross_check;
 mod digest;
+mod file_hashing;
 mod file_set;
 mod folder;
 mod height;

@@ -4,12 +4,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use sha2::{Digest, Sha256};
-
 use super::{
-    AdditionalMetadata, BlockHash, CHUNK_BYTES, ChunkTreeBuilder, ConfigHistoryEntry, FileDigest, Manifest,
-    ManifestError, ManifestFile, MetadataError, NamespaceRow, SignableMetadata, SnapshotFile, SnapshotId,
-    SnapshotMetadata, StateDbType, StateRecord, encode_count, encode_rows, items::FORMAT, put_item,
+    AdditionalMetadata, BlockHash, CHUNK_BYTES, ConfigHistoryEntry, Manifest, ManifestError, ManifestFile,
+    MetadataError, NamespaceRow, SignableMetadata, SnapshotFile, SnapshotId, SnapshotMetadata, StateDbType,
+    StateRecord, encode_count, encode_rows, file_hashing::FileHashing, items::FORMAT, put_item,
 };
 use crate::disk::{Access, Dir, DiskError, File};
 
@@ -28,15 +26,14 @@ pub enum WriteError {
     Manifest(#[from] ManifestError),
 }
 
-/// Writes one file in whole chunks and hashes it on the way: SHA-256 and chunk tree.
+/// Writes one file in whole chunks and hashes it on the way, a large one on a thread of its own: SHA-256 and chunk tree.
 #[derive(Debug)]
 pub struct FileWriter {
     which: SnapshotFile,
     file: Arc<dyn File>,
     buffer: Vec<u8>,
     size: u64,
-    sha256: Sha256,
-    tree: ChunkTreeBuilder,
+    hashing: FileHashing,
 }
 
 impl FileWriter {
@@ -47,7 +44,7 @@ impl FileWriter {
     pub fn create(dir: &dyn Dir, which: SnapshotFile) -> Result<Self, DiskError> {
         let file = dir.open_file(which.name(), Access::CreateNew)?;
         let buffer = Vec::with_capacity(2 * CHUNK_BYTES as usize);
-        Ok(Self { which, file, buffer, size: 0, sha256: Sha256::new(), tree: ChunkTreeBuilder::new() })
+        Ok(Self { which, file, buffer, size: 0, hashing: FileHashing::new() })
     }
 
     /// Lets `append` add bytes, and writes what fills whole chunks.
@@ -58,8 +55,11 @@ impl FileWriter {
         append(&mut self.buffer);
         let whole = self.buffer.len() - self.buffer.len() % CHUNK_BYTES as usize;
         if whole > 0 {
-            self.write(whole)?;
-            self.buffer.drain(..whole);
+            let mut next = self.hashing.buffer(2 * CHUNK_BYTES as usize);
+            next.extend_from_slice(self.buffer.get(whole..).unwrap_or_default());
+            self.buffer.truncate(whole);
+            let full = std::mem::replace(&mut self.buffer, next);
+            self.write(full)?;
         }
         Ok(())
     }
@@ -69,18 +69,17 @@ impl FileWriter {
     /// # Errors
     /// The disk's.
     pub fn finish(mut self) -> Result<ManifestFile, DiskError> {
-        self.write(self.buffer.len())?;
+        let rest = std::mem::take(&mut self.buffer);
+        self.write(rest)?;
         self.file.sync()?;
-        let (size, root, _) = self.tree.finish();
-        Ok(ManifestFile { file: self.which, size, sha256: FileDigest(self.sha256.finalize().into()), root })
+        let (size, root, sha256) = self.hashing.finish();
+        Ok(ManifestFile { file: self.which, size, sha256, root })
     }
 
-    fn write(&mut self, len: usize) -> Result<(), DiskError> {
-        let bytes = self.buffer.get(..len).unwrap_or_default();
-        self.file.write_all_at(bytes, self.size)?;
-        self.sha256.update(bytes);
-        self.tree.update(bytes);
-        self.size = self.size.saturating_add(len as u64);
+    fn write(&mut self, bytes: Vec<u8>) -> Result<(), DiskError> {
+        self.file.write_all_at(&bytes, self.size)?;
+        self.size = self.size.saturating_add(bytes.len() as u64);
+        self.hashing.update(bytes);
         Ok(())
     }
 }

@@ -126,7 +126,7 @@ impl Bench {
         for round in 1..=self.rounds {
             say(&format!("round {round} of {}: raw quinn, the transfer, one core", self.rounds));
             let raw = raw_quinn::run(&program, stage, sample.bytes, self.mtu).await?;
-            let transfer = transfer::run(&program, stage).await?;
+            let transfer = transfer::run(&program, stage, sample.bytes).await?;
             let folder = sample.folder.clone();
             let one_core = tokio::task::spawn_blocking(move || one_core::measure(&folder)).await;
             let one_core = one_core.map_err(io::Error::other)??;

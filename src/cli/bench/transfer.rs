@@ -2,11 +2,12 @@
 
 use super::{
     child::{Child, Program, Usage},
-    stage::Stage,
+    stage::{Stage, touch_memory},
 };
 use crate::cli::exit::{Exit, Failure};
 use serde_json::Value;
 use snapferry::service::builtin;
+use tokio::task::spawn_blocking;
 
 /// Where the joiner lands, in the stage's folder.
 const LANDING: &str = "landing";
@@ -32,8 +33,10 @@ pub(super) async fn publish(program: &Program, stage: &Stage) -> Result<Vec<Usag
     Ok(sources)
 }
 
-/// A transfer from all sources, from a cold start of every process.
-pub(super) async fn run(program: &Program, stage: &Stage) -> Result<Transfer, Failure> {
+/// A transfer of so many bytes from all sources, from a cold start of every process.
+pub(super) async fn run(program: &Program, stage: &Stage, bytes: u64) -> Result<Transfer, Failure> {
+    let dir = stage.path().to_owned();
+    spawn_blocking(move || touch_memory(&dir, bytes)).await.map_err(std::io::Error::other)??;
     let mut sources = Vec::new();
     let mut addresses = Vec::new();
     for index in 0..stage.sources().len() {

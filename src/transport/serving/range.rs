@@ -120,7 +120,7 @@ async fn respond(
         return Err(refused(ErrorCode::Protocol, "bytes follow the request"));
     }
     match body {
-        Body::ChunkRequest(request) => chunks(session, send, request).await?,
+        Body::ChunkRequest(request) => chunks(session, send, id, request).await?,
         Body::ChunkTreeRequest(request) => tree(session, send, &request).await?,
         _ => return Err(refused(ErrorCode::Protocol, "not a request for a range stream")),
     }
@@ -130,7 +130,12 @@ async fn respond(
     Ok(())
 }
 
-async fn chunks(session: &ServedSession, send: &mut SendStream, request: ChunkRequest) -> Result<(), Stop> {
+async fn chunks(
+    session: &ServedSession,
+    send: &mut SendStream,
+    request_id: u64,
+    request: ChunkRequest,
+) -> Result<(), Stop> {
     let snapshot = session.find(&request.id, request.manifest_hash).map_err(Stop::Refused)?;
     if snapshot.entry().only_metadata_available {
         return Err(refused(ErrorCode::Gone, "only the metadata are left"));
@@ -145,7 +150,7 @@ async fn chunks(session: &ServedSession, send: &mut SendStream, request: ChunkRe
         address = %session.connection.remote_address(), org = %session.peer.msp_id, snapshot = %request.id, file = %file.file,
         first = request.first_chunk.0, count = request.count, class = ?request.class, "chunks asked"
     );
-    let _ = send.set_priority(priority(request.class));
+    let _ = send.set_priority(priority(request.class, request_id));
     for index in request.first_chunk.0..end {
         // Given up while it waits: the wait must end then, not when its turn comes.
         let buffer = tokio::select! {
@@ -176,7 +181,7 @@ async fn tree(session: &ServedSession, send: &mut SendStream, request: &ChunkTre
     let snapshot = session.find(&request.id, request.manifest_hash).map_err(Stop::Refused)?;
     let tree = snapshot.tree(request.file_index);
     let tree = tree.ok_or_else(|| refused(ErrorCode::Protocol, "no such file in the manifest"))?;
-    let _ = send.set_priority(priority(RequestClass::Frontier));
+    let _ = send.set_priority(priority(RequestClass::Frontier, 0));
     let owned;
     let values = match request.span {
         None if tree.size() <= crate::snapshot::SPAN_BYTES => tree.values(),
@@ -221,13 +226,19 @@ async fn write<const N: usize>(
     Ok(())
 }
 
-/// Control is above all of them.
-const fn priority(class: RequestClass) -> i32 {
-    match class {
+/// By class, and within a class the older request first (the asker numbers them upwards): chunks then come nearly in the order in which
+/// they are needed, and the joiner needn't read back what came long before its turn. A session can only reorder its own
+/// streams by its numbers. Control is above all of them.
+fn priority(class: RequestClass, request_id: u64) -> i32 {
+    const STEP: i32 = 1 << 28;
+    let level = match class {
         RequestClass::Frontier => 2,
         RequestClass::Bulk => 1,
         RequestClass::Prefetch => 0,
-    }
+    };
+    // Once in so many requests the order is upside down for a moment: nothing is lost by it.
+    let age = i32::try_from(request_id % (1 << 28)).unwrap_or(0);
+    level * STEP + (STEP - 1 - age)
 }
 
 fn refused(code: ErrorCode, detail: &str) -> Stop {

@@ -8,7 +8,7 @@ use crate::{
     chunking::{ProofError, StoreError, plan::LayoutError},
     disk::DiskError,
     msp::ConfigError,
-    snapshot::{ContentError, FolderError, MetadataError, SnapshotId},
+    snapshot::{ContentError, FolderError, MetadataError, SnapshotFile, SnapshotId},
 };
 
 /// One source that couldn't be used, and why.
@@ -125,6 +125,24 @@ pub enum JoinError {
     /// A thread couldn't be started.
     #[error("the system refused a thread: {0}")]
     Threads(std::io::Error),
+    /// A part of this program panicked; what was proved is kept.
+    #[error(
+        "{part} failed unexpectedly, which is a bug in snapferry: run the same command again, and report it with the log"
+    )]
+    Bug {
+        /// Which part.
+        part: &'static str,
+    },
+    /// The disk loses what it was told to keep.
+    #[error("the disk failed {times} times to keep {file}: {source}; replace it or land elsewhere")]
+    DiskKeepsFailing {
+        /// The file.
+        file: SnapshotFile,
+        /// How often it was started over.
+        times: u32,
+        /// What the disk said last.
+        source: DiskError,
+    },
     /// Stopped from outside; what was proved is saved.
     #[error("stopped; what was fetched is kept: run the same command again to go on")]
     Stopped,

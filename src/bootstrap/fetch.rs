@@ -20,7 +20,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time};
 use super::{
     error::JoinError,
     event::{JoinEvent, Observer, Share},
-    in_order::{Inbox, Pass, Proved},
+    in_order::{Inbox, Pass, Proved, Ranges},
     meter::Meter,
     request::{self, Asked},
     sources::{News, Ready, SourceIndex, Sources},
@@ -31,6 +31,7 @@ use crate::{
         BufferPool, Candidates, FileTree, Store, StoreError, Workers,
         plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId},
     },
+    disk::DiskError,
     snapshot::SnapshotFile,
 };
 
@@ -38,6 +39,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(200);
 /// How long the transfer rests after the disk said that it's full.
 const DISK_FULL_PAUSE: Duration = Duration::from_secs(3);
+/// How often one file may begin anew before the disk counts as broken.
+const START_OVER_MAX: u32 = 3;
 
 /// What the parts of a transfer tell its driver.
 #[derive(Debug)]
@@ -58,12 +61,46 @@ pub(super) enum Message {
     Lost { chunks: BTreeSet<u64> },
     /// A file is whole and right.
     FileVerified { file: SnapshotFile, size: u64 },
-    /// A group sync is through.
-    Synced(Result<(), StoreError>),
+    /// A group sync is through; these files failed and were begun anew.
+    Synced(Result<Vec<Failing>, StoreError>),
     /// Every file is.
     Proved(Box<Proved>),
     /// The transfer can't go on.
     Failed(Box<JoinError>),
+}
+
+/// A file whose sync failed; it was begun anew.
+#[derive(Debug)]
+pub(super) struct Failing {
+    file_index: u32,
+    file: SnapshotFile,
+    source: DiskError,
+}
+
+/// The answer that the driver waits for: if whoever owes it panics, the driver hears that instead of nothing.
+pub(super) struct Answer {
+    sender: mpsc::UnboundedSender<Message>,
+    part: &'static str,
+    given: bool,
+}
+
+impl Answer {
+    pub(super) fn new(sender: &mpsc::UnboundedSender<Message>, part: &'static str) -> Self {
+        Self { sender: sender.clone(), part, given: false }
+    }
+
+    pub(super) fn give(mut self, message: Message) {
+        self.given = true;
+        drop(self.sender.send(message)); // nobody listens once the transfer is over
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.given {
+            drop(self.sender.send(Message::Failed(Box::new(JoinError::Bug { part: self.part }))));
+        }
+    }
 }
 
 /// What a transfer works with.
@@ -105,7 +142,11 @@ struct Driver<'a> {
     meter: Meter,
     syncing: bool,
     paused_until: Option<time::Instant>,
+    /// Positions that an earlier run left, and their bytes.
+    reused: Ranges,
     reused_bytes: u64,
+    /// How often each file was begun anew.
+    started_over: BTreeMap<u32, u32>,
     /// What the pass gave, while the last chunks are still to be accounted for.
     proved: Option<Proved>,
 }
@@ -120,7 +161,7 @@ pub(super) async fn fetch(
 ) -> Result<Fetched, JoinError> {
     let layout = Layout::new(job.agreed.manifest().files().iter().map(|file| file.size))?;
     let (sender, mut inbound) = mpsc::unbounded_channel();
-    let inbox = Inbox::new();
+    let inbox = Inbox::new(job.plan.budget_chunks);
     let plan = Plan::new(layout.clone(), job.plan.clone());
     let meter = Meter::new(job.agreed.manifest().files().iter().map(|file| file.size).sum());
     let started = time::Instant::now();
@@ -138,7 +179,9 @@ pub(super) async fn fetch(
         meter,
         syncing: false,
         paused_until: None,
+        reused: Ranges::default(),
         reused_bytes: 0,
+        started_over: BTreeMap::new(),
         proved: None,
         job,
     };
@@ -173,7 +216,8 @@ impl Driver<'_> {
         tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
             self.poll_plan();
-            let wakeup = self.plan.next_wakeup().map(|at| self.started + at);
+            // Nothing is asked while the disk is full: then the plan's own wake-ups mean nothing.
+            let wakeup = self.paused_until.or_else(|| self.plan.next_wakeup().map(|at| self.started + at));
             tokio::select! {
                 biased;
                 () = &mut stop => return Err(JoinError::Stopped),
@@ -222,6 +266,7 @@ impl Driver<'_> {
                 let Some(linear) = self.layout.linear(candidates.file_index, chunk) else { continue };
                 bytes += self.layout.bytes(linear);
                 self.inbox.claimed(linear, linear + 1);
+                self.reused.insert(linear, linear + 1);
                 self.event(Event::AlreadyPresent { range: linear..linear + 1 });
             }
         }
@@ -369,22 +414,22 @@ impl Driver<'_> {
 
     fn lost(&mut self, chunks: &BTreeSet<u64>) {
         for &linear in chunks {
-            self.meter.remove(self.layout.bytes(linear));
+            let bytes = self.layout.bytes(linear);
+            if !self.plan.is_wanted(linear) {
+                self.meter.remove(bytes);
+            }
+            if self.reused.contains(linear) {
+                self.reused.remove(linear, linear + 1);
+                self.reused_bytes -= bytes;
+            }
             self.event(Event::Lost { range: linear..linear + 1 });
         }
     }
 
-    fn synced(&mut self, result: Result<(), StoreError>) -> Result<(), JoinError> {
+    fn synced(&mut self, result: Result<Vec<Failing>, StoreError>) -> Result<(), JoinError> {
         self.syncing = false;
         match result {
-            Ok(()) => Ok(()),
-            Err(StoreError::SyncFailed { file_index, .. }) => {
-                self.job.store.start_over(file_index)?;
-                let Some(range) = self.layout.file(file_index) else { return Ok(()) };
-                self.inbox.lost(range.start, range.end);
-                self.lost(&range.collect());
-                Ok(())
-            }
+            Ok(failing) => failing.into_iter().try_for_each(|failing| self.begun_anew(failing)),
             Err(StoreError::Disk(error)) if error.is_full() => {
                 (self.job.observer)(JoinEvent::DiskFull { reason: error.to_string() });
                 self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
@@ -392,6 +437,21 @@ impl Driver<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// All chunks of a file are missing again, whether they were hashed or not.
+    fn begun_anew(&mut self, Failing { file_index, file, source }: Failing) -> Result<(), JoinError> {
+        let times = self.started_over.entry(file_index).or_default();
+        *times += 1;
+        if *times > START_OVER_MAX {
+            return Err(JoinError::DiskKeepsFailing { file, times: *times, source });
+        }
+        tracing::warn!(%file, error = %source, "a sync failed: the file is fetched again");
+        if let Some(range) = self.layout.file(file_index) {
+            self.inbox.lost(range.start, range.end);
+            self.lost(&range.collect());
+        }
+        Ok(())
     }
 
     fn source_news(&mut self, news: News) {
@@ -436,16 +496,14 @@ impl Driver<'_> {
         self.tell_progress();
         if !self.syncing && self.job.store.sync_due(self.now()) {
             self.syncing = true;
-            let (store, sender) = (Arc::clone(&self.job.store), self.sender.clone());
-            tokio::task::spawn_blocking(move || {
-                drop(sender.send(Message::Synced(store.sync().map(drop))));
-            });
+            let (store, answer) = (Arc::clone(&self.job.store), Answer::new(&self.sender, "a sync"));
+            tokio::task::spawn_blocking(move || answer.give(Message::Synced(sync(&store))));
         }
     }
 
     async fn sync_at_end(&self) {
         let store = Arc::clone(&self.job.store);
-        // Whatever isn't durable is only fetched again: nothing to tell.
+        // What could not be made durable, the store has thrown away: the next run fetches it again.
         let _ = tokio::task::spawn_blocking(move || store.sync().map(drop)).await;
     }
 
@@ -454,6 +512,18 @@ impl Driver<'_> {
         let shares = self.shares.values().cloned().collect();
         let progress = self.meter.progress(self.started.elapsed(), shares, waits_for);
         (self.job.observer)(JoinEvent::Progress(progress));
+    }
+}
+
+/// Makes durable what was written; a file that fails begins anew, at once and off the thread that drives QUIC.
+fn sync(store: &Store) -> Result<Vec<Failing>, StoreError> {
+    match store.sync() {
+        Ok(_) => Ok(Vec::new()),
+        Err(StoreError::SyncFailed { file_index, file, source }) => {
+            store.start_over(file_index)?;
+            Ok(vec![Failing { file_index, file, source }])
+        }
+        Err(error) => Err(error),
     }
 }
 

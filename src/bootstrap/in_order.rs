@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -17,8 +18,11 @@ use crate::{
     snapshot::{ChunkIndex, ContentSummary, cross_check},
 };
 
-/// Chunks that may wait in memory for their turn: half of the smallest byte budget, so that the other half always moves.
-pub(super) const EARLY_CHUNKS_MAX: usize = 12;
+/// Chunks that may wait in memory for their turn, and never more than half of the budget, so that the other half always moves.
+const EARLY_CHUNKS_MAX: usize = 12;
+/// How far behind a chunk that is lost its neighbours are looked at, so that they are asked for together: a torn run, or a
+/// file system that doesn't tell holes from data.
+const LOOK_BEHIND_CHUNKS: u64 = 256;
 
 /// What the pass gives when every file is proved.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Turn {
+    early_max: usize,
     next: u64,
     early: BTreeMap<u64, VerifiedChunk>,
     /// Positions that lie proved in the store, or are claimed by it.
@@ -57,15 +62,17 @@ pub(super) struct Pass {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Shared { turn: Mutex::new(Turn::default()), changed: Condvar::new() }))
+    /// For a transfer with a budget of so many chunks.
+    pub(super) fn new(budget_chunks: u32) -> Self {
+        let early_max = EARLY_CHUNKS_MAX.min(budget_chunks as usize / 2);
+        Self(Arc::new(Shared { turn: Mutex::new(Turn { early_max, ..Turn::default() }), changed: Condvar::new() }))
     }
 
     /// Takes a chunk that is proved and written. `true`: it's kept in memory, its permit is free once it was hashed.
     pub(super) fn offer(&self, linear: u64, chunk: VerifiedChunk) -> bool {
         let mut turn = self.lock();
-        let near = linear >= turn.next && linear - turn.next <= EARLY_CHUNKS_MAX as u64;
-        let kept = near && turn.early.len() < EARLY_CHUNKS_MAX;
+        let near = linear >= turn.next && linear - turn.next <= turn.early_max as u64;
+        let kept = near && turn.early.len() < turn.early_max;
         if kept {
             turn.early.insert(linear, chunk);
         }
@@ -100,6 +107,7 @@ impl Inbox {
     fn wait(&self, linear: u64) -> Result<Option<VerifiedChunk>, Stopped> {
         let mut turn = self.lock();
         turn.next = linear;
+        turn.early = turn.early.split_off(&linear); // a second copy of what was hashed has no turn any more
         loop {
             if turn.stopped {
                 return Err(Stopped);
@@ -129,10 +137,14 @@ impl Pass {
         inbox: Inbox,
         report: impl Fn(Message) + Send + 'static,
     ) -> std::io::Result<thread::JoinHandle<()>> {
-        thread::Builder::new().name("in-order".to_owned()).spawn(move || match self.run(&inbox, &report) {
-            Ok(proved) => report(Message::Proved(Box::new(proved))),
-            Err(Ended::Failed(error)) => report(Message::Failed(Box::new(error))),
-            Err(Ended::Stopped) => {}
+        thread::Builder::new().name("in-order".to_owned()).spawn(move || {
+            // A driver that waits for a thread that died would wait for ever.
+            let ended = catch_unwind(AssertUnwindSafe(|| self.run(&inbox, &report)));
+            match ended.unwrap_or(Err(Ended::Failed(JoinError::Bug { part: "the in-order pass" }))) {
+                Ok(proved) => report(Message::Proved(Box::new(proved))),
+                Err(Ended::Failed(error)) => report(Message::Failed(Box::new(error))),
+                Err(Ended::Stopped) => {}
+            }
         })
     }
 
@@ -175,53 +187,58 @@ impl Pass {
         index: ChunkIndex,
     ) -> Result<VerifiedChunk, Ended> {
         loop {
-            let found = self.read(tree, index).map_err(|error| Ended::Failed(error.into()))?;
-            if let Some(chunk) = found {
+            if let Some(chunk) = self.read(tree, index) {
                 return Ok(chunk);
             }
-            let lost = self.lost_from(inbox, linear);
-            lost.iter().for_each(|&linear| inbox.lost(linear, linear + 1));
-            report(Message::Lost { chunks: lost });
+            inbox.lost(linear, linear + 1);
+            report(Message::Lost { chunks: BTreeSet::from([linear]) });
+            let behind = self.lost_behind(inbox, linear);
+            if !behind.is_empty() {
+                behind.iter().for_each(|&linear| inbox.lost(linear, linear + 1));
+                report(Message::Lost { chunks: behind });
+            }
             if let Some(chunk) = inbox.wait(linear).map_err(|Stopped| Ended::Stopped)? {
                 return Ok(chunk);
             }
         }
     }
 
-    fn read(&self, tree: &FileTree, index: ChunkIndex) -> Result<Option<VerifiedChunk>, StoreError> {
+    /// The chunk, if the store gives it and it proves. What can't be read is as good as lost: it's fetched and written anew.
+    fn read(&self, tree: &FileTree, index: ChunkIndex) -> Option<VerifiedChunk> {
         match self.store.rehash(tree, index, &self.buffers, self.started.elapsed()) {
-            Err(StoreError::StartsOver { .. }) => Ok(None), // lost with the rest of its file
-            found => found,
+            Ok(found) => found,
+            Err(StoreError::StartsOver { .. }) => None,
+            Err(error) => {
+                tracing::warn!(file = %tree.file().file, chunk = index.0, %error, "a stored chunk is fetched again");
+                None
+            }
         }
     }
 
-    /// `first` and every chunk behind it that the store claims but doesn't hold: found in one go, so that all of them are asked at once.
-    fn lost_from(&self, inbox: &Inbox, first: u64) -> BTreeSet<u64> {
+    /// Chunks close behind `first` that the store claims but doesn't hold.
+    fn lost_behind(&self, inbox: &Inbox, first: u64) -> BTreeSet<u64> {
         let claimed = inbox.lock().stored.after(first);
-        let mut lost = BTreeSet::from([first]);
-        for (from, end) in claimed {
-            for linear in from..end {
-                let Some((file_index, index)) = self.layout.chunk(linear) else { continue };
+        let near = claimed.into_iter().flat_map(|(from, end)| from..end.min(first.saturating_add(LOOK_BEHIND_CHUNKS)));
+        near.take_while(|_| !inbox.lock().stopped)
+            .filter(|&linear| {
+                let Some((file_index, index)) = self.layout.chunk(linear) else { return false };
                 let tree = usize::try_from(file_index).ok().and_then(|file| self.trees.get(file));
-                if tree.is_some_and(|tree| !matches!(self.read(tree, index), Ok(Some(_)))) {
-                    lost.insert(linear);
-                }
-            }
-        }
-        lost
+                tree.is_some_and(|tree| self.read(tree, index).is_none())
+            })
+            .collect()
     }
 }
 
 /// Sorted, disjoint, non-adjacent ranges of positions.
 #[derive(Debug, Default)]
-struct Ranges(BTreeMap<u64, u64>);
+pub(super) struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
-    fn contains(&self, at: u64) -> bool {
+    pub(super) fn contains(&self, at: u64) -> bool {
         self.0.range(..=at).next_back().is_some_and(|(_, &end)| at < end)
     }
 
-    fn insert(&mut self, first: u64, end: u64) {
+    pub(super) fn insert(&mut self, first: u64, end: u64) {
         if first >= end {
             return;
         }
@@ -234,7 +251,7 @@ impl Ranges {
         self.0.insert(first, end);
     }
 
-    fn remove(&mut self, first: u64, end: u64) {
+    pub(super) fn remove(&mut self, first: u64, end: u64) {
         while let Some((&from, &to)) = self.0.range(..end).next_back().filter(|&(_, &to)| to > first) {
             self.0.remove(&from);
             self.insert(from, first);
@@ -254,6 +271,13 @@ impl Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_in_memory_never_hold_more_than_half_of_the_budget() {
+        for budget in [2, 8, 12, 32, 1024] {
+            assert!(Inbox::new(budget).lock().early_max <= budget as usize / 2, "{budget}");
+        }
+    }
 
     #[test]
     fn ranges_join_and_split() {

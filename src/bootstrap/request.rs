@@ -7,7 +7,10 @@ use std::{
 
 use tokio::{sync::mpsc, time};
 
-use super::{fetch::Message, in_order::Inbox};
+use super::{
+    fetch::{Answer, Message},
+    in_order::Inbox,
+};
 use crate::{
     chunking::{
         BufferPool, Codec, FileTree, Store, Workers,
@@ -116,30 +119,30 @@ impl Ask {
         let (trees, store, buffers) = (Arc::clone(&self.trees), Arc::clone(&self.store), self.buffers.clone());
         let (inbox, sender) = (self.inbox.clone(), self.sender.clone());
         self.workers.run(move |state| {
-            let tell = |message| drop(sender.send(message)); // nobody listens once the transfer is over
-            let rejected = |reason: String| tell(Message::Rejected { linear, source, reason });
+            let answer = Answer::new(&sender, "a worker");
+            let rejected = |answer: Answer, reason: String| answer.give(Message::Rejected { linear, source, reason });
             let Some(tree) = usize::try_from(file_index).ok().and_then(|index| trees.get(index)) else { return };
             let raw = match chunk.codec {
                 Codec::None => chunk.wire,
                 codec @ Codec::Zstd => {
                     let mut raw = buffers.take(usize::try_from(chunk.raw_len).unwrap_or(0));
                     if let Err(error) = state.codec.decompress(codec, &chunk.wire, &mut raw) {
-                        return rejected(error.to_string());
+                        return rejected(answer, error.to_string());
                     }
                     raw
                 }
             };
             let proved = match tree.prove_chunk(chunk.index, raw) {
                 Ok(proved) => proved,
-                Err(error) => return rejected(error.to_string()),
+                Err(error) => return rejected(answer, error.to_string()),
             };
             let raw_bytes = proved.bytes().len() as u64;
             match store.write(&proved, started.elapsed()) {
                 Ok(()) => {
                     let kept = inbox.offer(linear, proved);
-                    tell(Message::Written { linear, source, wire_bytes, raw_bytes, kept });
+                    answer.give(Message::Written { linear, source, wire_bytes, raw_bytes, kept });
                 }
-                Err(error) => tell(Message::NotWritten { linear, error }),
+                Err(error) => answer.give(Message::NotWritten { linear, error }),
             }
         });
     }

@@ -114,7 +114,7 @@ impl Plan {
     /// The first missing chunks of the frontier, to whoever of the fast ones will be through first.
     fn frontier(&self, team: &Team) -> Option<Pick> {
         let end = self.frontier_end();
-        let mut from = self.loader;
+        let mut from = self.front();
         while let Some(run) = self.chunks.missing().first_in(from..end) {
             let can: Vec<&Member> = team.members.iter().filter(|m| !self.lacks(m.id, run.start)).collect();
             let fastest = can.iter().map(|member| member.chunks_per_s).fold(0.0, f64::max);
@@ -159,12 +159,12 @@ impl Plan {
     fn ahead(&self, member: &Member, team: &Team) -> Option<Range<u64>> {
         let total = self.layout.total();
         let near = self.frontier_end();
-        let far = self.loader.saturating_add(u64::from(self.config.window_chunks)).clamp(near, total);
+        let far = self.front().saturating_add(u64::from(self.config.window_chunks)).clamp(near, total);
         if team.members.iter().all(|other| other.id == member.id) {
             return self.askable(member.id, near..total);
         }
         let travel_s = f64::from(self.in_flight(member.id) + 1) / member.chunks_per_s;
-        let lead = self.loader.saturating_add((travel_s * team.chunks_per_s).min(1e9) as u64).clamp(near, far);
+        let lead = self.front().saturating_add((travel_s * team.chunks_per_s).min(1e9) as u64).clamp(near, far);
         let fast = team.members.iter().all(|other| member.chunks_per_s * 2.0 >= other.chunks_per_s);
         self.own_block(member, team, lead..far)
             .or_else(|| self.askable(member.id, lead..far))
@@ -240,19 +240,24 @@ impl Plan {
     pub(super) fn class(&self, linear: u64) -> Class {
         if linear < self.frontier_end() {
             Class::Frontier
-        } else if linear < self.loader.saturating_add(u64::from(self.config.window_chunks)) {
+        } else if linear < self.front().saturating_add(u64::from(self.config.window_chunks)) {
             Class::Bulk
         } else {
             Class::Prefetch
         }
     }
 
+    /// Where the frontier begins: at the loader, or before it if chunks that it had taken were lost from the disk since.
+    fn front(&self) -> u64 {
+        self.chunks.missing().first_in(0..self.loader).map_or(self.loader, |lost| lost.start)
+    }
+
     fn frontier_end(&self) -> u64 {
-        self.loader.saturating_add(u64::from(self.config.frontier_chunks)).min(self.layout.total())
+        self.front().saturating_add(u64::from(self.config.frontier_chunks)).min(self.layout.total())
     }
 
     /// The loader's very next chunk isn't even asked.
     fn is_starving(&self, missing: u64) -> bool {
-        missing <= self.chunks.verified().end_of_run(self.loader)
+        missing <= self.chunks.verified().end_of_run(self.front())
     }
 }

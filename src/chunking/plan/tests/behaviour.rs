@@ -344,3 +344,17 @@ fn a_terabyte_is_planned_without_scanning_it() {
     }
     panic!("only {done} chunks");
 }
+
+#[test]
+fn what_is_lost_behind_the_loader_is_asked_first_and_by_several_requests() {
+    let mut plan = Plan::new(Layout::new([100 * CHUNK_BYTES]).unwrap(), PlanConfig::default());
+    plan.handle(Duration::ZERO, Event::SourceJoined { source: SourceId(0), identity: [1; 32], rtt: MS });
+    plan.handle(Duration::ZERO, Event::AlreadyPresent { range: 0..100 });
+    plan.handle(Duration::ZERO, Event::LoaderAt { linear: 90 });
+    plan.handle(Duration::ZERO, Event::Lost { range: 0..64 });
+    plan.handle(Duration::ZERO, Event::Lost { range: 95..96 });
+    let first = plan.poll(Duration::ZERO);
+    assert!(matches!(first, Some(Action::Request { first: ChunkIndex(0), class: Class::Frontier, .. })), "{first:?}");
+    // A source that isn't measured is asked for four chunks; measured, for more: never one at a time.
+    assert!(plan.status().chunks_asked >= 2);
+}

@@ -30,10 +30,13 @@ use std::{
 const SAMPLE_BYTES: u64 = 32 << 20;
 const TIME: Duration = Duration::from_secs(1);
 
+/// A name and what measures it.
+type Part<'a> = (&'static str, &'a dyn Fn(&str));
+
 fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let sample = Sample::new();
-    let parts: [(&str, &dyn Fn(&str)); 5] = [
+    let parts: [Part<'_>; 5] = [
         ("content_check", &|name| content_check(name, &sample)),
         ("chunk_proof", &|name| chunk_proof(name, &sample)),
         ("file_proof", &|name| file_proof(name, &sample)),

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn with_and_without_a_thread_the_hashes_are_those_of_all_bytes() {
-        let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
         let expected = (
             bytes.len() as u64,
             ChunkRoot(*blake3::hash(&bytes).as_bytes()),

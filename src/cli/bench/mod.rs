@@ -136,7 +136,7 @@ impl Bench {
             Data::Sample => "sample",
             Data::Random => "random",
         };
-        let mtu = self.mtu.unwrap_or(Tuning::default().mtu_upper_bound);
+        let mtu = self.mtu.unwrap_or_else(|| Tuning::default().mtu_upper_bound);
         Ok(Report { data, mtu, sample, publish, rounds })
     }
 }

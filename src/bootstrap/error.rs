@@ -59,7 +59,7 @@ pub enum JoinError {
         reason: String,
     },
     /// The folder that would be published exists and is something else.
-    #[error("{} exists and is not this snapshot: {source}; move it away, then run the command again", path.display())]
+    #[error("{} exists and is not this snapshot: {source}; run the command again once it is out of the way", path.display())]
     ExistsDifferently {
         /// The folder.
         path: PathBuf,

@@ -378,11 +378,13 @@ impl Driver<'_> {
         self.syncing = false;
         match result {
             Ok(()) => Ok(()),
-            Err(StoreError::SyncFailed { file_index, .. }) => {
-                self.job.store.start_over(file_index)?;
-                let Some(range) = self.layout.file(file_index) else { return Ok(()) };
-                self.inbox.lost(range.start, range.end);
-                self.lost(&range.collect());
+            Err(StoreError::SyncFailed { files, .. }) => {
+                for (file_index, _) in files {
+                    self.job.store.start_over(file_index)?;
+                    let Some(range) = self.layout.file(file_index) else { continue };
+                    self.inbox.lost(range.start, range.end);
+                    self.lost(&range.collect());
+                }
                 Ok(())
             }
             Err(StoreError::Disk(error)) if error.is_full() => {

@@ -1,6 +1,6 @@
 //! What ends a join, whose fault it was, and what the operator does next.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use super::dialer::DialError;
 use crate::{
@@ -141,7 +141,7 @@ pub enum JoinError {
         /// How often it was started over.
         times: u32,
         /// What the disk said last.
-        source: DiskError,
+        source: Arc<DiskError>,
     },
     /// Stopped from outside; what was proved is saved.
     #[error("stopped; what was fetched is kept: run the same command again to go on")]

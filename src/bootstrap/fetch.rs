@@ -74,7 +74,7 @@ pub(super) enum Message {
 pub(super) struct Failing {
     file_index: u32,
     file: SnapshotFile,
-    source: DiskError,
+    source: Arc<DiskError>,
 }
 
 /// The answer that the driver waits for: if whoever owes it panics, the driver hears that instead of nothing.
@@ -378,11 +378,24 @@ impl Driver<'_> {
             Message::Proved(proved) => self.proved = Some(*proved),
             Message::Failed(error) => return Err(*error),
         }
-        Ok(self.proved.take_if(|_| {
-            // The pass may be through before the worker that wrote the last chunk has said so.
-            let status = self.plan.status();
-            status.chunks_verified == status.chunks_total
-        }))
+        Ok(self.finished())
+    }
+
+    /// What the pass gave, once every chunk that it hashed lies in the store, too.
+    fn finished(&mut self) -> Option<Proved> {
+        // The pass may be through before the worker that wrote the last chunk has said so.
+        let status = self.plan.status();
+        if self.proved.is_none() || status.chunks_verified < status.chunks_total {
+            return None;
+        }
+        // And a file may have begun anew behind the pass: what was hashed from memory counts only once it is written.
+        let missing = self.job.store.missing();
+        if missing.is_empty() {
+            return self.proved.take();
+        }
+        let missing = missing.into_iter().filter_map(|(file_index, chunk)| self.layout.linear(file_index, chunk));
+        self.lost(&missing.collect());
+        None
     }
 
     fn request_ended(&mut self, asked: Asked) {
@@ -519,9 +532,13 @@ impl Driver<'_> {
 fn sync(store: &Store) -> Result<Vec<Failing>, StoreError> {
     match store.sync() {
         Ok(_) => Ok(Vec::new()),
-        Err(StoreError::SyncFailed { file_index, file, source }) => {
-            store.start_over(file_index)?;
-            Ok(vec![Failing { file_index, file, source }])
+        Err(StoreError::SyncFailed { files, source }) => {
+            let source = Arc::new(source);
+            let begin_anew = |(file_index, file)| {
+                store.start_over(file_index)?;
+                Ok(Failing { file_index, file, source: Arc::clone(&source) })
+            };
+            files.into_iter().map(begin_anew).collect()
         }
         Err(error) => Err(error),
     }

@@ -17,6 +17,7 @@ mod tests;
 
 use std::{
     collections::BTreeSet,
+    io::ErrorKind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -52,14 +53,25 @@ pub enum StoreError {
     /// The disk refused; nothing that was stored before is lost. `is_full()` of the source: free space and repeat.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A sync of this file failed, so what it holds is unknown: call [`Store::start_over`], all its chunks are missing
-    /// again.
-    #[error("{file} must be fetched again: {source}")]
+    /// A sync of these files failed, so what they hold is unknown: call [`Store::start_over`] for each, all their
+    /// chunks are missing again.
+    #[error("{} must be fetched again: {source}", names(.files))]
     SyncFailed {
+        /// All files that failed, as number in the manifest and file, ascending.
+        files: Vec<(u32, SnapshotFile)>,
+        /// What the disk said of the first.
+        source: DiskError,
+    },
+    /// The disk can't read this chunk back (a bad sector): it is as good as missing, so fetch it again. Writing it may
+    /// heal the place; if not, [`Store::start_over`] moves the file to another one.
+    #[error("chunk {} of {file} can't be read back: {source}", chunk.0)]
+    Unreadable {
         /// The file's number in the manifest.
         file_index: u32,
         /// The file.
         file: SnapshotFile,
+        /// The chunk.
+        chunk: ChunkIndex,
         /// What the disk said.
         source: DiskError,
     },
@@ -212,11 +224,12 @@ impl Store {
         self.note(file_index, generation, chunk.index(), now)
     }
 
-    /// Reads a chunk back and proves it; `None` if the file doesn't hold it (a hole, rot, a torn write). A proved one
-    /// is claimed at the next sync.
+    /// Reads a chunk back and proves it; `None` if the file doesn't hold it (a hole, rot, a torn write, cut off). A
+    /// proved one is claimed at the next sync.
     ///
     /// # Errors
-    /// [`StoreError::Disk`], [`StoreError::StartsOver`], [`StoreError::Foreign`] if the tree is that of another file.
+    /// [`StoreError::Unreadable`]: missing too, and the only one that the disk causes; [`StoreError::StartsOver`],
+    /// [`StoreError::Published`], [`StoreError::Foreign`] if the tree is that of another file.
     pub fn rehash(
         &self,
         tree: &FileTree,
@@ -231,16 +244,35 @@ impl Store {
         let Ok(len @ 1..) = usize::try_from(tree.chunk_len(chunk)) else { return Ok(None) };
         let (file, generation) = self.file(file_index)?;
         let mut bytes = buffers.take(len);
-        file.read_exact_at(&mut bytes, chunk.offset())?;
-        match tree.prove_chunk(chunk, bytes) {
-            Ok(verified) => self.note(file_index, generation, chunk, now).map(|()| Some(verified)),
-            Err(_) => {
-                if let Some(partial) = partial(&mut self.state().files, file_index) {
-                    partial.present.remove(&chunk);
-                }
-                Ok(None)
-            }
+        let read = file.read_exact_at(&mut bytes, chunk.offset());
+        if read.is_ok()
+            && let Ok(verified) = tree.prove_chunk(chunk, bytes)
+        {
+            return self.note(file_index, generation, chunk, now).map(|()| Some(verified));
         }
+        if let Some(partial) = partial(&mut self.state().files, file_index) {
+            partial.present.remove(&chunk);
+        }
+        match read {
+            Err(source) if source.kind() != ErrorKind::UnexpectedEof => {
+                Err(StoreError::Unreadable { file_index, file: tree.file().file, chunk, source })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What [`Self::publish`] still misses: chunks that weren't proved in this run, as (file number, chunk), ascending.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(u32, ChunkIndex)> {
+        let state = self.state();
+        let mut missing = Vec::new();
+        for ((file_index, listed), partial) in (0..).zip(self.manifest.files()).zip(&state.files) {
+            let chunks = (0..chunk_count(listed).unwrap_or(0)).map(ChunkIndex);
+            // What a poisoned file noted isn't to be trusted any more.
+            let absent = chunks.filter(|chunk| partial.poisoned || !partial.present.contains(chunk));
+            missing.extend(absent.map(|chunk| (file_index, chunk)));
+        }
+        missing
     }
 
     /// Whether a group sync is due: [`SYNC_BYTES`] were written since the last one, or the oldest unsynced chunk is
@@ -256,7 +288,7 @@ impl Store {
     /// ascending. Writes go on meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::SyncFailed`] names the first file that must start over (chunks of other files stay written and are
+    /// [`StoreError::SyncFailed`] names every file that must start over (chunks of other files stay written and are
     /// claimed by the next sync); [`StoreError::Disk`] if only the journal failed: nothing is lost, repeat.
     pub fn sync(&self) -> Result<Vec<(u32, ChunkIndex)>, StoreError> {
         let mut journal = self.journal();
@@ -317,23 +349,26 @@ impl Store {
         Ok(())
     }
 
-    /// Syncs the files that have chunks in `taken`; those that fail are not to be trusted any more.
+    /// Syncs the files that have chunks in `taken`: all of them, so that each that fails is known. Those are not to be
+    /// trusted any more.
     fn sync_files(&self, taken: &Claims) -> Result<(), StoreError> {
-        let mut failed = Ok(());
+        let mut failed = Vec::new();
+        let mut first_error = None;
         for &file_index in taken.keys() {
             let listed = self.listed(file_index)?;
             let (file, _) = self.file(file_index)?;
             if let Err(source) = file.sync() {
-                if let Some(partial) = partial(&mut self.state().files, file_index) {
+                let mut state = self.state();
+                if let Some(partial) = partial(&mut state.files, file_index) {
                     partial.poisoned = true;
                     partial.present.clear();
                 }
-                // All of them are tried, so that each that fails is known as such; the first is reported, the others by
-                // the next call on them.
-                failed = failed.and(Err(StoreError::SyncFailed { file_index, file: listed.file, source }));
+                state.pending.remove(&file_index);
+                failed.push((file_index, listed.file));
+                first_error.get_or_insert(source);
             }
         }
-        failed
+        first_error.map_or(Ok(()), |source| Err(StoreError::SyncFailed { files: failed, source }))
     }
 
     /// Claims in the journal what was synced.
@@ -407,6 +442,12 @@ impl State {
             self.pending_since.get_or_insert(Duration::ZERO); // at once when asked again
         }
     }
+}
+
+/// The files, for a message.
+fn names(files: &[(u32, SnapshotFile)]) -> String {
+    let names: Vec<_> = files.iter().map(|(_, file)| file.name()).collect();
+    names.join(", ")
 }
 
 fn partial(files: &mut [Partial], file_index: u32) -> Option<&mut Partial> {

@@ -14,6 +14,8 @@
 //! What may be believed after a crash is decided by those who write: [`Journal`] here, the store in `chunking`.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod file_reader;
 mod journal;
 mod os;

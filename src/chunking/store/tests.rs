@@ -1,10 +1,6 @@
 //! What the store promises, on a real folder, with a disk that fails at any chosen operation.
 
-use std::{
-    io::ErrorKind,
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::io::ErrorKind;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -12,7 +8,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     chunking::{VerifiedFile, fixture::Sample},
-    disk::{DirEntry, OsDir, read_small},
+    disk::{
+        OsDir,
+        faulty::{Faults, FaultyDir},
+        read_small,
+    },
     snapshot::SnapshotMetadata,
 };
 
@@ -302,6 +302,14 @@ fn what_others_left_in_the_work_folder_is_removed() {
     assert_eq!(read_small(&*place.root, "precious", 100).unwrap(), b"precious");
 }
 
+/// The numbers of the files that a failed sync names.
+fn failed(error: &StoreError) -> Vec<u32> {
+    match error {
+        StoreError::SyncFailed { files, .. } => files.iter().map(|(file_index, _)| *file_index).collect(),
+        _ => Vec::new(),
+    }
+}
+
 #[test]
 fn after_a_failed_sync_the_file_starts_over() {
     let sample = Sample::noise([2 * MIB, 10, MIB, 0]);
@@ -315,7 +323,7 @@ fn after_a_failed_sync_the_file_starts_over() {
     store.write(&sample.chunk(1, 0), NOW).unwrap();
     faults.fail_next(1, ErrorKind::Other); // the sync of file 0
     let error = store.sync().unwrap_err();
-    assert!(matches!(error, StoreError::SyncFailed { file_index: 0, .. }), "{error}");
+    assert_eq!(failed(&error), [0], "{error}");
     assert!(matches!(store.write(&sample.chunk(0, 1), NOW), Err(StoreError::StartsOver { file_index: 0, .. })));
     assert!(store.rehash(&sample.trees[0], ChunkIndex(0), &sample.buffers, NOW).is_err(), "its pages prove nothing");
     assert_eq!(store.sync().unwrap(), [(1, ChunkIndex(0))], "the other file is claimed by the next sync");
@@ -328,6 +336,73 @@ fn after_a_failed_sync_the_file_starts_over() {
     write_all(&store, &sample);
     store.sync().unwrap();
     assert!(rehash_all(&store, &sample).iter().all(|proved| *proved));
+}
+
+#[test]
+fn every_file_that_fails_in_one_sync_is_named() {
+    let sample = Sample::noise([2 * MIB, 10, MIB, 0]);
+    let place = Place::new();
+    let faults = Arc::new(Faults::default());
+    let (store, _) = Store::open(FaultyDir::wrap(place.job(), &faults), &sample.manifest).unwrap();
+    write_all(&store, &sample);
+    let names: Vec<_> = [0, 2].map(|at: usize| format!("sync {}", sample.manifest.files()[at].file.name())).into();
+    faults.break_only(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let error = store.sync().unwrap_err();
+    assert_eq!(failed(&error), [0, 2], "{error}");
+    assert!(error.to_string().contains("public_state.data, txids.data must be fetched again"), "{error}");
+    faults.break_only(&[]);
+    assert_eq!(store.sync().unwrap(), [(1, ChunkIndex(0))], "the file that was synced is claimed");
+    assert_eq!(store.missing(), [(0, ChunkIndex(0)), (0, ChunkIndex(1)), (2, ChunkIndex(0))]);
+    [0, 2].into_iter().for_each(|file_index| store.start_over(file_index).unwrap());
+    write_all(&store, &sample);
+    assert_eq!(store.sync().unwrap().len(), 4);
+}
+
+#[test]
+fn missing_is_what_publishing_calls_incomplete() {
+    let sample = Sample::recorded();
+    let place = Place::new();
+    let (store, _) = place.open(&sample);
+    write_all(&store, &sample);
+    store.sync().unwrap();
+    assert_eq!(store.missing(), []);
+    drop(store);
+    let (store, _) = place.open(&sample);
+    let all: Vec<_> = sample.all().into_iter().map(|(file, chunk)| (file, ChunkIndex(chunk))).collect();
+    assert_eq!(store.missing(), all, "claimed in another run isn't proved in this one");
+    for (at, &(file, chunk)) in all.iter().enumerate() {
+        assert_eq!(store.missing(), all[at..]);
+        let refused = store.publish(&sample.verified(), &sample.metadata, &*place.root, "132");
+        assert!(matches!(refused, Err(StoreError::Incomplete { .. })), "{refused:?}");
+        assert!(store.rehash(&sample.trees[file as usize], chunk, &sample.buffers, NOW).unwrap().is_some());
+    }
+    assert_eq!(store.missing(), []);
+    store.publish(&sample.verified(), &sample.metadata, &*place.root, "132").unwrap();
+}
+
+#[test]
+fn a_chunk_that_cannot_be_read_is_told_from_other_failures_and_is_missing() {
+    let sample = Sample::noise([2 * MIB, 10, MIB, 0]);
+    let place = Place::new();
+    let faults = Arc::new(Faults::default());
+    let (store, _) = Store::open(FaultyDir::wrap(place.job(), &faults), &sample.manifest).unwrap();
+    write_all(&store, &sample);
+    let rehash = |file: usize, chunk| store.rehash(&sample.trees[file], ChunkIndex(chunk), &sample.buffers, NOW);
+    faults.break_only(&["read public_state.data"]);
+    let error = rehash(0, 1).unwrap_err();
+    let named = matches!(error, StoreError::Unreadable { file_index: 0, chunk: ChunkIndex(1), .. });
+    assert!(named, "{error}");
+    assert!(rehash(1, 0).unwrap().is_some());
+    assert_eq!(store.missing(), [(0, ChunkIndex(1))]);
+    // Written again (the disk gives the place another sector), it is there.
+    faults.break_only(&[]);
+    store.write(&sample.chunk(0, 1), NOW).unwrap();
+    assert_eq!(store.missing(), []);
+    assert!(rehash(0, 1).unwrap().is_some());
+    // A file that somebody cut isn't a disk that can't be read.
+    place.file(&sample, 0).set_len(CHUNK_BYTES + 9).unwrap();
+    assert!(rehash(0, 1).unwrap().is_none());
+    assert_eq!(store.missing(), [(0, ChunkIndex(1))]);
 }
 
 #[test]
@@ -402,139 +477,15 @@ fn transfer(place: &Place, faults: &Arc<Faults>, sample: &Sample) -> Result<(), 
             store.write(&sample.chunk(file, chunk), NOW)?;
         }
         if file % 4 == 3
-            && let Err(StoreError::SyncFailed { file_index, .. }) = store.sync()
+            && let Err(StoreError::SyncFailed { files, .. }) = store.sync()
         {
             // Repaired within the run: the other way is a new process.
-            store.start_over(file_index)?;
-            store.write(&sample.chunk(file_index, 0), NOW)?;
+            for (file_index, _) in files {
+                store.start_over(file_index)?;
+                store.write(&sample.chunk(file_index, 0), NOW)?;
+            }
             store.sync()?;
         }
     }
     store.publish(&sample.verified(), &sample.metadata, &*root, "132")
-}
-
-/// Counts changing operations and fails one of them.
-#[derive(Debug, Default)]
-struct Faults {
-    countdown: AtomicU64,
-    full: std::sync::atomic::AtomicBool,
-    /// What was done, as `operation name`.
-    log: Mutex<Vec<String>>,
-}
-
-impl Faults {
-    /// The `n`th operation from now fails.
-    fn fail_next(&self, n: u64, kind: ErrorKind) {
-        self.full.store(kind == ErrorKind::StorageFull, Ordering::Relaxed);
-        self.countdown.store(n, Ordering::Relaxed);
-    }
-
-    fn left(&self) -> u64 {
-        self.countdown.load(Ordering::Relaxed)
-    }
-
-    fn taken_log(&self) -> Vec<String> {
-        std::mem::take(&mut self.log.lock().unwrap())
-    }
-
-    fn operation(&self, what: &str, path: &Path) -> Result<(), DiskError> {
-        self.log.lock().unwrap().push(format!("{what} {}", path.file_name().unwrap().display()));
-        let before = self.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if before == Ok(1) {
-            let kind = if self.full.load(Ordering::Relaxed) { ErrorKind::StorageFull } else { ErrorKind::Other };
-            return Err(DiskError::io("(fault)", path, kind.into()));
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct FaultyDir {
-    inner: Arc<dyn Dir>,
-    faults: Arc<Faults>,
-}
-
-impl FaultyDir {
-    fn wrap(inner: Arc<dyn Dir>, faults: &Arc<Faults>) -> Arc<dyn Dir> {
-        Arc::new(Self { inner, faults: Arc::clone(faults) })
-    }
-}
-
-impl Dir for FaultyDir {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
-    fn create_dir(&self, name: &str) -> Result<(), DiskError> {
-        self.faults.operation("create in", self.path())?;
-        self.inner.create_dir(name)
-    }
-    fn open_dir(&self, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
-        Ok(Self::wrap(self.inner.open_dir(name)?, &self.faults))
-    }
-    fn list(&self) -> Result<Vec<DirEntry>, DiskError> {
-        self.inner.list()
-    }
-    fn open_file(&self, name: &str, access: Access) -> Result<Arc<dyn File>, DiskError> {
-        self.faults.operation("open in", self.path())?;
-        Ok(Arc::new(FaultyFile { inner: self.inner.open_file(name, access)?, faults: Arc::clone(&self.faults) }))
-    }
-    fn rename(&self, from: &str, to_dir: &dyn Dir, to: &str) -> Result<(), DiskError> {
-        self.faults.operation("rename from", self.path())?;
-        let to_dir = (to_dir as &dyn std::any::Any).downcast_ref::<Self>().unwrap();
-        self.inner.rename(from, &*to_dir.inner, to)
-    }
-    fn remove_file(&self, name: &str) -> Result<(), DiskError> {
-        // Counted only when there is something to remove.
-        if self.inner.list()?.iter().any(|entry| entry.name == name) {
-            self.faults.operation("remove from", self.path())?;
-        }
-        self.inner.remove_file(name)
-    }
-    fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
-        self.faults.operation("remove from", self.path())?;
-        self.inner.remove_dir_all(name)
-    }
-    fn sync_dir(&self) -> Result<(), DiskError> {
-        self.faults.operation("sync", self.path())?;
-        self.inner.sync_dir()
-    }
-    fn lock(&self, name: &str) -> Result<Lock, DiskError> {
-        self.inner.lock(name)
-    }
-    fn free_space(&self) -> Result<u64, DiskError> {
-        self.inner.free_space()
-    }
-}
-
-#[derive(Debug)]
-struct FaultyFile {
-    inner: Arc<dyn File>,
-    faults: Arc<Faults>,
-}
-
-impl File for FaultyFile {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, DiskError> {
-        self.inner.read_at(buf, offset)
-    }
-    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<(), DiskError> {
-        if let Err(error) = self.faults.operation("write", self.path()) {
-            self.inner.write_all_at(&data[..data.len() / 2], offset)?; // a short write
-            return Err(error);
-        }
-        self.inner.write_all_at(data, offset)
-    }
-    fn len(&self) -> Result<u64, DiskError> {
-        self.inner.len()
-    }
-    fn set_len(&self, len: u64) -> Result<(), DiskError> {
-        self.faults.operation("set_len", self.path())?;
-        self.inner.set_len(len)
-    }
-    fn sync(&self) -> Result<(), DiskError> {
-        self.faults.operation("sync", self.path())?;
-        self.inner.sync()
-    }
 }

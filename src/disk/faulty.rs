@@ -1,0 +1,157 @@
+//! A disk that fails at any chosen operation, for tests of what is built on it.
+
+use std::{
+    io::ErrorKind,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use super::{Access, Dir, DirEntry, DiskError, File, Lock};
+
+/// Counts changing operations and fails one of them.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    countdown: AtomicU64,
+    full: AtomicBool,
+    /// What was done, as `operation name`.
+    log: Mutex<Vec<String>>,
+    /// Which of these always fail; here also `read name`.
+    broken: Mutex<Vec<String>>,
+}
+
+impl Faults {
+    /// The `n`th operation from now fails.
+    pub(crate) fn fail_next(&self, n: u64, kind: ErrorKind) {
+        self.full.store(kind == ErrorKind::StorageFull, Ordering::Relaxed);
+        self.countdown.store(n, Ordering::Relaxed);
+    }
+
+    /// These operations fail from now on, and no others.
+    pub(crate) fn break_only(&self, operations: &[&str]) {
+        *self.broken.lock().unwrap() = operations.iter().map(ToString::to_string).collect();
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.countdown.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn taken_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.lock().unwrap())
+    }
+
+    fn operation(&self, what: &str, path: &Path) -> Result<(), DiskError> {
+        self.log.lock().unwrap().push(named(what, path));
+        self.check_broken(what, path)?;
+        let before = self.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if before == Ok(1) {
+            let kind = if self.full.load(Ordering::Relaxed) { ErrorKind::StorageFull } else { ErrorKind::Other };
+            return Err(DiskError::io("(fault)", path, kind.into()));
+        }
+        Ok(())
+    }
+
+    fn check_broken(&self, what: &str, path: &Path) -> Result<(), DiskError> {
+        let broken = self.broken.lock().unwrap().contains(&named(what, path));
+        if broken { Err(DiskError::io("(fault)", path, ErrorKind::Other.into())) } else { Ok(()) }
+    }
+}
+
+fn named(what: &str, path: &Path) -> String {
+    format!("{what} {}", path.file_name().unwrap().display())
+}
+
+/// A folder whose changing operations are counted.
+#[derive(Debug)]
+pub(crate) struct FaultyDir {
+    inner: Arc<dyn Dir>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyDir {
+    pub(crate) fn wrap(inner: Arc<dyn Dir>, faults: &Arc<Faults>) -> Arc<dyn Dir> {
+        Arc::new(Self { inner, faults: Arc::clone(faults) })
+    }
+}
+
+impl Dir for FaultyDir {
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+    fn create_dir(&self, name: &str) -> Result<(), DiskError> {
+        self.faults.operation("create in", self.path())?;
+        self.inner.create_dir(name)
+    }
+    fn open_dir(&self, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
+        Ok(Self::wrap(self.inner.open_dir(name)?, &self.faults))
+    }
+    fn list(&self) -> Result<Vec<DirEntry>, DiskError> {
+        self.inner.list()
+    }
+    fn open_file(&self, name: &str, access: Access) -> Result<Arc<dyn File>, DiskError> {
+        self.faults.operation("open in", self.path())?;
+        Ok(Arc::new(FaultyFile { inner: self.inner.open_file(name, access)?, faults: Arc::clone(&self.faults) }))
+    }
+    fn rename(&self, from: &str, to_dir: &dyn Dir, to: &str) -> Result<(), DiskError> {
+        self.faults.operation("rename from", self.path())?;
+        let to_dir = (to_dir as &dyn std::any::Any).downcast_ref::<Self>().unwrap();
+        self.inner.rename(from, &*to_dir.inner, to)
+    }
+    fn remove_file(&self, name: &str) -> Result<(), DiskError> {
+        // Counted only when there is something to remove.
+        if self.inner.list()?.iter().any(|entry| entry.name == name) {
+            self.faults.operation("remove from", self.path())?;
+        }
+        self.inner.remove_file(name)
+    }
+    fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
+        self.faults.operation("remove from", self.path())?;
+        self.inner.remove_dir_all(name)
+    }
+    fn sync_dir(&self) -> Result<(), DiskError> {
+        self.faults.operation("sync", self.path())?;
+        self.inner.sync_dir()
+    }
+    fn lock(&self, name: &str) -> Result<Lock, DiskError> {
+        self.inner.lock(name)
+    }
+    fn free_space(&self) -> Result<u64, DiskError> {
+        self.inner.free_space()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    inner: Arc<dyn File>,
+    faults: Arc<Faults>,
+}
+
+impl File for FaultyFile {
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, DiskError> {
+        self.faults.check_broken("read", self.path())?;
+        self.inner.read_at(buf, offset)
+    }
+    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<(), DiskError> {
+        if let Err(error) = self.faults.operation("write", self.path()) {
+            self.inner.write_all_at(&data[..data.len() / 2], offset)?; // a short write
+            return Err(error);
+        }
+        self.inner.write_all_at(data, offset)
+    }
+    fn len(&self) -> Result<u64, DiskError> {
+        self.inner.len()
+    }
+    fn set_len(&self, len: u64) -> Result<(), DiskError> {
+        self.faults.operation("set_len", self.path())?;
+        self.inner.set_len(len)
+    }
+    fn sync(&self) -> Result<(), DiskError> {
+        self.faults.operation("sync", self.path())?;
+        self.inner.sync()
+    }
+}

@@ -3,7 +3,7 @@
 use super::{
     CatalogEntry, CatalogError, Refusal, ServedSnapshot,
     manifest_cache::{self, Cached},
-    scan::{Candidate, Stamp, candidates},
+    scan::{Candidate, Found, Place, Stamp, look},
 };
 use crate::{
     disk::Dir,
@@ -23,7 +23,7 @@ pub struct Catalog {
     state: Arc<dyn Dir>,
     served: RwLock<BTreeMap<SnapshotId, Served>>,
     /// Held through a whole scan: one at a time.
-    refused: Mutex<BTreeMap<SnapshotId, Refused>>,
+    seen: Mutex<Seen>,
     version: watch::Sender<u64>,
 }
 
@@ -35,7 +35,8 @@ pub struct ScanReport {
     pub added: Vec<SnapshotId>,
     /// No longer advertised.
     pub removed: Vec<SnapshotId>,
-    /// Folders that look like snapshots and aren't advertised, with the reason; also those refused by an earlier scan.
+    /// Folders that look like snapshots and aren't advertised, with the reason; also those refused by an earlier scan. One
+    /// that can't be looked at is here, too, although it stays advertised if it was.
     pub refused: Vec<(SnapshotId, String)>,
 }
 
@@ -43,6 +44,14 @@ pub struct ScanReport {
 struct Served {
     stamp: Stamp,
     snapshot: Arc<ServedSnapshot>,
+}
+
+/// What earlier scans found out.
+#[derive(Debug, Default)]
+struct Seen {
+    refused: BTreeMap<SnapshotId, Refused>,
+    /// Folders that can't be looked at, and why.
+    unreadable: BTreeMap<Place, String>,
 }
 
 #[derive(Debug)]
@@ -58,52 +67,72 @@ impl Catalog {
     #[must_use]
     pub fn open(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime) -> Self {
         let base = now.duration_since(UNIX_EPOCH).map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
-        let (served, refused) = (RwLock::default(), Mutex::default());
-        Self { completed, state, served, refused, version: watch::Sender::new(base) }
+        let (served, seen) = (RwLock::default(), Mutex::default());
+        Self { completed, state, served, seen, version: watch::Sender::new(base) }
     }
 
     /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
     /// possibly for minutes; each snapshot is advertised as soon as it is verified.
     ///
-    /// A refused folder is logged once, and again when it changes; it isn't read again before.
+    /// A refused folder is logged once, and again when it changes; it isn't read again before. What was advertised from a
+    /// folder that can't be looked at stays advertised: its files are open, and every chunk is checked when it is read.
     ///
     /// # Errors
     /// `completed` can't be listed. What is wrong with one folder is in the report, never an error.
     pub fn scan(&self) -> Result<ScanReport, CatalogError> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let candidates = candidates(self.completed.as_ref()).map_err(CatalogError::Completed)?;
-        let present: BTreeSet<SnapshotId> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut report = ScanReport::default();
-        self.withdraw_missing(&present, &mut report);
-        refused.retain(|id, _| present.contains(id));
-        for candidate in candidates {
-            let id = candidate.id.clone();
-            if self.serves(&candidate) {
-                continue;
-            }
-            self.withdraw(&id, &mut report);
-            let known = refused.remove(&id);
-            if let Some(known) = known.as_ref().filter(|known| known.stamp.as_ref() == Some(&candidate.stamp)) {
-                report.refused.push((id.clone(), known.reason.clone()));
-                refused.insert(id, Refused { stamp: known.stamp.clone(), reason: known.reason.clone() });
-                continue;
-            }
-            let stamp = candidate.stamp.clone();
-            match self.admit(candidate) {
-                Ok(()) => report.added.push(id),
-                Err(refusal) => {
-                    let reason = refusal.to_string();
-                    let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
-                    let stamp = (!again).then_some(stamp);
-                    if known.is_none_or(|known| known.reason != reason || known.stamp != stamp) {
-                        tracing::error!(snapshot = %id, %reason, "NOT advertised: the folder is no valid snapshot");
-                    }
-                    report.refused.push((id.clone(), reason.clone()));
-                    refused.insert(id, Refused { stamp, reason });
-                }
-            }
+        for candidate in self.look(&mut seen, &mut report)? {
+            self.judge(candidate, &mut seen, &mut report);
+        }
+        for ((channel, block_number), reason) in &seen.unreadable {
+            let id = block_number.map(|block_number| SnapshotId { channel: channel.clone(), block_number });
+            report.refused.extend(id.map(|id| (id, reason.clone())));
         }
         Ok(report)
+    }
+
+    /// What lies there now; whatever is gone is withdrawn and forgotten.
+    fn look(&self, seen: &mut Seen, report: &mut ScanReport) -> Result<Vec<Candidate>, CatalogError> {
+        let found = look(self.completed.as_ref()).map_err(CatalogError::Completed)?;
+        self.withdraw_missing(&found, report);
+        seen.refused.retain(|id, _| found.may_hold(id));
+        let unreadable = found.unreadable.into_iter().map(|(place, error)| (place, error.to_string())).collect();
+        let before = std::mem::replace(&mut seen.unreadable, unreadable);
+        for (place, reason) in seen.unreadable.iter().filter(|(place, reason)| before.get(*place) != Some(*reason)) {
+            let (channel, block_number) = (&place.0, place.1.map(|block_number| block_number.0));
+            tracing::error!(%channel, block_number, %reason, "can't be looked at: nothing new is advertised from there");
+        }
+        Ok(found.candidates)
+    }
+
+    /// Advertises a candidate, or says why not.
+    fn judge(&self, candidate: Candidate, seen: &mut Seen, report: &mut ScanReport) {
+        let id = candidate.id.clone();
+        if self.serves(&candidate) {
+            return;
+        }
+        self.withdraw(&id, report);
+        let known = seen.refused.remove(&id);
+        if let Some(known) = known.as_ref().filter(|known| known.stamp.as_ref() == Some(&candidate.stamp)) {
+            report.refused.push((id.clone(), known.reason.clone()));
+            seen.refused.insert(id, Refused { stamp: known.stamp.clone(), reason: known.reason.clone() });
+            return;
+        }
+        let stamp = candidate.stamp.clone();
+        match self.admit(candidate) {
+            Ok(()) => report.added.push(id),
+            Err(refusal) => {
+                let reason = refusal.to_string();
+                let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
+                let stamp = (!again).then_some(stamp);
+                if known.is_none_or(|known| known.reason != reason || known.stamp != stamp) {
+                    tracing::error!(snapshot = %id, %reason, "NOT advertised: the folder is no valid snapshot");
+                }
+                report.refused.push((id.clone(), reason.clone()));
+                seen.refused.insert(id, Refused { stamp, reason });
+            }
+        }
     }
 
     /// The version, and the channel's snapshots, ascending by block.
@@ -165,14 +194,14 @@ impl Catalog {
         Ok(())
     }
 
-    fn withdraw_missing(&self, present: &BTreeSet<SnapshotId>, report: &mut ScanReport) {
+    fn withdraw_missing(&self, found: &Found, report: &mut ScanReport) {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<SnapshotId> = served.keys().filter(|id| !present.contains(id)).cloned().collect();
+        let gone: Vec<SnapshotId> = served.keys().filter(|id| !found.may_hold(id)).cloned().collect();
         drop(served);
         for id in gone {
             self.withdraw(&id, report);
         }
-        if let Err(error) = manifest_cache::retain(self.state.as_ref(), present) {
+        if let Err(error) = manifest_cache::retain(self.state.as_ref(), |id| found.may_hold(id)) {
             tracing::warn!(%error, "manifests of removed snapshots are still kept");
         }
     }

@@ -151,7 +151,9 @@ fn a_folder_in_the_place_of_another_snapshot_is_refused() {
 fn snapshots_come_and_go_while_running_and_the_version_grows() {
     let site = Site::new();
     let catalog = site.catalog(start());
-    let mut changes = catalog.subscribe();
+    let mut changes = catalog.subscribe(&id(0).channel);
+    let other_channel = "other".parse().unwrap();
+    let other = catalog.subscribe(&other_channel);
     let first = *changes.borrow_and_update();
     catalog.scan().unwrap();
     assert!(!changes.has_changed().unwrap(), "nothing to tell");
@@ -164,6 +166,8 @@ fn snapshots_come_and_go_while_running_and_the_version_grows() {
     assert_eq!(catalog.scan().unwrap().removed, [id(83)]);
     let third = catalog.page(&id(83).channel).0;
     assert!(first < second && second < third);
+    assert!(!other.has_changed().unwrap(), "nobody is woken for another channel");
+    assert_eq!(catalog.page(&other_channel).0, first);
     assert!(catalog.snapshot(&id(83)).is_none());
     held.read_chunk(0, ChunkIndex(0), &mut Vec::new()).unwrap();
     let restarted = site.catalog(start() + Duration::from_secs(1));

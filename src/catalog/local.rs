@@ -24,7 +24,10 @@ pub struct Catalog {
     served: RwLock<BTreeMap<SnapshotId, Served>>,
     /// Held through a whole scan: one at a time.
     seen: Mutex<Seen>,
-    version: watch::Sender<u64>,
+    /// Versions start with this one.
+    first_version: u64,
+    /// Per channel, so that nobody is woken for a channel that isn't theirs. Locked after `served`, if both are.
+    versions: Mutex<BTreeMap<ChannelId, watch::Sender<u64>>>,
 }
 
 /// What a scan changed and found.
@@ -66,9 +69,10 @@ impl Catalog {
     /// [`Self::scan`]. Versions count from `now` (in ms), so they are greater than those before a restart.
     #[must_use]
     pub fn open(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime) -> Self {
-        let base = now.duration_since(UNIX_EPOCH).map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
-        let (served, seen) = (RwLock::default(), Mutex::default());
-        Self { completed, state, served, seen, version: watch::Sender::new(base) }
+        let since = now.duration_since(UNIX_EPOCH);
+        let first_version = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
+        let (served, seen, versions) = (RwLock::default(), Mutex::default(), Mutex::default());
+        Self { completed, state, served, seen, first_version, versions }
     }
 
     /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
@@ -135,13 +139,15 @@ impl Catalog {
         }
     }
 
-    /// The version, and the channel's snapshots, ascending by block.
+    /// The channel's version, and its snapshots, ascending by block.
     #[must_use]
     pub fn page(&self, channel: &ChannelId) -> (u64, Vec<CatalogEntry>) {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         let entries =
             served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
-        (*self.version.borrow(), entries.cloned().collect())
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = versions.get(channel).map_or(self.first_version, |version| *version.borrow());
+        (version, entries.cloned().collect())
     }
 
     /// Every channel that has a snapshot.
@@ -158,10 +164,17 @@ impl Catalog {
         served.get(id).map(|served| Arc::clone(&served.snapshot))
     }
 
-    /// The version, and a wake-up whenever it grows.
+    /// The channel's version, and a wake-up whenever it grows. (For channels that we serve: each is remembered.)
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    pub fn subscribe(&self, channel: &ChannelId) -> watch::Receiver<u64> {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version)).subscribe()
+    }
+
+    fn changed(&self, channel: &ChannelId) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version));
+        version.send_modify(|version| *version = version.saturating_add(1));
     }
 
     fn serves(&self, candidate: &Candidate) -> bool {
@@ -189,8 +202,9 @@ impl Catalog {
         let snapshot = Arc::new(snapshot);
         tracing::info!(snapshot = %id, bytes = snapshot.entry().total_bytes, manifest = %snapshot.entry().manifest_hash, "advertised");
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let channel = id.channel.clone();
         served.insert(id, Served { stamp, snapshot });
-        self.version.send_modify(|version| *version = version.saturating_add(1));
+        self.changed(&channel);
         Ok(())
     }
 
@@ -209,7 +223,7 @@ impl Catalog {
     fn withdraw(&self, id: &SnapshotId, report: &mut ScanReport) {
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
         if served.remove(id).is_some() {
-            self.version.send_modify(|version| *version = version.saturating_add(1));
+            self.changed(&id.channel);
             drop(served);
             tracing::info!(snapshot = %id, "no longer advertised: its folder was removed or changed");
             report.removed.push(id.clone());

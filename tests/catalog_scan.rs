@@ -341,6 +341,76 @@ fn what_was_found_out_about_a_folder_is_kept_while_it_cannot_be_looked_at() {
     }
 }
 
+#[test]
+fn a_folder_that_fails_each_time_is_read_ever_more_rarely() {
+    let site = Site::new();
+    site.add(83, "83");
+    let file = site.folder("83").join("confighistory.data");
+    let busy = file.clone();
+    let touch = move |path: &Path, second: u64| {
+        if path.ends_with("txids.metadata") {
+            let time = start() + Duration::from_secs(second);
+            fs::File::options().write(true).open(&busy).unwrap().set_modified(time).unwrap();
+        }
+    };
+    let failing = |path: &Path| match path.ends_with("public_state.data") {
+        true => Err(DiskError::io("read", path, std::io::Error::other("EIO"))),
+        false => Ok(()),
+    };
+    for disk in [true, false] {
+        let (reads, counted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, touch) = (Arc::clone(&reads), touch.clone());
+        site.watch(move |path| {
+            if path.ends_with("_snapshot_signable_metadata.json") {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            if disk {
+                return failing(path);
+            }
+            touch(path, counted.fetch_add(1, Ordering::SeqCst) as u64);
+            Ok(())
+        });
+        let catalog = site.catalog(start());
+        let read_in: Vec<usize> = (1..=1_600)
+            .filter(|_| {
+                let before = reads.load(Ordering::SeqCst);
+                assert_eq!(catalog.scan().unwrap().refused.len(), 1);
+                reads.load(Ordering::SeqCst) > before
+            })
+            .collect();
+        assert_eq!(read_in, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 1_536], "disk failure: {disk}");
+        site.fail(&[]);
+        let added = (0..512).find(|_| !catalog.scan().unwrap().added.is_empty());
+        assert!(added.is_some(), "and advertised in the end");
+        fs::remove_dir_all(site.dir.path().join("state/mychannel")).unwrap();
+    }
+}
+
+#[test]
+fn a_removal_during_a_long_read_is_noticed_before_the_next_folder_is_read() {
+    let site = Site::new();
+    site.add(132, "132");
+    let catalog = Arc::new(site.catalog(start()));
+    assert_eq!(catalog.scan().unwrap().added, [id(132)]);
+    site.add(83, "83");
+    site.add(83, "90");
+    let (served, seen) = (Arc::clone(&catalog), Arc::new(Mutex::new(Vec::new())));
+    let (removed, later) = (site.folder("132"), Arc::clone(&seen));
+    site.watch(move |path| {
+        if path.ends_with("83/txids.data") && removed.exists() {
+            fs::remove_dir_all(&removed).unwrap();
+        }
+        if path.ends_with("90/txids.data") {
+            later.lock().unwrap().push(blocks(&served));
+        }
+        Ok(())
+    });
+    let report = catalog.scan().unwrap();
+    assert_eq!((report.added.as_slice(), report.removed.as_slice()), ([id(83)].as_slice(), [id(132)].as_slice()));
+    assert_eq!(*seen.lock().unwrap(), [[83]], "while 90 was read");
+    assert_eq!(report.refused.len(), 1, "90 is none: {report:?}");
+}
+
 /// A folder that counts the files that are opened in it and below, and lets a hook see what is opened.
 struct Counted {
     inner: Arc<dyn Dir>,

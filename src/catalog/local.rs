@@ -10,11 +10,14 @@ use crate::{
     snapshot::{ChannelId, FolderError, SnapshotId, verify_folder},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
+
+/// Longest wait between two reads of a folder that is refused each time, in scans: 43 minutes at one scan every 5 s.
+const WAIT_SCANS_MAX: u64 = 512;
 
 /// What we serve. Readers never wait for a scan: a snapshot appears when all of it was verified.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ struct Served {
 /// What earlier scans found out.
 #[derive(Debug, Default)]
 struct Seen {
+    /// Number of the scan that runs.
+    scan: u64,
     refused: BTreeMap<SnapshotId, Refused>,
     /// Folders that can't be looked at, and why.
     unreadable: BTreeMap<Place, String>,
@@ -62,6 +67,17 @@ struct Refused {
     /// What the folder looked like; `None`: look again whatever it looks like.
     stamp: Option<Stamp>,
     reason: String,
+    /// How often it was refused in a row.
+    times: u32,
+    /// The scan that may read it again. A failing disk or a folder that somebody writes to would be read all day otherwise.
+    next: u64,
+}
+
+impl Refused {
+    /// Whether reading the folder again could tell nothing new, or is too early.
+    fn holds(&self, candidate: &Candidate, scan: u64) -> bool {
+        self.stamp.as_ref() == Some(&candidate.stamp) || scan < self.next
+    }
 }
 
 impl Catalog {
@@ -78,7 +94,8 @@ impl Catalog {
     /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
     /// possibly for minutes; each snapshot is advertised as soon as it is verified.
     ///
-    /// A refused folder is logged once, and again when it changes; it isn't read again before. What was advertised from a
+    /// A refused folder is logged once, and again when it changes; it isn't read again before, and after each further refusal
+    /// only twice as many scans later, up to 512. What was advertised from a
     /// folder that can't be looked at stays advertised: its files are open, and every chunk is checked when it is read.
     ///
     /// # Errors
@@ -86,8 +103,15 @@ impl Catalog {
     pub fn scan(&self) -> Result<ScanReport, CatalogError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut report = ScanReport::default();
-        for candidate in self.look(&mut seen, &mut report)? {
-            self.judge(candidate, &mut seen, &mut report);
+        seen.scan = seen.scan.saturating_add(1);
+        let mut queue = VecDeque::from(self.look(&mut seen, &mut report)?);
+        while let Some(candidate) = queue.pop_front() {
+            let id = candidate.id.clone();
+            if self.judge(candidate, &mut seen, &mut report) {
+                // That may have taken an hour: what was removed meanwhile must not wait for the next candidate, too.
+                queue = self.look(&mut seen, &mut report)?.into();
+                queue.retain(|candidate| candidate.id > id);
+            }
         }
         for ((channel, block_number), reason) in &seen.unreadable {
             let id = block_number.map(|block_number| SnapshotId { channel: channel.clone(), block_number });
@@ -110,33 +134,38 @@ impl Catalog {
         Ok(found.candidates)
     }
 
-    /// Advertises a candidate, or says why not.
-    fn judge(&self, candidate: Candidate, seen: &mut Seen, report: &mut ScanReport) {
+    /// Advertises a candidate, or says why not; whether its files had to be read.
+    fn judge(&self, candidate: Candidate, seen: &mut Seen, report: &mut ScanReport) -> bool {
         let id = candidate.id.clone();
         if self.serves(&candidate) {
-            return;
+            return false;
         }
         self.withdraw(&id, report);
-        let known = seen.refused.remove(&id);
-        if let Some(known) = known.as_ref().filter(|known| known.stamp.as_ref() == Some(&candidate.stamp)) {
-            report.refused.push((id.clone(), known.reason.clone()));
-            seen.refused.insert(id, Refused { stamp: known.stamp.clone(), reason: known.reason.clone() });
-            return;
+        if let Some(known) = seen.refused.get(&id).filter(|known| known.holds(&candidate, seen.scan)) {
+            report.refused.push((id, known.reason.clone()));
+            return false;
         }
+        let known = seen.refused.remove(&id);
         let stamp = candidate.stamp.clone();
-        match self.admit(candidate) {
+        let cached = manifest_cache::load(self.state.as_ref(), &id, &stamp);
+        let read = cached.is_none();
+        match self.admit(candidate, cached) {
             Ok(()) => report.added.push(id),
             Err(refusal) => {
                 let reason = refusal.to_string();
                 let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
                 let stamp = (!again).then_some(stamp);
+                let times = known.as_ref().map_or(0, |known| known.times).saturating_add(1);
+                let wait = 1_u64.checked_shl(times - 1).unwrap_or(u64::MAX).min(WAIT_SCANS_MAX);
                 if known.is_none_or(|known| known.reason != reason || known.stamp != stamp) {
                     tracing::error!(snapshot = %id, %reason, "NOT advertised: the folder is no valid snapshot");
                 }
                 report.refused.push((id.clone(), reason.clone()));
-                seen.refused.insert(id, Refused { stamp, reason });
+                let next = seen.scan.saturating_add(wait);
+                seen.refused.insert(id, Refused { stamp, reason, times, next });
             }
         }
+        read
     }
 
     /// The channel's version, and its snapshots, ascending by block.
@@ -182,10 +211,10 @@ impl Catalog {
         served.get(&candidate.id).is_some_and(|served| served.stamp == candidate.stamp)
     }
 
-    /// Verifies a folder, or finds it in the cache, and advertises it.
-    fn admit(&self, candidate: Candidate) -> Result<(), Refusal> {
+    /// Verifies a folder, unless that was kept, and advertises it.
+    fn admit(&self, candidate: Candidate, cached: Option<Cached>) -> Result<(), Refusal> {
         let Candidate { id, dir, stamp } = candidate;
-        let cached = match manifest_cache::load(self.state.as_ref(), &id, &stamp) {
+        let cached = match cached {
             Some(cached) => cached,
             None => {
                 let cached = read_all(&id, dir.as_ref())?;

@@ -11,7 +11,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -24,14 +24,18 @@ const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/netw
 struct Site {
     dir: TempDir,
     opened: Arc<AtomicUsize>,
+    hook: Hook,
 }
+
+/// Told the path of every file and folder below `completed` before it is opened; the open fails if it says so.
+type Hook = Arc<Mutex<Box<dyn FnMut(&Path) -> Result<(), DiskError> + Send>>>;
 
 impl Site {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir_all(dir.path().join("completed/mychannel")).unwrap();
         fs::create_dir_all(dir.path().join("state")).unwrap();
-        Self { dir, opened: Arc::default() }
+        Self { dir, opened: Arc::default(), hook: Arc::new(Mutex::new(Box::new(|_| Ok(())))) }
     }
 
     fn folder(&self, name: &str) -> PathBuf {
@@ -49,10 +53,25 @@ impl Site {
         fs::rename(making, self.folder(name)).unwrap();
     }
 
+    /// From now on `hook` sees what is opened.
+    fn watch(&self, hook: impl FnMut(&Path) -> Result<(), DiskError> + Send + 'static) {
+        *self.hook.lock().unwrap() = Box::new(hook);
+    }
+
+    /// From now on what `broken` names can't be opened.
+    fn fail(&self, broken: &[&str]) {
+        let broken: Vec<PathBuf> = broken.iter().map(|name| self.dir.path().join("completed").join(name)).collect();
+        self.watch(move |path| match broken.iter().any(|broken| broken == path) {
+            true => Err(DiskError::io("open", path, std::io::ErrorKind::PermissionDenied.into())),
+            false => Ok(()),
+        });
+    }
+
     /// A freshly started catalog that counts how many files it opens under `completed`.
     fn catalog(&self, started: SystemTime) -> Catalog {
         let completed = OsDir::open(&self.dir.path().join("completed")).unwrap();
-        let counted = Arc::new(Counted { inner: completed, opened: Arc::clone(&self.opened), reads: Arc::default() });
+        let (opened, hook) = (Arc::clone(&self.opened), Arc::clone(&self.hook));
+        let counted = Arc::new(Counted { inner: completed, opened, hook });
         Catalog::open(counted, OsDir::open(&self.dir.path().join("state")).unwrap(), started)
     }
 }
@@ -132,7 +151,9 @@ fn a_folder_in_the_place_of_another_snapshot_is_refused() {
 fn snapshots_come_and_go_while_running_and_the_version_grows() {
     let site = Site::new();
     let catalog = site.catalog(start());
-    let mut changes = catalog.subscribe();
+    let mut changes = catalog.subscribe(&id(0).channel);
+    let other_channel = "other".parse().unwrap();
+    let other = catalog.subscribe(&other_channel);
     let first = *changes.borrow_and_update();
     catalog.scan().unwrap();
     assert!(!changes.has_changed().unwrap(), "nothing to tell");
@@ -145,6 +166,8 @@ fn snapshots_come_and_go_while_running_and_the_version_grows() {
     assert_eq!(catalog.scan().unwrap().removed, [id(83)]);
     let third = catalog.page(&id(83).channel).0;
     assert!(first < second && second < third);
+    assert!(!other.has_changed().unwrap(), "nobody is woken for another channel");
+    assert_eq!(catalog.page(&other_channel).0, first);
     assert!(catalog.snapshot(&id(83)).is_none());
     held.read_chunk(0, ChunkIndex(0), &mut Vec::new()).unwrap();
     let restarted = site.catalog(start() + Duration::from_secs(1));
@@ -258,27 +281,147 @@ fn the_cache_of_a_snapshot_that_went_while_we_were_stopped_goes_too() {
 fn a_file_that_changes_while_it_is_read_is_not_believed() {
     let site = Site::new();
     site.add(83, "83");
-    let inner = OsDir::open(&site.dir.path().join("completed")).unwrap();
-    let reads = Arc::new(Touch::default());
-    *reads.path.lock().unwrap() = Some(site.folder("83").join("confighistory.data"));
-    let completed = Arc::new(Counted { inner, opened: Arc::default(), reads });
-    let catalog = Catalog::open(completed, OsDir::open(&site.dir.path().join("state")).unwrap(), start());
+    let mut touched = Some(site.folder("83").join("confighistory.data"));
+    site.watch(move |path| {
+        if let Some(touched) = touched.take_if(|_| path.ends_with("txids.metadata")) {
+            fs::File::options().write(true).open(touched).unwrap().set_modified(start()).unwrap();
+        }
+        Ok(())
+    });
+    let catalog = site.catalog(start());
     assert!(reasons(&catalog.scan().unwrap())[0].contains("changed while it was being read"));
     assert_eq!(catalog.scan().unwrap().added, [id(83)], "looked at again without being asked");
 }
 
-/// Changes a file's time once, when the last file of the folder is opened.
-#[derive(Debug, Default)]
-struct Touch {
-    path: std::sync::Mutex<Option<PathBuf>>,
+#[test]
+fn a_folder_that_cannot_be_looked_at_hides_no_other_and_what_was_advertised_from_it_stays() {
+    let site = Site::new();
+    site.add(83, "83");
+    let catalog = site.catalog(start());
+    assert_eq!(catalog.scan().unwrap().added, [id(83)]);
+    for broken in ["mychannel/83", "mychannel/90", "other", "mychannel"] {
+        fs::create_dir_all(site.dir.path().join("completed").join(broken)).unwrap();
+        site.fail(&[broken]);
+        let report = catalog.scan().unwrap();
+        assert!(report.added.is_empty() && report.removed.is_empty(), "{broken}: {report:?}");
+        let refused: Vec<String> = report.refused.iter().map(|(id, _)| id.to_string()).collect();
+        let expected: &[&str] = if broken.contains('/') { &[broken] } else { &[] };
+        assert_eq!(refused, expected, "a refused snapshot, or else a channel");
+        assert!(reasons(&report).iter().all(|reason| reason.contains("cannot open")), "{report:?}");
+        assert_eq!(blocks(&catalog), [83]);
+        if broken == "mychannel/90" {
+            fs::remove_dir(site.folder("90")).unwrap();
+        }
+    }
+    catalog.snapshot(&id(83)).unwrap().read_chunk(0, ChunkIndex(0), &mut Vec::new()).unwrap();
+
+    site.add(132, "132");
+    site.fail(&["mychannel/83", "other"]);
+    assert_eq!(catalog.scan().unwrap().added, [id(132)]);
+    fs::remove_dir_all(site.folder("132")).unwrap();
+    assert_eq!(catalog.scan().unwrap().removed, [id(132)]);
+    fs::remove_dir_all(site.folder("83")).unwrap();
+    assert_eq!(catalog.scan().unwrap().removed, [id(83)], "a folder that is gone is gone");
 }
 
-/// A folder that counts the files that are opened in it and below.
-#[derive(Debug)]
+#[test]
+fn what_was_found_out_about_a_folder_is_kept_while_it_cannot_be_looked_at() {
+    let site = Site::new();
+    site.add(83, "83");
+    site.catalog(start()).scan().unwrap();
+    for broken in ["mychannel/83", "mychannel"] {
+        let restarted = site.catalog(start());
+        site.fail(&[broken]);
+        restarted.scan().unwrap();
+        assert_eq!(blocks(&restarted), [0; 0]);
+        site.fail(&[]);
+        site.opened.store(0, Ordering::SeqCst);
+        assert_eq!(restarted.scan().unwrap().added, [id(83)]);
+        assert_eq!(site.opened.load(Ordering::SeqCst), 8, "opened to be served, but not read again");
+    }
+}
+
+#[test]
+fn a_folder_that_fails_each_time_is_read_ever_more_rarely() {
+    let site = Site::new();
+    site.add(83, "83");
+    let file = site.folder("83").join("confighistory.data");
+    let busy = file.clone();
+    let touch = move |path: &Path, second: u64| {
+        if path.ends_with("txids.metadata") {
+            let time = start() + Duration::from_secs(second);
+            fs::File::options().write(true).open(&busy).unwrap().set_modified(time).unwrap();
+        }
+    };
+    let failing = |path: &Path| match path.ends_with("public_state.data") {
+        true => Err(DiskError::io("read", path, std::io::Error::other("EIO"))),
+        false => Ok(()),
+    };
+    for disk in [true, false] {
+        let (reads, counted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, touch) = (Arc::clone(&reads), touch.clone());
+        site.watch(move |path| {
+            if path.ends_with("_snapshot_signable_metadata.json") {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            if disk {
+                return failing(path);
+            }
+            touch(path, counted.fetch_add(1, Ordering::SeqCst) as u64);
+            Ok(())
+        });
+        let catalog = site.catalog(start());
+        let read_in: Vec<usize> = (1..=1_600)
+            .filter(|_| {
+                let before = reads.load(Ordering::SeqCst);
+                assert_eq!(catalog.scan().unwrap().refused.len(), 1);
+                reads.load(Ordering::SeqCst) > before
+            })
+            .collect();
+        assert_eq!(read_in, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 1_536], "disk failure: {disk}");
+        site.fail(&[]);
+        let added = (0..512).find(|_| !catalog.scan().unwrap().added.is_empty());
+        assert!(added.is_some(), "and advertised in the end");
+        fs::remove_dir_all(site.dir.path().join("state/mychannel")).unwrap();
+    }
+}
+
+#[test]
+fn a_removal_during_a_long_read_is_noticed_before_the_next_folder_is_read() {
+    let site = Site::new();
+    site.add(132, "132");
+    let catalog = Arc::new(site.catalog(start()));
+    assert_eq!(catalog.scan().unwrap().added, [id(132)]);
+    site.add(83, "83");
+    site.add(83, "90");
+    let (served, seen) = (Arc::clone(&catalog), Arc::new(Mutex::new(Vec::new())));
+    let (removed, later) = (site.folder("132"), Arc::clone(&seen));
+    site.watch(move |path| {
+        if path.ends_with("83/txids.data") && removed.exists() {
+            fs::remove_dir_all(&removed).unwrap();
+        }
+        if path.ends_with("90/txids.data") {
+            later.lock().unwrap().push(blocks(&served));
+        }
+        Ok(())
+    });
+    let report = catalog.scan().unwrap();
+    assert_eq!((report.added.as_slice(), report.removed.as_slice()), ([id(83)].as_slice(), [id(132)].as_slice()));
+    assert_eq!(*seen.lock().unwrap(), [[83]], "while 90 was read");
+    assert_eq!(report.refused.len(), 1, "90 is none: {report:?}");
+}
+
+/// A folder that counts the files that are opened in it and below, and lets a hook see what is opened.
 struct Counted {
     inner: Arc<dyn Dir>,
     opened: Arc<AtomicUsize>,
-    reads: Arc<Touch>,
+    hook: Hook,
+}
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
 }
 
 impl Dir for Counted {
@@ -289,19 +432,16 @@ impl Dir for Counted {
         self.inner.create_dir(name)
     }
     fn open_dir(&self, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
+        (self.hook.lock().unwrap())(&self.path().join(name))?;
         let inner = self.inner.open_dir(name)?;
-        Ok(Arc::new(Self { inner, opened: Arc::clone(&self.opened), reads: Arc::clone(&self.reads) }))
+        Ok(Arc::new(Self { inner, opened: Arc::clone(&self.opened), hook: Arc::clone(&self.hook) }))
     }
     fn list(&self) -> Result<Vec<DirEntry>, DiskError> {
         self.inner.list()
     }
     fn open_file(&self, name: &str, access: Access) -> Result<Arc<dyn File>, DiskError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        if name == "txids.metadata"
-            && let Some(path) = self.reads.path.lock().unwrap().take()
-        {
-            fs::File::options().write(true).open(path).unwrap().set_modified(start()).unwrap();
-        }
+        (self.hook.lock().unwrap())(&self.path().join(name))?;
         self.inner.open_file(name, access)
     }
     fn rename(&self, from: &str, to_dir: &dyn Dir, to: &str) -> Result<(), DiskError> {

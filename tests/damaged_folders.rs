@@ -395,6 +395,8 @@ fn collection_configurations_have_well_formed_ascending_keys() {
     let folder = Folder::recorded();
     let metadata = SnapshotFile::ConfigHistoryMetadata;
     folder.write(metadata, &encode_count(2));
+    fs::remove_file(folder.file("private_state_hashes.data")).unwrap();
+    fs::remove_file(folder.file("private_state_hashes.metadata")).unwrap();
     folder.lie(file, &data_file(&[entry("a", 9), entry("a", 3)])).verify().unwrap();
     let older_first = folder.lie(file, &data_file(&[entry("a", 3), entry("a", 9)])).content_error();
     assert!(is_item(&older_first, file, &ItemFault::Order));
@@ -412,6 +414,44 @@ fn collection_configurations_have_well_formed_ascending_keys() {
         let error = folder.lie(file, &data_file(&[item])).content_error();
         assert!(matches!(error, ContentError::Item { item: 0, .. }), "{error}");
     }
+}
+
+#[test]
+fn hashes_of_a_collection_without_a_configuration_are_refused() {
+    let (data, metadata) = (SnapshotFile::ConfigHistoryData, SnapshotFile::ConfigHistoryMetadata);
+    let lacks = |folder: &Folder, wanted: &str| {
+        let error = folder.content_error();
+        let right = matches!(&error, ContentError::NoCollectionConfig { chaincode, collection } if chaincode == "labcc" && collection == wanted);
+        assert!(right, "{error}");
+    };
+    // Recorded: labcc at 125, 75 and 3; collection-3 came last.
+    let folder = Folder::recorded();
+    let items = folder.records(data);
+    assert_eq!(items.len(), 6);
+    folder.write(metadata, &encode_count(2)).lie(data, &data_file(&items[2..]));
+    lacks(&folder, "collection-3");
+    folder.write(metadata, &encode_count(1)).lie(data, &data_file(&items[..2])).verify().unwrap();
+
+    let mut other = Vec::new();
+    ConfigHistoryEntry { chaincode: "othercc", block_number: BlockNumber(3), package: b"\x0a\x00" }
+        .encode_into(&mut other);
+    folder.lie(data, &data_file(&[other]));
+    lacks(&folder, "collection-1");
+
+    fs::remove_file(folder.file(data.name())).unwrap();
+    fs::remove_file(folder.file(metadata.name())).unwrap();
+    folder.rehash(|_, _| ());
+    lacks(&folder, "collection-1");
+
+    // An organisation's own collections need none.
+    let (hashes, rows_file) = (SnapshotFile::PrivateStateHashesData, SnapshotFile::PrivateStateHashesMetadata);
+    let mut rows = folder.rows(rows_file);
+    let implicit = rows.iter().take_while(|row| row.namespace.contains("$$h_implicit_org_")).count();
+    assert!(implicit > 1);
+    rows.truncate(implicit);
+    let records = rows.iter().map(|row| usize::try_from(row.records).unwrap()).sum();
+    let items = folder.records(hashes);
+    folder.write(hashes, &data_file(&items[..records])).lie(rows_file, &encode_rows(&rows)).verify().unwrap();
 }
 
 #[test]

@@ -4,7 +4,12 @@
 
 use std::{fs, path::PathBuf};
 
+use numbers::Numbers;
 use snapferry::snapshot::{ChunkRoot, Manifest, ManifestFile, SignableMetadata, SnapshotFile};
+
+#[path = "common/numbers.rs"]
+#[allow(unreachable_pub, reason = "shared by several tests")]
+mod numbers;
 
 #[path = "../fuzz/bodies/chunk_tree.rs"]
 mod chunk_tree;
@@ -32,23 +37,6 @@ fn recorded(name: &str) -> Vec<u8> {
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let Ok(entries) = fs::read_dir(root().join("fuzz/corpus").join(target)) else { return Vec::new() };
     entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
-}
-
-/// Numbers that a seed determines (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
 }
 
 fn mutated(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {

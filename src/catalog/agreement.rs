@@ -105,6 +105,8 @@ pub struct Camp {
     pub orgs: BTreeSet<MspId>,
     /// Where.
     pub sources: BTreeSet<String>,
+    /// Who has the data of just this: those of `sources` that didn't delete them, and partial sources.
+    pub data_sources: BTreeSet<String>,
 }
 
 /// What is said about one block.
@@ -131,8 +133,8 @@ pub enum AgreementError {
         /// The block asked for.
         block_number: Option<BlockNumber>,
     },
-    /// Too few organisations offer the same.
-    #[error("no snapshot of channel {channel}{} is offered alike by {min_orgs} organisations: {}", at_block(.block_number), listed(.tallies))]
+    /// Too few organisations offer the same, or enough, but nobody has the data any more.
+    #[error("no snapshot of channel {channel}{} is offered alike by {min_orgs} organisations, with its data: {}", at_block(.block_number), listed(.tallies))]
     NotReached {
         /// The channel.
         channel: ChannelId,
@@ -162,10 +164,10 @@ pub enum AgreementError {
 }
 
 /// The newest snapshot of `channel` (or the one at `block_number`) that at least `policy.min_orgs` organisations offer
-/// alike.
+/// alike, and whose data some source still has.
 ///
 /// # Errors
-/// Nothing is offered; too few agree; two different answers both have enough; the manifest is missing.
+/// Nothing is offered; too few agree, or on nothing that can be fetched; two different answers both have enough; the manifest is missing.
 pub fn agree(
     channel: &ChannelId,
     offers: &[Offer],
@@ -187,11 +189,11 @@ pub fn agree(
         let tally = tally(*block_number, offers);
         let mut enough = tally.camps.iter().filter(|camp| camp.orgs.len() >= needed);
         match (enough.next(), enough.next()) {
-            (Some(camp), None) => return agreed(camp, offers),
+            (Some(camp), None) if !camp.data_sources.is_empty() => return agreed(camp, offers),
             (Some(_), Some(_)) => {
                 return Err(AgreementError::Split { channel: channel.clone(), tally: Box::new(tally) });
             }
-            (None, _) => tallies.push(tally),
+            _ => tallies.push(tally),
         }
     }
     let min_orgs = policy.min_orgs.max(1);
@@ -231,12 +233,14 @@ fn tally(block_number: BlockNumber, offers: &[&Offer]) -> Tally {
             state_db_type: None,
             orgs: BTreeSet::new(),
             sources: BTreeSet::new(),
+            data_sources: BTreeSet::new(),
         });
         camp.orgs.insert(offer.msp_id.clone());
         camp.sources.insert(offer.source.clone());
     }
     let mut camps: Vec<Camp> = camps.into_values().collect();
     for camp in &mut camps {
+        camp.data_sources = data_sources(camp, offers);
         camp.state_db_type = manifest_of(camp, offers).map(|manifest| manifest.signable().state_db_type());
     }
     // Stable: camps of one size stay in the order of their hashes, whoever came first.
@@ -256,22 +260,26 @@ fn manifest_of<'a>(camp: &Camp, offers: &[&'a Offer]) -> Option<&'a Manifest> {
     )
 }
 
+fn data_sources(camp: &Camp, offers: &[&Offer]) -> BTreeSet<String> {
+    let has_data = |offer: &&&Offer| {
+        let same = claim(offer) == (camp.snapshot_hash, camp.manifest_hash, camp.commit_hash);
+        same && !offer.entry.only_metadata_available && (offer.entry.partial || camp.sources.contains(&offer.source))
+    };
+    offers.iter().filter(has_data).map(|offer| offer.source.clone()).collect()
+}
+
 fn agreed(camp: &Camp, offers: &[&Offer]) -> Result<AgreedSnapshot, AgreementError> {
     let manifest = manifest_of(camp, offers).ok_or_else(|| AgreementError::ManifestMissing {
         // The camp has at least one offer, so there is a first one, and all are of this block.
         id: offers.first().map(|offer| offer.entry.id.clone()).expect("a camp is made of offers"),
         manifest_hash: camp.manifest_hash,
     })?;
-    let has_data = |offer: &&&Offer| {
-        let same = claim(offer) == (camp.snapshot_hash, camp.manifest_hash, camp.commit_hash);
-        same && !offer.entry.only_metadata_available && (offer.entry.partial || camp.sources.contains(&offer.source))
-    };
     Ok(AgreedSnapshot {
         manifest: manifest.clone(),
         manifest_hash: camp.manifest_hash,
         commit_hash: camp.commit_hash,
         vouching_orgs: camp.orgs.clone(),
-        sources: offers.iter().filter(has_data).map(|offer| offer.source.clone()).collect(),
+        sources: camp.data_sources.clone(),
     })
 }
 
@@ -319,9 +327,14 @@ impl fmt::Display for Camp {
         write!(f, "{} {says} snapshot {}", orgs.join(", "), short(self.snapshot_hash.to_string()))?;
         write!(f, " (manifest {}, ", short(self.manifest_hash.to_string()))?;
         match self.commit_hash {
-            Some(hash) => write!(f, "commit hash {})", short(hash.to_string())),
-            None => f.write_str("no commit hash)"),
+            Some(hash) => write!(f, "commit hash {})", short(hash.to_string()))?,
+            None => f.write_str("no commit hash)")?,
         }
+        f.write_str(if self.data_sources.is_empty() {
+            ", but only its metadata: nobody has the data any more"
+        } else {
+            ""
+        })
     }
 }
 

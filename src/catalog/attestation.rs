@@ -11,11 +11,11 @@ use crate::{
 
 const VERSION: u64 = 1;
 
-/// Longest nonce that is echoed.
-const NONCE_BYTES_MAX: usize = 64;
+/// Longest nonce that is echoed in an attestation, in bytes.
+pub const NONCE_BYTES_MAX: usize = 64;
 
-/// Longest body that is read: an identity of 16 KiB and about 600 bytes.
-pub const ATTEST_BODY_BYTES_MAX: usize = 20 << 10;
+/// Longest attestation body that is read, in bytes: an identity of 16 KiB and about 600 bytes.
+pub const ATTESTATION_BODY_BYTES_MAX: usize = 20 << 10;
 
 /// `AttestBody`: identity, snapshot and manifest, with the time for which it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl AttestBody {
     /// # Errors
     /// Anything that [`Self::encode`] wouldn't have written, a nonce over 64 bytes, another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, AttestBodyError> {
-        if bytes.len() > ATTEST_BODY_BYTES_MAX {
+        if bytes.len() > ATTESTATION_BODY_BYTES_MAX {
             return Err(AttestBodyError::TooLong(bytes.len()));
         }
         let (mut version, mut numbers, mut texts) = (0, [0_u64; 4], [&[][..]; 6]);
@@ -213,7 +213,7 @@ mod tests {
         let mut other = body().encode();
         other[1] = 2;
         assert!(matches!(AttestBody::decode(&other), Err(AttestBodyError::Version(2))));
-        let too_long = vec![0; ATTEST_BODY_BYTES_MAX + 1];
+        let too_long = vec![0; ATTESTATION_BODY_BYTES_MAX + 1];
         assert!(matches!(AttestBody::decode(&too_long), Err(AttestBodyError::TooLong(_))));
     }
 }

@@ -3,18 +3,21 @@
 use super::{
     CatalogEntry, CatalogError, Refusal, ServedSnapshot,
     manifest_cache::{self, Cached},
-    scan::{Candidate, Stamp, candidates},
+    scan::{Candidate, Found, Place, Stamp, look},
 };
 use crate::{
     disk::Dir,
     snapshot::{ChannelId, FolderError, SnapshotId, verify_folder},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
+
+/// Longest wait between two reads of a folder that is refused each time, in scans: 43 minutes at one scan every 5 s.
+const WAIT_SCANS_MAX: u64 = 512;
 
 /// What we serve. Readers never wait for a scan: a snapshot appears when all of it was verified.
 #[derive(Debug)]
@@ -23,8 +26,11 @@ pub struct Catalog {
     state: Arc<dyn Dir>,
     served: RwLock<BTreeMap<SnapshotId, Served>>,
     /// Held through a whole scan: one at a time.
-    refused: Mutex<BTreeMap<SnapshotId, Refused>>,
-    version: watch::Sender<u64>,
+    seen: Mutex<Seen>,
+    /// Versions start with this one.
+    first_version: u64,
+    /// Per channel, so that nobody is woken for a channel that isn't theirs. Locked after `served`, if both are.
+    versions: Mutex<BTreeMap<ChannelId, watch::Sender<u64>>>,
 }
 
 /// What a scan changed and found.
@@ -35,7 +41,8 @@ pub struct ScanReport {
     pub added: Vec<SnapshotId>,
     /// No longer advertised.
     pub removed: Vec<SnapshotId>,
-    /// Folders that look like snapshots and aren't advertised, with the reason; also those refused by an earlier scan.
+    /// Folders that look like snapshots and aren't advertised, with the reason; also those refused by an earlier scan. One
+    /// that can't be looked at is here, too, although it stays advertised if it was.
     pub refused: Vec<(SnapshotId, String)>,
 }
 
@@ -45,11 +52,32 @@ struct Served {
     snapshot: Arc<ServedSnapshot>,
 }
 
+/// What earlier scans found out.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Number of the scan that runs.
+    scan: u64,
+    refused: BTreeMap<SnapshotId, Refused>,
+    /// Folders that can't be looked at, and why.
+    unreadable: BTreeMap<Place, String>,
+}
+
 #[derive(Debug)]
 struct Refused {
     /// What the folder looked like; `None`: look again whatever it looks like.
     stamp: Option<Stamp>,
     reason: String,
+    /// How often it was refused in a row.
+    times: u32,
+    /// The scan that may read it again. A failing disk or a folder that somebody writes to would be read all day otherwise.
+    next: u64,
+}
+
+impl Refused {
+    /// Whether reading the folder again could tell nothing new, or is too early.
+    fn holds(&self, candidate: &Candidate, scan: u64) -> bool {
+        self.stamp.as_ref() == Some(&candidate.stamp) || scan < self.next
+    }
 }
 
 impl Catalog {
@@ -57,62 +85,98 @@ impl Catalog {
     /// [`Self::scan`]. Versions count from `now` (in ms), so they are greater than those before a restart.
     #[must_use]
     pub fn open(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime) -> Self {
-        let base = now.duration_since(UNIX_EPOCH).map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
-        let (served, refused) = (RwLock::default(), Mutex::default());
-        Self { completed, state, served, refused, version: watch::Sender::new(base) }
+        let since = now.duration_since(UNIX_EPOCH);
+        let first_version = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
+        let (served, seen, versions) = (RwLock::default(), Mutex::default(), Mutex::default());
+        Self { completed, state, served, seen, first_version, versions }
     }
 
     /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
     /// possibly for minutes; each snapshot is advertised as soon as it is verified.
     ///
-    /// A refused folder is logged once, and again when it changes; it isn't read again before.
+    /// A refused folder is logged once, and again when it changes; it isn't read again before, and after each further refusal
+    /// only twice as many scans later, up to 512. What was advertised from a
+    /// folder that can't be looked at stays advertised: its files are open, and every chunk is checked when it is read.
     ///
     /// # Errors
     /// `completed` can't be listed. What is wrong with one folder is in the report, never an error.
     pub fn scan(&self) -> Result<ScanReport, CatalogError> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let candidates = candidates(self.completed.as_ref()).map_err(CatalogError::Completed)?;
-        let present: BTreeSet<SnapshotId> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut report = ScanReport::default();
-        self.withdraw_missing(&present, &mut report);
-        refused.retain(|id, _| present.contains(id));
-        for candidate in candidates {
+        seen.scan = seen.scan.saturating_add(1);
+        let mut queue = VecDeque::from(self.look(&mut seen, &mut report)?);
+        while let Some(candidate) = queue.pop_front() {
             let id = candidate.id.clone();
-            if self.serves(&candidate) {
-                continue;
+            if self.judge(candidate, &mut seen, &mut report) {
+                // That may have taken an hour: what was removed meanwhile must not wait for the next candidate, too.
+                queue = self.look(&mut seen, &mut report)?.into();
+                queue.retain(|candidate| candidate.id > id);
             }
-            self.withdraw(&id, &mut report);
-            let known = refused.remove(&id);
-            if let Some(known) = known.as_ref().filter(|known| known.stamp.as_ref() == Some(&candidate.stamp)) {
-                report.refused.push((id.clone(), known.reason.clone()));
-                refused.insert(id, Refused { stamp: known.stamp.clone(), reason: known.reason.clone() });
-                continue;
-            }
-            let stamp = candidate.stamp.clone();
-            match self.admit(candidate) {
-                Ok(()) => report.added.push(id),
-                Err(refusal) => {
-                    let reason = refusal.to_string();
-                    let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
-                    let stamp = (!again).then_some(stamp);
-                    if known.is_none_or(|known| known.reason != reason || known.stamp != stamp) {
-                        tracing::error!(snapshot = %id, %reason, "NOT advertised: the folder is no valid snapshot");
-                    }
-                    report.refused.push((id.clone(), reason.clone()));
-                    refused.insert(id, Refused { stamp, reason });
-                }
-            }
+        }
+        for ((channel, block_number), reason) in &seen.unreadable {
+            let id = block_number.map(|block_number| SnapshotId { channel: channel.clone(), block_number });
+            report.refused.extend(id.map(|id| (id, reason.clone())));
         }
         Ok(report)
     }
 
-    /// The version, and the channel's snapshots, ascending by block.
+    /// What lies there now; whatever is gone is withdrawn and forgotten.
+    fn look(&self, seen: &mut Seen, report: &mut ScanReport) -> Result<Vec<Candidate>, CatalogError> {
+        let found = look(self.completed.as_ref()).map_err(CatalogError::Completed)?;
+        self.withdraw_missing(&found, report);
+        seen.refused.retain(|id, _| found.may_hold(id));
+        let unreadable = found.unreadable.into_iter().map(|(place, error)| (place, error.to_string())).collect();
+        let before = std::mem::replace(&mut seen.unreadable, unreadable);
+        for (place, reason) in seen.unreadable.iter().filter(|(place, reason)| before.get(*place) != Some(*reason)) {
+            let (channel, block_number) = (&place.0, place.1.map(|block_number| block_number.0));
+            tracing::error!(%channel, block_number, %reason, "can't be looked at: nothing new is advertised from there");
+        }
+        Ok(found.candidates)
+    }
+
+    /// Advertises a candidate, or says why not; whether its files had to be read.
+    fn judge(&self, candidate: Candidate, seen: &mut Seen, report: &mut ScanReport) -> bool {
+        let id = candidate.id.clone();
+        if self.serves(&candidate) {
+            return false;
+        }
+        self.withdraw(&id, report);
+        if let Some(known) = seen.refused.get(&id).filter(|known| known.holds(&candidate, seen.scan)) {
+            report.refused.push((id, known.reason.clone()));
+            return false;
+        }
+        let known = seen.refused.remove(&id);
+        let stamp = candidate.stamp.clone();
+        let cached = manifest_cache::load(self.state.as_ref(), &id, &stamp);
+        let read = cached.is_none();
+        match self.admit(candidate, cached) {
+            Ok(()) => report.added.push(id),
+            Err(refusal) => {
+                let reason = refusal.to_string();
+                let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
+                let stamp = (!again).then_some(stamp);
+                let times = known.as_ref().map_or(0, |known| known.times).saturating_add(1);
+                let wait = 1_u64.checked_shl(times - 1).unwrap_or(u64::MAX).min(WAIT_SCANS_MAX);
+                if known.is_none_or(|known| known.reason != reason || known.stamp != stamp) {
+                    tracing::error!(snapshot = %id, %reason, "NOT advertised: the folder is no valid snapshot");
+                }
+                report.refused.push((id.clone(), reason.clone()));
+                let next = seen.scan.saturating_add(wait);
+                seen.refused.insert(id, Refused { stamp, reason, times, next });
+            }
+        }
+        read
+    }
+
+    /// The channel's version, and its snapshots, ascending by block.
     #[must_use]
     pub fn page(&self, channel: &ChannelId) -> (u64, Vec<CatalogEntry>) {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         let entries =
             served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
-        (*self.version.borrow(), entries.cloned().collect())
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = versions.get(channel).map_or(self.first_version, |version| *version.borrow());
+        (version, entries.cloned().collect())
     }
 
     /// Every channel that has a snapshot.
@@ -129,10 +193,17 @@ impl Catalog {
         served.get(id).map(|served| Arc::clone(&served.snapshot))
     }
 
-    /// The version, and a wake-up whenever it grows.
+    /// The channel's version, and a wake-up whenever it grows. (For channels that we serve: each is remembered.)
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    pub fn subscribe(&self, channel: &ChannelId) -> watch::Receiver<u64> {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version)).subscribe()
+    }
+
+    fn changed(&self, channel: &ChannelId) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version));
+        version.send_modify(|version| *version = version.saturating_add(1));
     }
 
     fn serves(&self, candidate: &Candidate) -> bool {
@@ -140,10 +211,10 @@ impl Catalog {
         served.get(&candidate.id).is_some_and(|served| served.stamp == candidate.stamp)
     }
 
-    /// Verifies a folder, or finds it in the cache, and advertises it.
-    fn admit(&self, candidate: Candidate) -> Result<(), Refusal> {
+    /// Verifies a folder, unless that was kept, and advertises it.
+    fn admit(&self, candidate: Candidate, cached: Option<Cached>) -> Result<(), Refusal> {
         let Candidate { id, dir, stamp } = candidate;
-        let cached = match manifest_cache::load(self.state.as_ref(), &id, &stamp) {
+        let cached = match cached {
             Some(cached) => cached,
             None => {
                 let cached = read_all(&id, dir.as_ref())?;
@@ -160,19 +231,20 @@ impl Catalog {
         let snapshot = Arc::new(snapshot);
         tracing::info!(snapshot = %id, bytes = snapshot.entry().total_bytes, manifest = %snapshot.entry().manifest_hash, "advertised");
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let channel = id.channel.clone();
         served.insert(id, Served { stamp, snapshot });
-        self.version.send_modify(|version| *version = version.saturating_add(1));
+        self.changed(&channel);
         Ok(())
     }
 
-    fn withdraw_missing(&self, present: &BTreeSet<SnapshotId>, report: &mut ScanReport) {
+    fn withdraw_missing(&self, found: &Found, report: &mut ScanReport) {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<SnapshotId> = served.keys().filter(|id| !present.contains(id)).cloned().collect();
+        let gone: Vec<SnapshotId> = served.keys().filter(|id| !found.may_hold(id)).cloned().collect();
         drop(served);
         for id in gone {
             self.withdraw(&id, report);
         }
-        if let Err(error) = manifest_cache::retain(self.state.as_ref(), present) {
+        if let Err(error) = manifest_cache::retain(self.state.as_ref(), |id| found.may_hold(id)) {
             tracing::warn!(%error, "manifests of removed snapshots are still kept");
         }
     }
@@ -180,7 +252,7 @@ impl Catalog {
     fn withdraw(&self, id: &SnapshotId, report: &mut ScanReport) {
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
         if served.remove(id).is_some() {
-            self.version.send_modify(|version| *version = version.saturating_add(1));
+            self.changed(&id.channel);
             drop(served);
             tracing::info!(snapshot = %id, "no longer advertised: its folder was removed or changed");
             report.removed.push(id.clone());

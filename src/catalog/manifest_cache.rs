@@ -10,7 +10,6 @@ use crate::{
     disk::{Dir, DiskError, EntryKind, read_small, write_durably},
     snapshot::{BlockHash, ChunkTree, GroupValue, Manifest, SnapshotId},
 };
-use std::collections::BTreeSet;
 
 const MAGIC: &[u8; 16] = b"snapferry cache1";
 const CHECKSUM_BYTES: usize = 32;
@@ -47,19 +46,23 @@ pub(super) fn store(state: &dyn Dir, stamp: &Stamp, cached: &Cached) -> Result<(
     write_durably(state.open_dir(id.channel.as_str())?.as_ref(), &id.block_number.to_string(), &bytes)
 }
 
-/// Forgets every snapshot but those that are `present`, and what else lies in the channels' folders.
-pub(super) fn retain(state: &dyn Dir, present: &BTreeSet<SnapshotId>) -> Result<(), DiskError> {
-    let names: BTreeSet<(&str, String)> =
-        present.iter().map(|id| (id.channel.as_str(), id.block_number.to_string())).collect();
+/// Forgets every snapshot but those to `keep`, and what else lies in the channels' folders.
+pub(super) fn retain(state: &dyn Dir, keep: impl Fn(&SnapshotId) -> bool) -> Result<(), DiskError> {
     for channel in state.list()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
         let dir = state.open_dir(&channel.name)?;
         for entry in dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
-            if !names.contains(&(channel.name.as_str(), entry.name.clone())) {
+            if !snapshot_named(&channel.name, &entry.name).is_some_and(|id| keep(&id)) {
                 dir.remove_file(&entry.name)?;
             }
         }
     }
     Ok(())
+}
+
+/// The snapshot whose cache has just this name.
+fn snapshot_named(channel: &str, block: &str) -> Option<SnapshotId> {
+    let id = SnapshotId { channel: channel.parse().ok()?, block_number: block.parse().ok()? };
+    (id.block_number.to_string() == block).then_some(id)
 }
 
 fn encode(stamp: &Stamp, cached: &Cached) -> Vec<u8> {
@@ -202,9 +205,9 @@ mod tests {
         let mut other = stamp.clone();
         other.0[0].mtime_ns += 1;
         assert_eq!(load(state.as_ref(), &id, &other), None);
-        retain(state.as_ref(), &BTreeSet::from([id.clone()])).unwrap();
+        retain(state.as_ref(), |kept| *kept == id).unwrap();
         assert!(load(state.as_ref(), &id, &stamp).is_some());
-        retain(state.as_ref(), &BTreeSet::new()).unwrap();
+        retain(state.as_ref(), |_| false).unwrap();
         assert_eq!(load(state.as_ref(), &id, &stamp), None);
     }
 }

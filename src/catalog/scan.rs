@@ -7,7 +7,7 @@ use crate::{
     disk::{Dir, DirEntry, DiskError, EntryKind},
     snapshot::{BlockNumber, ChannelId, SnapshotId},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A folder that has the place of a finished snapshot.
 #[derive(Debug)]
@@ -43,35 +43,65 @@ impl Stamp {
     }
 }
 
-/// All candidates, ascending. Whatever has another name than `CHANNEL/BLOCK`, and every symbolic link, is skipped; so is
-/// what vanishes while we look.
-pub(super) fn candidates(completed: &dyn Dir) -> Result<Vec<Candidate>, DiskError> {
-    let mut found = Vec::new();
+/// What lies under `completed`.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Ascending.
+    pub(super) candidates: Vec<Candidate>,
+    /// Folders that can't be looked at now. That says nothing about what is in them.
+    pub(super) unreadable: BTreeMap<Place, DiskError>,
+}
+
+/// A channel's folder, or that of the snapshot at a block.
+pub(super) type Place = (ChannelId, Option<BlockNumber>);
+
+impl Found {
+    /// Whether the snapshot may still be there: it is, or its folder or that of its channel can't be looked at.
+    pub(super) fn may_hold(&self, id: &SnapshotId) -> bool {
+        self.candidates.binary_search_by(|candidate| candidate.id.cmp(id)).is_ok()
+            || [None, Some(id.block_number)]
+                .iter()
+                .any(|block| self.unreadable.contains_key(&(id.channel.clone(), *block)))
+    }
+
+    /// What was opened; a failure is noted, unless the folder is simply gone.
+    fn readable<T>(&mut self, place: &Place, opened: Result<T, DiskError>) -> Option<T> {
+        match opened {
+            Ok(opened) => return Some(opened),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => drop(self.unreadable.insert(place.clone(), error)),
+        }
+        None
+    }
+}
+
+/// Everything with the place of a snapshot. Whatever has another name than `CHANNEL/BLOCK`, and every symbolic link, is
+/// skipped; so is what vanishes while we look.
+///
+/// Only `completed` itself must be readable: one bad folder hides no other.
+pub(super) fn look(completed: &dyn Dir) -> Result<Found, DiskError> {
+    let mut found = Found::default();
     for entry in completed.list()? {
         let Some(channel) = folder_name::<ChannelId>(&entry) else { continue };
-        let Some(channel_dir) = unless_gone(completed.open_dir(&entry.name))? else { continue };
-        for entry in unless_gone(channel_dir.list())?.unwrap_or_default() {
+        let opened = completed.open_dir(&entry.name).and_then(|dir| Ok((dir.list()?, dir)));
+        let place = (channel, None);
+        let Some((entries, channel_dir)) = found.readable(&place, opened) else { continue };
+        let (channel, _) = place;
+        for entry in entries {
             let Some(block_number) = folder_name::<BlockNumber>(&entry) else { continue };
             // "007" and "+7" parse, too, but the peer never writes them: one snapshot, one name.
             if block_number.to_string() != entry.name {
                 continue;
             }
-            let Some(dir) = unless_gone(channel_dir.open_dir(&entry.name))? else { continue };
-            let Some(stamp) = unless_gone(Stamp::of(dir.as_ref()))? else { continue };
-            found.push(Candidate { id: SnapshotId { channel: channel.clone(), block_number }, dir, stamp });
+            let opened = channel_dir.open_dir(&entry.name).and_then(|dir| Ok((Stamp::of(dir.as_ref())?, dir)));
+            let Some((stamp, dir)) = found.readable(&(channel.clone(), Some(block_number)), opened) else { continue };
+            found.candidates.push(Candidate { id: SnapshotId { channel: channel.clone(), block_number }, dir, stamp });
         }
     }
-    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found.candidates.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(found)
 }
 
 fn folder_name<T: std::str::FromStr>(entry: &DirEntry) -> Option<T> {
     if entry.kind == EntryKind::Dir { entry.name.parse().ok() } else { None }
-}
-
-fn unless_gone<T>(result: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
-    match result {
-        Err(error) if error.is_not_found() => Ok(None),
-        result => result.map(Some),
-    }
 }

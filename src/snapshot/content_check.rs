@@ -9,6 +9,7 @@
 
 use super::{
     BlockNumber, ConfigHistoryEntry, ContentError, ItemFault, NamespaceRow, SnapshotFile, StateDbType, StateRecord,
+    collections::ConfiguredCollections,
     items::{FORMAT, ITEM_BYTES_MAX, ItemSplitter},
     records::{CHANNEL_CONFIG_KEY, COUNTS_BYTES_MAX, NAMESPACES_MAX, decode_count, decode_rows, has_rows},
 };
@@ -41,7 +42,7 @@ pub struct FileSummary(pub(super) Summary);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Summary {
     State(StateSummary),
-    Items { items: u64, block_number_max: BlockNumber },
+    Items { items: u64, block_number_max: BlockNumber, collections: ConfiguredCollections },
     Rows(Vec<NamespaceRow>),
     Count(u64),
 }
@@ -86,6 +87,7 @@ impl ContentCheck {
                     value_next: false,
                     last_key: Vec::new(),
                     block_number_max: BlockNumber(0),
+                    collections: ConfiguredCollections::default(),
                 },
             },
             SnapshotFile::PublicStateMetadata
@@ -158,14 +160,16 @@ impl ContentCheck {
             }
             Kind::TxIds { splitter, .. } => {
                 splitter.finish().map_err(at_item)?;
-                Summary::Items { items, block_number_max: BlockNumber(0) }
+                let collections = ConfiguredCollections::default();
+                Summary::Items { items, block_number_max: BlockNumber(0), collections }
             }
             Kind::ConfigHistory { splitter, history } => {
                 splitter.finish().map_err(at_item)?;
                 if history.value_next {
                     return Err(at_item(ItemFault::KeyWithoutValue));
                 }
-                Summary::Items { items, block_number_max: history.block_number_max }
+                let ConfigHistoryCheck { block_number_max, collections, .. } = history;
+                Summary::Items { items, block_number_max, collections }
             }
             Kind::Counts { bytes } => {
                 let (summary, rest) = if has_rows(file) {
@@ -227,6 +231,7 @@ struct ConfigHistoryCheck {
     value_next: bool,
     last_key: Vec<u8>,
     block_number_max: BlockNumber,
+    collections: ConfiguredCollections,
 }
 
 impl ConfigHistoryCheck {
@@ -246,6 +251,7 @@ impl ConfigHistoryCheck {
             return Err(ItemFault::NoValue);
         }
         self.block_number_max = self.block_number_max.max(entry.block_number);
+        self.collections.add(&entry)?;
         std::mem::swap(&mut self.last_key, &mut self.key);
         self.value_next = false;
         Ok(())

@@ -64,6 +64,17 @@ pub enum ContentError {
         /// What's wrong with it.
         why: &'static str,
     },
+    /// Hashes of a private collection that no entry of the collection-configuration history names.
+    #[error(
+        "there are hashes of collection {collection:?} of chaincode {chaincode:?}, but no configuration of it in {file}: a peer couldn't join from this",
+        file = SnapshotFile::ConfigHistoryData
+    )]
+    NoCollectionConfig {
+        /// The chaincode, cut to 100 characters.
+        chaincode: String,
+        /// The collection, cut to 100 characters.
+        collection: String,
+    },
     /// Something was written by a block that is not in the snapshot.
     #[error("{file} holds something of block {block_number}, but the snapshot ends at block {last}")]
     FutureBlock {
@@ -118,6 +129,14 @@ pub enum ItemFault {
     /// A key of the collection-configuration history without its value.
     #[error("is a key without a value")]
     KeyWithoutValue,
+    /// More collections than there can be namespaces.
+    #[error("names more collections than are allowed together, {max} with {bytes_max} bytes")]
+    TooManyCollections {
+        /// The limit of names.
+        max: u64,
+        /// The limit of their bytes.
+        bytes_max: usize,
+    },
     /// A name that isn't UTF-8.
     #[error("is not UTF-8")]
     Utf8,

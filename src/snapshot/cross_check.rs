@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     BlockNumber, ContentError, FileSummary, NamespaceFault, NamespaceRow, SignableMetadata, SnapshotFile, StateDbType,
+    collections::ConfiguredCollections,
     content_check::{StateSummary, Summary},
-    protobuf::{Fields, Value},
+    protobuf::bytes_field,
     records::split_private_namespace,
 };
 
@@ -25,7 +26,7 @@ pub struct ContentSummary {
     pub config_history_entries: u64,
 }
 
-/// Checks counts, order, namespaces, blocks and the channel's configuration.
+/// Checks counts, order, namespaces, blocks, the channel's configuration and that every collection has one.
 ///
 /// `summaries` holds exactly the listed files.
 ///
@@ -50,6 +51,7 @@ pub fn cross_check(
         true => check.items(F::ConfigHistoryData, F::ConfigHistoryMetadata)?,
         false => 0,
     };
+    check.collections(private_namespaces)?;
     Ok(ContentSummary {
         channel_config: channel_config(public, public_namespaces)?.to_vec(),
         public_namespaces: public_namespaces.to_vec(),
@@ -96,14 +98,32 @@ impl<'a> CrossCheck<'a> {
     }
 
     fn items(&self, data: SnapshotFile, metadata: SnapshotFile) -> Result<u64, ContentError> {
-        let (Some(FileSummary(Summary::Items { items, block_number_max })), Some(FileSummary(Summary::Count(stated)))) =
-            (self.summaries.get(&data), self.summaries.get(&metadata))
+        let (
+            Some(FileSummary(Summary::Items { items, block_number_max, .. })),
+            Some(FileSummary(Summary::Count(stated))),
+        ) = (self.summaries.get(&data), self.summaries.get(&metadata))
         else {
             return Err(ContentError::Unchecked { file: data });
         };
         counted(data, *items, *stated)?;
         self.bounded(data, *block_number_max)?;
         Ok(*items)
+    }
+
+    fn collections(&self, rows: &[NamespaceRow]) -> Result<(), ContentError> {
+        let none = ConfiguredCollections::default();
+        let known = match self.summaries.get(&SnapshotFile::ConfigHistoryData) {
+            Some(FileSummary(Summary::Items { collections, .. })) => collections,
+            _ => &none,
+        };
+        let mut named = rows.iter().filter_map(|row| split_private_namespace(&row.namespace));
+        match named.find(|(chaincode, collection)| !known.knows(chaincode, collection)) {
+            Some((chaincode, collection)) => {
+                let short = |name: &str| name.chars().take(100).collect();
+                Err(ContentError::NoCollectionConfig { chaincode: short(chaincode), collection: short(collection) })
+            }
+            None => Ok(()),
+        }
     }
 
     fn bounded(&self, file: SnapshotFile, block_number: BlockNumber) -> Result<(), ContentError> {
@@ -151,19 +171,7 @@ fn channel_config<'a>(public: &'a StateSummary, rows: &[NamespaceRow]) -> Result
     }
     let envelope =
         public.channel_config.as_deref().ok_or_else(|| refused("the first record is another, or too long"))?;
-    let config = field(envelope, 1).ok_or_else(|| refused("its value is no configuration envelope"))?;
-    field(config, 2).ok_or_else(|| refused("its configuration has no channel group"))?;
+    let config = bytes_field(envelope, 1).ok_or_else(|| refused("its value is no configuration envelope"))?;
+    bytes_field(config, 2).ok_or_else(|| refused("its configuration has no channel group"))?;
     Ok(envelope)
-}
-
-/// A field of a message that must be sound as a whole.
-fn field(message: &[u8], wanted: u32) -> Option<&[u8]> {
-    let mut found = None;
-    for field in Fields::of(message) {
-        match field.ok()? {
-            (number, Value::Bytes(bytes)) if number == wanted => found = Some(bytes),
-            _ => {}
-        }
-    }
-    found
 }

@@ -1,6 +1,7 @@
 //! What a snapshot is: its id, its closed set of files, metadata, records, manifest and chunk tree (no tokio, no network).
 
 mod chunk_tree;
+mod collections;
 mod content_check;
 mod content_error;
 mod cross_check;

@@ -115,6 +115,18 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The last bytes field `wanted` of a message that is sound as a whole.
+pub(crate) fn bytes_field(message: &[u8], wanted: u32) -> Option<&[u8]> {
+    let mut found = None;
+    for field in Fields::of(message) {
+        match field.ok()? {
+            (number, Value::Bytes(bytes)) if number == wanted => found = Some(bytes),
+            _ => {}
+        }
+    }
+    found
+}
+
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), WireError>;
 

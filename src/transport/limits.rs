@@ -33,14 +33,11 @@ pub const CATALOG_PAGES_MAX: usize = 64;
 /// Attestations in one answer: one per organisation and identity, for channels far larger than any known.
 pub const ATTESTATIONS_MAX: usize = 256;
 
-/// Bytes of an attestation's body: an identity of 16 KiB and less than 1 KiB of fields.
-pub const ATTESTATION_BODY_BYTES_MAX: usize = 20 << 10;
+/// Bytes of an attestation's body, and of the nonce that it echoes (trust.md 6.1).
+pub use crate::catalog::{ATTESTATION_BODY_BYTES_MAX, NONCE_BYTES_MAX};
 
 /// Bytes of a signature: DER of P-384 takes 104.
 pub const SIGNATURE_BYTES_MAX: usize = 512;
-
-/// Bytes of a nonce that is echoed in an attestation.
-pub const NONCE_BYTES_MAX: usize = 64;
 
 /// Bytes of a manifest (trust.md 5.2).
 pub use crate::snapshot::MANIFEST_BYTES_MAX;

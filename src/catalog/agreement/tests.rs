@@ -129,6 +129,30 @@ fn a_partial_source_serves_but_does_not_vouch_and_a_deleted_one_vouches_but_does
 }
 
 #[test]
+fn a_snapshot_whose_data_nobody_has_any_more_gives_way_to_an_older_one() {
+    let metadata_only = |org, variant| {
+        let mut offer = offer(org, 0, 132, variant);
+        offer.entry.only_metadata_available = true;
+        offer
+    };
+    let deleted = [metadata_only(1, 0), metadata_only(2, 0)];
+    let error = decide(&deleted).unwrap_err();
+    assert!(matches!(error, AgreementError::NotReached { .. }), "{error}");
+    assert!(error.to_string().contains("block 132: Org1MSP, Org2MSP offer snapshot"), "{error}");
+    assert!(error.to_string().contains("only its metadata: nobody has the data any more"), "{error}");
+
+    let older = [offer(1, 0, 83, 0), offer(2, 0, 83, 0)];
+    let offers = [&deleted[..], &older].concat();
+    assert_eq!(decide(&offers).unwrap().id().block_number, BlockNumber(83));
+    let mut partial = offer(3, 0, 132, 0);
+    partial.entry.partial = true;
+    assert_eq!(decide(&[&offers[..], &[partial]].concat()).unwrap().id().block_number, BlockNumber(132));
+    // Which of two is true can't be told by who still has data.
+    let split = [&offers[..], &[offer(3, 0, 132, 9), offer(4, 0, 132, 9)]].concat();
+    assert!(matches!(decide(&split), Err(AgreementError::Split { .. })));
+}
+
+#[test]
 fn a_manifest_that_is_not_the_named_one_is_not_used() {
     let (mut one, mut two) = (offer(1, 0, 83, 0), offer(2, 0, 83, 0));
     one.manifest = Some(manifest(83, 5, StateDbType::SimpleKeyValueDb));

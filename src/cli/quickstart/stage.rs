@@ -151,7 +151,7 @@ pub(super) struct Service {
 impl Service {
     /// Waits until the service has read, hashed and advertised a snapshot.
     pub(super) async fn advertised(&self, id: &SnapshotId) -> Result<Arc<ServedSnapshot>, Failure> {
-        let mut version = self.catalog.subscribe();
+        let mut version = self.catalog.subscribe(&id.channel);
         let seen = async {
             loop {
                 version.borrow_and_update();

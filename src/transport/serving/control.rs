@@ -70,9 +70,9 @@ pub(super) async fn read(session: &ServedSession, mut recv: RecvStream) -> (Erro
     }
 }
 
-/// Pushes a notice for every change of the catalog once the client has asked for that. Ends with the catalog or the stream.
+/// Pushes a notice for every change of the channel's catalog once the client has asked for that. Ends with the catalog or the stream.
 pub(super) async fn push_changes(session: &ServedSession) {
-    let mut versions = session.catalog().subscribe();
+    let mut versions = session.catalog().subscribe(&session.channel);
     session.watching.notified().await;
     loop {
         let version = *versions.borrow_and_update();

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::Endpoint;
@@ -28,6 +29,10 @@ pub const SOURCES_MAX: usize = 16;
 const WINDOW_MIN_BYTES: u64 = 8 << 20;
 /// ... and at most this: more than 5 Gbit/s at 50 ms need.
 const WINDOW_MAX_BYTES: u64 = 32 << 20;
+
+/// Everything from looking a name up to the last page of a catalog: the longest wait for one answer, as often as a good source needs
+/// it. The start waits for every source, so none may hold it up for longer.
+const START_MAX: Duration = Duration::from_secs(30);
 
 /// A source as the operator names it.
 #[derive(Debug, Clone)]
@@ -173,6 +178,17 @@ impl fmt::Debug for Dialer {
     }
 }
 
+/// Bounds all that dialling a source takes, whatever the source does.
+pub(super) async fn within_start<T>(
+    address: &str,
+    dial: impl Future<Output = Result<T, (SourceTrouble, Redial)>>,
+) -> Result<T, (SourceTrouble, Redial)> {
+    tokio::time::timeout(START_MAX, dial).await.unwrap_or_else(|_| {
+        let reason = AskProblem::Silent { what: "within 30 s to all that comes before the first chunk" }.to_string();
+        Err((SourceTrouble { source: address.to_owned(), reason, refused: false, dropped: false }, Redial::Again))
+    })
+}
+
 /// Whether a source is worth another call after it failed (protocol.md 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redial {
@@ -215,6 +231,15 @@ pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
 mod tests {
     use super::*;
     use crate::transport::wire::Refusal;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_takes_for_ever_holds_the_start_up_for_half_a_minute_and_is_dialled_again() {
+        let begun = tokio::time::Instant::now();
+        let (trouble, redial) = within_start("host:7061", std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!(begun.elapsed(), START_MAX);
+        assert_eq!((trouble.source.as_str(), trouble.refused, redial), ("host:7061", false, Redial::Again));
+        assert!(trouble.reason.contains("no answer within 30 s"), "{}", trouble.reason);
+    }
 
     #[test]
     fn who_refuses_us_is_asked_once_more_and_who_broke_off_for_good_never() {

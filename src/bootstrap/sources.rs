@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, Redial, SourceAddress, trouble},
+    dialer::{Dialer, Redial, SourceAddress, trouble, within_start},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
 };
@@ -383,7 +383,7 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
     let mut pause = REDIAL_FIRST;
     let mut refused_before = false;
     loop {
-        let (told, redial) = match dial(&dialer, &source).await {
+        let (told, redial) = match within_start(&source.address, dial(&dialer, &source)).await {
             Ok((session, listing)) => {
                 (pause, refused_before) = (REDIAL_FIRST, false);
                 let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };

@@ -34,6 +34,14 @@ const WINDOW_MAX_BYTES: u64 = 32 << 20;
 /// it. The start waits for every source, so none may hold it up for longer.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// First wait before a lost source is dialled again; doubled up to [`REDIAL_MAX`].
+const REDIAL_FIRST: Duration = Duration::from_millis(500);
+/// Longest wait before a source is dialled again.
+const REDIAL_MAX: Duration = Duration::from_secs(20);
+/// A session that lasted for so long was a good one: the next wait is the first again. One that is closed at once, with a whole
+/// catalog sent each time, isn't dialled twice a second.
+const LASTED: Duration = Duration::from_secs(10);
+
 /// A source as the operator names it.
 #[derive(Debug, Clone)]
 pub struct SourceAddress {
@@ -178,6 +186,25 @@ impl fmt::Debug for Dialer {
     }
 }
 
+/// The waits between calls of one source.
+#[derive(Debug)]
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(REDIAL_FIRST)
+    }
+}
+
+impl Pauses {
+    /// The wait after a session that `lasted` so long; zero: there was none.
+    pub(super) fn after(&mut self, lasted: Duration) -> Duration {
+        let pause = if lasted >= LASTED { REDIAL_FIRST } else { self.0 };
+        self.0 = (pause * 2).min(REDIAL_MAX);
+        pause
+    }
+}
+
 /// Bounds all that dialling a source takes, whatever the source does.
 pub(super) async fn within_start<T>(
     address: &str,
@@ -239,6 +266,15 @@ mod tests {
         assert_eq!(begun.elapsed(), START_MAX);
         assert_eq!((trouble.source.as_str(), trouble.refused, redial), ("host:7061", false, Redial::Again));
         assert!(trouble.reason.contains("no answer within 30 s"), "{}", trouble.reason);
+    }
+
+    #[test]
+    fn only_a_session_that_lasted_makes_the_next_wait_short_again() {
+        let mut pauses = Pauses::default();
+        let millis: Vec<u128> = (0..7).map(|_| pauses.after(Duration::from_secs(9)).as_millis()).collect();
+        assert_eq!(millis, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000]);
+        assert_eq!(pauses.after(LASTED), REDIAL_FIRST);
+        assert_eq!(pauses.after(Duration::ZERO), 2 * REDIAL_FIRST);
     }
 
     #[test]

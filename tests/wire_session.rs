@@ -9,7 +9,7 @@ mod loopback;
 use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use loopback::{Joiner, Service, liar, read, recorded, sampled};
+use loopback::{Joiner, Service, liar, liar_granting, read, recorded, sampled};
 use quinn::{RecvStream, SendStream};
 use snapferry::{
     chunking::{Codec, CodecContext},
@@ -526,6 +526,30 @@ async fn a_tree_of_another_length_and_a_swapped_manifest_are_the_sources_fault()
     let session = Joiner::new(3).connect(address).await.unwrap();
     let error = session.catalog().await.unwrap_err();
     assert!(matches!(error.problem, AskProblem::Misbehaved(Misbehaviour::WrongAnswer("catalog"))), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_that_grants_one_stream_serves_one_request_after_the_other() {
+    let completed = sampled(6 << 20, false);
+    let service = Service::start(1, completed.path(), ServeLimits { streams: 1, ..ServeLimits::default() });
+    let session = Joiner::new(3).connect(service.address).await.unwrap();
+    let manifest = only_manifest(&session).await;
+    let (index, listed) = public_state(&manifest);
+    session.tree(tree_request(&manifest, index), listed.size).await.unwrap();
+    let (bytes, _) = file(&session, &manifest, index).await;
+    assert!(bytes == on_disk(completed.path(), &manifest, &listed));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_that_never_grants_a_stream_is_silent() {
+    let (address, _endpoint) = liar_granting(false, 1, |_| None, |_, _| async {}).await;
+    let session = Joiner::new(3).connect(address).await.unwrap();
+    let request = ChunkTreeRequest { id: id(83), manifest_hash: ManifestHash([1; 32]), file_index: 4, span: None };
+    let asked = tokio::time::timeout(Duration::from_secs(20), session.tree(request, 5 << 19)).await;
+    let error = asked.expect("it is given up").unwrap_err();
+    assert!(matches!(error.problem, AskProblem::Silent { .. }), "{error}");
+    assert_eq!(error.fault(), Fault::Link);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::Endpoint;
@@ -28,6 +29,18 @@ pub const SOURCES_MAX: usize = 16;
 const WINDOW_MIN_BYTES: u64 = 8 << 20;
 /// ... and at most this: more than 5 Gbit/s at 50 ms need.
 const WINDOW_MAX_BYTES: u64 = 32 << 20;
+
+/// Everything from looking a name up to the last page of a catalog: the longest wait for one answer, as often as a good source needs
+/// it. The start waits for every source, so none may hold it up for longer.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// First wait before a lost source is dialled again; doubled up to [`REDIAL_MAX`].
+const REDIAL_FIRST: Duration = Duration::from_millis(500);
+/// Longest wait before a source is dialled again.
+const REDIAL_MAX: Duration = Duration::from_secs(20);
+/// A session that lasted for so long was a good one: the next wait is the first again. One that is closed at once, with a whole
+/// catalog sent each time, isn't dialled twice a second.
+const LASTED: Duration = Duration::from_secs(10);
 
 /// A source as the operator names it.
 #[derive(Debug, Clone)]
@@ -173,6 +186,36 @@ impl fmt::Debug for Dialer {
     }
 }
 
+/// The waits between calls of one source.
+#[derive(Debug)]
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(REDIAL_FIRST)
+    }
+}
+
+impl Pauses {
+    /// The wait after a session that `lasted` so long; zero: there was none.
+    pub(super) fn after(&mut self, lasted: Duration) -> Duration {
+        let pause = if lasted >= LASTED { REDIAL_FIRST } else { self.0 };
+        self.0 = (pause * 2).min(REDIAL_MAX);
+        pause
+    }
+}
+
+/// Bounds all that dialling a source takes, whatever the source does.
+pub(super) async fn within_start<T>(
+    address: &str,
+    dial: impl Future<Output = Result<T, (SourceTrouble, Redial)>>,
+) -> Result<T, (SourceTrouble, Redial)> {
+    tokio::time::timeout(START_MAX, dial).await.unwrap_or_else(|_| {
+        let reason = AskProblem::Silent { what: "within 30 s to all that comes before the first chunk" }.to_string();
+        Err((SourceTrouble { source: address.to_owned(), reason, refused: false, dropped: false }, Redial::Again))
+    })
+}
+
 /// Whether a source is worth another call after it failed (protocol.md 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redial {
@@ -215,6 +258,24 @@ pub(super) fn trouble(address: &str, error: &AskError) -> SourceTrouble {
 mod tests {
     use super::*;
     use crate::transport::wire::Refusal;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_takes_for_ever_holds_the_start_up_for_half_a_minute_and_is_dialled_again() {
+        let begun = tokio::time::Instant::now();
+        let (trouble, redial) = within_start("host:7061", std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!(begun.elapsed(), START_MAX);
+        assert_eq!((trouble.source.as_str(), trouble.refused, redial), ("host:7061", false, Redial::Again));
+        assert!(trouble.reason.contains("no answer within 30 s"), "{}", trouble.reason);
+    }
+
+    #[test]
+    fn only_a_session_that_lasted_makes_the_next_wait_short_again() {
+        let mut pauses = Pauses::default();
+        let millis: Vec<u128> = (0..7).map(|_| pauses.after(Duration::from_secs(9)).as_millis()).collect();
+        assert_eq!(millis, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000]);
+        assert_eq!(pauses.after(LASTED), REDIAL_FIRST);
+        assert_eq!(pauses.after(Duration::ZERO), 2 * REDIAL_FIRST);
+    }
 
     #[test]
     fn who_refuses_us_is_asked_once_more_and_who_broke_off_for_good_never() {

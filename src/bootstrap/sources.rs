@@ -6,13 +6,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, Redial, SourceAddress, trouble},
+    dialer::{Dialer, Pauses, Redial, SourceAddress, trouble, within_start},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
 };
@@ -28,10 +27,8 @@ use crate::{
     },
 };
 
-/// First wait before a lost source is dialled again; doubled up to [`REDIAL_MAX`].
-const REDIAL_FIRST: Duration = Duration::from_millis(500);
-/// Longest wait before a source is dialled again.
-const REDIAL_MAX: Duration = Duration::from_secs(20);
+/// News that wait to be heard: each may bring a catalog of 64 000 claims, and whoever has more to tell can wait.
+const NEWS_QUEUE: usize = 1;
 
 /// A source by its place in the operator's list.
 pub(super) type SourceIndex = u32;
@@ -60,7 +57,7 @@ pub(super) enum News {
 pub(super) struct Sources {
     addresses: Vec<String>,
     keepers: Vec<JoinHandle<()>>,
-    news: mpsc::UnboundedReceiver<News>,
+    news: mpsc::Receiver<News>,
     ready: BTreeMap<SourceIndex, Ready>,
     troubles: BTreeMap<SourceIndex, SourceTrouble>,
     dropped: BTreeSet<SourceIndex>,
@@ -76,7 +73,7 @@ pub(super) struct Sources {
 impl Sources {
     /// Starts to dial every source.
     pub(super) fn dial(dialer: &Dialer, list: &[SourceAddress], observer: &Observer) -> Self {
-        let (sender, news) = mpsc::unbounded_channel();
+        let (sender, news) = mpsc::channel(NEWS_QUEUE);
         let keeper = |(index, source): (SourceIndex, &SourceAddress)| {
             tokio::spawn(keep(index, dialer.clone(), source.clone(), sender.clone()))
         };
@@ -379,15 +376,17 @@ impl From<ProofError> for TreeError {
 }
 
 /// Dials a source, and again whenever it is lost, until it makes no sense any more.
-async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: mpsc::UnboundedSender<News>) {
-    let mut pause = REDIAL_FIRST;
+async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: mpsc::Sender<News>) {
+    let mut pauses = Pauses::default();
     let mut refused_before = false;
     loop {
-        let (told, redial) = match dial(&dialer, &source).await {
+        let dialled = within_start(&source.address, dial(&dialer, &source)).await;
+        let begun = time::Instant::now();
+        let (told, redial) = match dialled {
             Ok((session, listing)) => {
-                (pause, refused_before) = (REDIAL_FIRST, false);
+                refused_before = false;
                 let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };
-                if news.send(News::Ready(index, ready)).is_err() {
+                if news.send(News::Ready(index, ready)).await.is_err() {
                     return;
                 }
                 let error = session.closed().await;
@@ -395,13 +394,13 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
             }
             Err((trouble, redial)) => (News::Failed(index, trouble), redial),
         };
+        let lasted = begun.elapsed();
         let over = redial == Redial::Never || (redial == Redial::Once && refused_before);
         refused_before = redial == Redial::Once;
-        if news.send(told).is_err() || (over && news.send(News::GivenUp(index)).is_ok()) {
+        if news.send(told).await.is_err() || (over && news.send(News::GivenUp(index)).await.is_ok()) {
             return;
         }
-        time::sleep(pause).await;
-        pause = (pause * 2).min(REDIAL_MAX);
+        time::sleep(pauses.after(lasted)).await;
     }
 }
 

@@ -171,9 +171,10 @@ pub fn endpoint_config(tuning: &Tuning) -> EndpointConfig {
     config
 }
 
-/// Raises a connection's limits once its client was accepted.
+/// Raises a connection's limits once its client was accepted: `streams` requests at a time, beside the control stream, which stays
+/// open.
 pub fn accepted(connection: &Connection, streams: u32) {
-    connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
     connection.set_receive_window(VarInt::from_u32(SERVE_RECEIVE_WINDOW_BYTES));
 }
 

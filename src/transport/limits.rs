@@ -69,6 +69,9 @@ pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that the asker gives each step (1 024 values, 32 KiB) of a chunk tree: the stall timer of chunks. Another source is asked then.
 pub const TREE_STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time that the asker gives a source to grant a stream for chunks and to take the request: as much as for any other request.
+pub const STREAM_TIMEOUT: Duration = CONTROL_TIMEOUT;
+
 /// A range or tree stream that takes no byte for this long is given up, so that its buffers serve others.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -209,6 +209,20 @@ where
     L: Fn(SendStream, RecvStream) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    liar_granting(true, org, control, lie).await
+}
+
+/// A [`liar`] that may grant no stream but the control stream.
+pub async fn liar_granting<L, F>(
+    streams: bool,
+    org: u8,
+    control: fn(Body) -> Option<Body>,
+    lie: L,
+) -> (SocketAddr, Endpoint)
+where
+    L: Fn(SendStream, RecvStream) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let endpoint = bind_server(org);
     let address = endpoint.local_addr().unwrap();
     let accepting = endpoint.clone();
@@ -219,7 +233,9 @@ where
         authenticate_server(&connection, &mut send, &mut recv, &context(org), &channels).await.unwrap();
         let hello = read(&mut recv).await.unwrap();
         write(&mut send, hello.request_id, Body::HelloAck(Hello::default())).await;
-        endpoint::accepted(&connection, 64);
+        if streams {
+            endpoint::accepted(&connection, 64);
+        }
         tokio::spawn(async move {
             while let Some(frame) = read(&mut recv).await {
                 if let Some(answer) = control(frame.body) {

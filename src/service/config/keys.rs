@@ -69,6 +69,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.ratePerOrg", Kind::NotSupported),
     with_default("limits.sessionsPerOrg", Kind::Count(1, 1024), "8"),
     with_default("limits.sessionsPerAddress", Kind::Count(1, 1024), "8"),
+    // Requests at a time; the control stream comes on top.
     with_default("limits.streams", Kind::Count(1, 256), "64"),
     // performance.md 6: upper bound of MTU discovery; 1452 is what Ethernet carries, 6400 pays where the path allows it.
     with_default("limits.mtu", Kind::Count(1200, 6400), "1452"),

@@ -1,7 +1,10 @@
 //! A run of chunks on a stream of its own, held to the framing to the byte. Whether the bytes are true is for
 //! [`crate::chunking`] to prove.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use quinn::ReadError;
 
@@ -17,7 +20,7 @@ use crate::{
     transport::{
         fault::ErrorCode,
         frame,
-        limits::{CHUNK_HEADER_BYTES_MAX, RUN_CHUNKS_MAX},
+        limits::{CHUNK_HEADER_BYTES_MAX, RUN_CHUNKS_MAX, STREAM_TIMEOUT},
         wire::{Body, ChunkHeader, ChunkRequest, Frame, WireCodec},
     },
 };
@@ -63,7 +66,8 @@ impl Step {
 }
 
 impl Session {
-    /// Asks for a run of chunks of a file of `file_size` bytes (the manifest's). Waits while the source allows no further stream.
+    /// Asks for a run of chunks of a file of `file_size` bytes (the manifest's). Waits while the source allows no further stream, but
+    /// not for ever.
     ///
     /// # Errors
     /// [`AskError`]; refusals come from [`ChunkStream::next`].
@@ -75,7 +79,7 @@ impl Session {
             return Err(self.control.error(AskProblem::BadRequest { first, count, chunks }));
         };
         let (due, accept_zstd) = (request.first_chunk, request.accept_zstd);
-        let (waiting, recv) = self.open(Body::ChunkRequest(request)).await?;
+        let (waiting, recv) = self.open(Body::ChunkRequest(request), STREAM_TIMEOUT).await?;
         let received = Arc::new(AtomicU64::new(0));
         Ok(ChunkStream {
             control: Arc::clone(&self.control),
@@ -90,8 +94,14 @@ impl Session {
         })
     }
 
-    /// Opens a stream, sends the one frame of the request, and ends our direction.
-    pub(super) async fn open(&self, body: Body) -> Result<(Waiting, quinn::RecvStream), AskError> {
+    /// Opens a stream, sends the one frame of the request, and ends our direction. A source that doesn't let us within `patience`
+    /// is silent.
+    pub(super) async fn open(&self, body: Body, patience: Duration) -> Result<(Waiting, quinn::RecvStream), AskError> {
+        let silent = || self.control.error(AskProblem::Silent { what: "to a request on a stream of its own" });
+        tokio::time::timeout(patience, self.open_at_last(body)).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    async fn open_at_last(&self, body: Body) -> Result<(Waiting, quinn::RecvStream), AskError> {
         let control = &self.control;
         let (mut send, recv) = control.connection.open_bi().await.map_err(|_| control.lost())?;
         let waiting = control.expect();

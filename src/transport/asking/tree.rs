@@ -43,7 +43,7 @@ impl Session {
     /// [`AskError`]; another number of bytes is the source's fault, silence for 5 s the link's.
     pub async fn tree(&self, request: ChunkTreeRequest, file_size: u64) -> Result<Vec<GroupValue>, AskError> {
         let due = values_due(file_size, request.span).unwrap_or(0).min(TREE_VALUES_MAX) as usize;
-        let (mut waiting, mut recv) = self.open(Body::ChunkTreeRequest(request)).await?;
+        let (mut waiting, mut recv) = self.open(Body::ChunkTreeRequest(request), TREE_STEP_TIMEOUT).await?;
         let mut values = Vec::with_capacity(due.min(STEP_VALUES));
         let wrong = |came: usize| {
             let size = |count: usize| count as u64 * TREE_VALUE_BYTES as u64;

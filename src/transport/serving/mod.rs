@@ -7,6 +7,7 @@
 //! Memory: 16 chunk buffers for all sessions together (a buffer is taken before a chunk is read and returns when the other side
 //! has acknowledged its bytes), and at most one control frame per session.
 
+mod answer;
 mod buffers;
 mod control;
 mod listener;

@@ -7,6 +7,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
+    answer::Answer,
     produce::{Produced, Wanted},
     session::ServedSession,
 };
@@ -68,10 +69,12 @@ impl Ranges {
     }
 }
 
-async fn answer(session: Arc<ServedSession>, mut send: SendStream, mut recv: RecvStream) {
+async fn answer(session: Arc<ServedSession>, send: SendStream, mut recv: RecvStream) {
     let mut request_id = 0;
+    let mut send = Answer::new(send, session.shared.context.shutdown.clone());
     let stop = match respond(&session, &mut send, &mut recv, &mut request_id).await {
-        Ok(()) => return,
+        // Sent is only what has arrived: a service that stops waits for it.
+        Ok(()) => return send.finish().await,
         Err(stop) => stop,
     };
     match stop {
@@ -124,9 +127,6 @@ async fn respond(
         Body::ChunkTreeRequest(request) => tree(session, send, &request).await?,
         _ => return Err(refused(ErrorCode::Protocol, "not a request for a range stream")),
     }
-    // The other side may have stopped it meanwhile. Sent is only what has arrived: a service that stops waits for it.
-    let _ = send.finish();
-    let _ = send.stopped().await;
     Ok(())
 }
 

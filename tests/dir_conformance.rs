@@ -46,6 +46,7 @@ suite!(os:
     rename_moves_between_folders,
     a_folder_is_never_renamed_over_another,
     removed_is_gone,
+    what_is_too_deep_is_not_removed,
     list_is_sorted_and_tells_kinds,
     names_that_lead_elsewhere_are_refused,
     errors_tell_what_is_missing,
@@ -183,6 +184,23 @@ fn removed_is_gone(fresh: Fresh) {
     make(&*fresh.dir, "file", b"");
     assert!(matches!(fresh.dir.remove_dir_all("file"), Err(DiskError::NotADir { .. })));
     assert_eq!(names(&*fresh.dir), ["file"]);
+}
+
+fn what_is_too_deep_is_not_removed(fresh: Fresh) {
+    /// Folders within each other that are removed at once (src/disk/os.rs).
+    const REMOVE_DEPTH_MAX: usize = 32;
+    for (name, folders) in [("legal", REMOVE_DEPTH_MAX), ("deep", REMOVE_DEPTH_MAX + 1)] {
+        let mut dir = Arc::clone(&fresh.dir);
+        for depth in 0..folders {
+            let name = if depth == 0 { name } else { "d" };
+            dir.create_dir(name).unwrap();
+            dir = dir.open_dir(name).unwrap();
+        }
+        make(&*dir, "file", b"abc");
+    }
+    fresh.dir.remove_dir_all("legal").unwrap();
+    assert!(matches!(fresh.dir.remove_dir_all("deep"), Err(DiskError::Io { .. })));
+    assert_eq!(names(&*fresh.dir), ["deep"]);
 }
 
 fn list_is_sorted_and_tells_kinds(fresh: Fresh) {

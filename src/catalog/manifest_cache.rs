@@ -28,17 +28,25 @@ pub(super) struct Cached {
 
 /// The cache of a snapshot if it holds for the folder as it is now. Every tree merges to its root in the manifest.
 pub(super) fn load(state: &dyn Dir, id: &SnapshotId, stamp: &Stamp) -> Option<Cached> {
+    load_within(state, id, stamp, CACHE_BYTES_MAX)
+}
+
+fn load_within(state: &dyn Dir, id: &SnapshotId, stamp: &Stamp, bytes_max: u64) -> Option<Cached> {
     let dir = state.open_dir(id.channel.as_str()).ok()?;
-    let bytes = read_small(dir.as_ref(), &id.block_number.to_string(), CACHE_BYTES_MAX).ok()?;
+    let bytes = read_small(dir.as_ref(), &id.block_number.to_string(), bytes_max).ok()?;
     let (kept, cached) = decode(&bytes)?;
     (kept == *stamp && cached.manifest.id() == id).then_some(cached)
 }
 
 /// Keeps a cache durably; one that would be too long isn't kept.
 pub(super) fn store(state: &dyn Dir, stamp: &Stamp, cached: &Cached) -> Result<(), DiskError> {
+    store_within(state, stamp, cached, CACHE_BYTES_MAX)
+}
+
+fn store_within(state: &dyn Dir, stamp: &Stamp, cached: &Cached, bytes_max: u64) -> Result<(), DiskError> {
     let id = cached.manifest.id();
     let bytes = encode(stamp, cached);
-    if bytes.len() as u64 > CACHE_BYTES_MAX {
+    if bytes.len() as u64 > bytes_max {
         return Ok(());
     }
     state.create_dir(id.channel.as_str())?;
@@ -191,6 +199,20 @@ mod tests {
         bytes.extend_from_slice(&u32::MAX.to_le_bytes());
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
         assert_eq!(decode(&bytes), None);
+    }
+
+    #[test]
+    fn a_cache_over_its_cap_is_neither_kept_nor_read() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let state = OsDir::open(dir.path()).unwrap();
+        let (stamp, cached) = sample();
+        let id = cached.manifest.id().clone();
+        let len = encode(&stamp, &cached).len() as u64;
+        store_within(state.as_ref(), &stamp, &cached, len - 1).unwrap();
+        assert_eq!(load(state.as_ref(), &id, &stamp), None);
+        store_within(state.as_ref(), &stamp, &cached, len).unwrap();
+        assert_eq!(load_within(state.as_ref(), &id, &stamp, len - 1), None);
+        assert_eq!(load_within(state.as_ref(), &id, &stamp, len), Some(cached));
     }
 
     #[test]

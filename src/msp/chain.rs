@@ -79,3 +79,61 @@ pub(super) fn is_signed_by(child: &Certificate, ca: &Certificate) -> bool {
             && known.verify_signature(&ca.key, &child.tbs, &child.signature).is_ok()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    /// A certificate of `name` that `issuer` signs; the key is everybody's.
+    fn issued(key: &KeyPair, name: &str, issuer: &str, serial: u64, ca: bool) -> Certificate {
+        let params = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            if ca {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            }
+            params
+        };
+        let mut own = params(name);
+        own.serial_number = Some(serial.into());
+        let issuer = params(issuer);
+        let certificate = own.signed_by(key, &Issuer::from_params(&issuer, key)).unwrap();
+        Certificate::from_der(certificate.der().clone()).unwrap()
+    }
+
+    fn count(leaf: &Certificate, root: &Certificate, intermediates: &[Certificate]) -> usize {
+        let at = leaf.not_before + Duration::from_secs(1);
+        chains(leaf, std::slice::from_ref(root), intermediates, at).len()
+    }
+
+    #[test]
+    fn a_chain_of_eight_cas_is_followed_and_no_longer_one() {
+        let key = KeyPair::generate().unwrap();
+        let root = issued(&key, "ca0", "ca0", 1, true);
+        for (intermediates, found) in [(0, 1), (DEPTH_MAX - 1, 1), (DEPTH_MAX, 0)] {
+            let cas = (1..=intermediates).map(|n| issued(&key, &format!("ca{n}"), &format!("ca{}", n - 1), 1, true));
+            let leaf = issued(&key, "leaf", &format!("ca{intermediates}"), 1, false);
+            assert_eq!(count(&leaf, &root, &cas.collect::<Vec<_>>()), found, "{intermediates} between leaf and root");
+        }
+    }
+
+    #[test]
+    fn cas_that_sign_each_other_are_given_up_on() {
+        let key = KeyPair::generate().unwrap();
+        let root = issued(&key, "root", "root", 1, true);
+        let leaf = issued(&key, "leaf", "ca", 1, false);
+        // One that the root signed, and others of its name, each of which could have signed any other.
+        let cas = |others: u64| {
+            let others = (2..2 + others).map(|serial| issued(&key, "ca", "ca", serial, true));
+            std::iter::once(issued(&key, "ca", "root", 1, true)).chain(others).collect::<Vec<_>>()
+        };
+        assert_eq!(count(&leaf, &root, &cas(0)), 1);
+        assert_eq!(count(&leaf, &root, &cas(2)), 5, "in every order");
+        // Six in every order are nearly two thousand chains, far more than the checks that there are for them.
+        assert_eq!(count(&leaf, &root, &cas(6)), 0);
+    }
+}

@@ -181,6 +181,32 @@ fn too_many_cas_no_root_and_idemix() {
 }
 
 #[test]
+fn a_thousand_organisations_are_read_and_sixty_four_anchor_peers_of_each() {
+    let with_groups = |count: usize| {
+        altered(|group| {
+            let groups = &mut group.groups.get_mut("Application").unwrap().groups;
+            let first = groups["Org1MSP"].clone();
+            // The same organisation under other names is one.
+            (groups.len()..count).for_each(|number| drop(groups.insert(format!("Twin{number}"), first.clone())));
+        })
+    };
+    assert_eq!(with_groups(1000).unwrap().orgs().len(), 3);
+    assert!(matches!(with_groups(1001), Err(ConfigError::TooManyOrganisations(1000))));
+
+    let kept = |count: i32| {
+        let config = altered(|group| {
+            let org = group.groups.get_mut("Application").unwrap().groups.get_mut("Org1MSP").unwrap();
+            let peer = |port| common::AnchorPeer { host: "peer".to_owned(), port };
+            let peers = common::AnchorPeers { anchor_peers: (1..=count).map(peer).collect() };
+            let value = common::ConfigValue { value: peers.encode_to_vec().into(), ..Default::default() };
+            org.values.insert("AnchorPeers".to_owned(), value);
+        });
+        config.unwrap().orgs()[&msp_id("Org1MSP")].anchor_peers().len()
+    };
+    assert_eq!([63, 64, 65, 1000].map(kept), [63, 64, 64, 64]);
+}
+
+#[test]
 fn local_identities_are_members_with_their_role() {
     let config = network();
     for org in 1..=3 {
@@ -347,6 +373,35 @@ fn a_key_of_somebody_else_is_noticed_at_load() {
     assert!(matches!(refused, Err(MspError::KeyMismatch { .. })), "{refused:?}");
     let missing = LocalIdentity::load(&msp_id("Org1MSP"), &tls(1));
     assert!(matches!(missing, Err(MspError::Read { .. })), "{missing:?}");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "test code")]
+fn sixty_four_keys_are_tried_and_files_of_64_kib_are_read() {
+    let only = |kind: &str| {
+        let folder = msp_dir(1, "peers/peer0").join(kind);
+        fs::read(fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()).unwrap()
+    };
+    let (certificate, key) = (only("signcerts"), only("keystore"));
+    let load = |certificate: &[u8], keys_before: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["signcerts", "keystore"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::write(folder.path().join("signcerts/cert.pem"), certificate).unwrap();
+        for number in 0..keys_before {
+            fs::write(folder.path().join(format!("keystore/{number:03}")), "no key").unwrap();
+        }
+        fs::write(folder.path().join("keystore/999"), &key).unwrap();
+        LocalIdentity::load(&msp_id("Org1MSP"), folder.path())
+    };
+    assert!(load(&certificate, 63).is_ok());
+    assert!(matches!(load(&certificate, 64), Err(MspError::KeyMismatch { .. })));
+
+    let padded = |len: usize| [&certificate[..], &vec![b'\n'; len - certificate.len()]].concat();
+    assert!(load(&padded(64 << 10), 0).is_ok());
+    let refused = load(&padded((64 << 10) + 1), 0);
+    assert!(matches!(&refused, Err(MspError::FileTooLarge { limit: 65_536, .. })), "{refused:?}");
 }
 
 #[test]

@@ -264,3 +264,33 @@ fn replace(buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.clear();
     buffer.extend_from_slice(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Height;
+
+    #[test]
+    fn a_file_of_counts_is_collected_up_to_its_cap() {
+        let file = SnapshotFile::PublicStateMetadata;
+        let mut check = ContentCheck::new(file, StateDbType::SimpleKeyValueDb);
+        check.update(&[FORMAT]).unwrap();
+        check.update(&vec![0; COUNTS_BYTES_MAX]).unwrap();
+        assert_eq!(check.update(&[0]), Err(ContentError::TooLong { file, max: COUNTS_BYTES_MAX }));
+    }
+
+    #[test]
+    fn a_file_drops_in_order_as_often_as_there_can_be_namespaces() {
+        let mut item = Vec::new();
+        let version = Height { block_number: BlockNumber(1), tx_number: 0 };
+        StateRecord { key: b"k", value: b"v", metadata: b"", version }.encode_into(&mut item);
+        let file = SnapshotFile::PublicStateData;
+        let mut check = ContentCheck::new(file, StateDbType::SimpleKeyValueDb);
+        check.update(&[FORMAT]).unwrap();
+        // The first is above nothing, each of the others drops.
+        let items = usize::try_from(NAMESPACES_MAX).unwrap() + 1;
+        check.update(&item.repeat(items)).unwrap();
+        let refused = check.update(&item);
+        assert_eq!(refused, Err(ContentError::Item { file, item: items as u64, fault: ItemFault::Order }));
+    }
+}

@@ -241,6 +241,20 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_has_at_most_a_kilobyte_and_a_file_so_many_rows() {
+        let rows = |len| encode_rows(&[NamespaceRow { namespace: "n".repeat(len), records: 1 }]);
+        let decode = |bytes: &[u8]| decode_rows(&bytes[1..]).map(|(rows, _)| rows[0].namespace.len());
+        assert_eq!(decode(&rows(NAMESPACE_BYTES_MAX)), Ok(NAMESPACE_BYTES_MAX));
+        let too_long = ItemFault::TooLong { len: NAMESPACE_BYTES_MAX as u64 + 1, max: NAMESPACE_BYTES_MAX };
+        assert_eq!(decode(&rows(NAMESPACE_BYTES_MAX + 1)), Err((0, too_long)));
+        // The announced number alone is enough to refuse it; with one row less the first row is missed.
+        let announced = |rows| decode(&encode_count(rows));
+        assert_eq!(announced(NAMESPACES_MAX), Err((0, ItemFault::Truncated)));
+        let too_many = ItemFault::TooManyNamespaces { rows: NAMESPACES_MAX + 1, max: NAMESPACES_MAX };
+        assert_eq!(announced(NAMESPACES_MAX + 1), Err((0, too_many)));
+    }
+
+    #[test]
     fn private_namespaces_have_one_separator() {
         assert_eq!(split_private_namespace("cc$$hcoll"), Some(("cc", "coll")));
         for bad in ["cc", "$$hcoll", "cc$$h", "cc$$pcoll", "a$$hb$$hc"] {

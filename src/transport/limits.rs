@@ -87,7 +87,7 @@ pub const SESSIONS_PER_ORG_MAX: usize = 8;
 /// Connections from one address at a time.
 pub const SESSIONS_PER_ADDRESS_MAX: usize = 8;
 
-/// Sessions in all: with 1 MiB of control frame each they stay at half of the server's 64 MiB.
+/// Sessions in all: with 1 MiB of control frames each they stay at half of the server's 64 MiB.
 pub const SESSIONS_MAX: usize = 32;
 
 /// Handshakes under way above which an address has to prove itself by a retry token.
@@ -103,8 +103,9 @@ pub const SERVE_BUFFERS_PER_SESSION: usize = 8;
 /// What the server lets a client send unread on one connection: requests are small.
 pub const SERVE_RECEIVE_WINDOW_BYTES: u32 = 256 << 10;
 
-/// Frames that wait for the control stream's writer; an asker that doesn't read its answers isn't answered further.
-pub const CONTROL_QUEUE_FRAMES: usize = 32;
+/// Frames that wait for the control stream's writer; an asker that doesn't read its answers isn't answered further. Few, since each
+/// may be a page of the catalog.
+pub const CONTROL_QUEUE_FRAMES: usize = 2;
 
 /// Requests that one asker has open on the control stream and on range streams together.
 pub const REQUESTS_OPEN_MAX: usize = 256;

@@ -386,6 +386,13 @@ impl Received {
     }
 }
 
+/// Whether those bytes are a SignedAuth of that role, by their form alone: for the fuzz target, which has no connection.
+#[doc(hidden)]
+#[must_use]
+pub fn is_signed_auth(bytes: &[u8], by_server: bool) -> bool {
+    Received::decode(bytes, if by_server { Role::Server } else { Role::Client }).is_ok()
+}
+
 async fn write_frame(send: &mut SendStream, message: &[u8]) -> Result<(), SessionError> {
     let length = u32::try_from(message.len()).ok().filter(|_| message.len() <= FRAME_BYTES_BEFORE_HELLO_MAX);
     let length = length.ok_or(SessionError::FrameTooLarge { bytes: u32::MAX, limit: FRAME_BYTES_BEFORE_HELLO_MAX })?;
@@ -438,3 +445,6 @@ fn issuers(accepted: &BTreeSet<MspId>) -> String {
 fn printable(text: &str) -> String {
     text.chars().take(64).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,20 @@ fn nothing_configured_gives_the_defaults() {
 }
 
 #[test]
+fn a_file_of_configuration_has_at_most_4_mib() {
+    for name in ["work/snapferry.yaml", "work/core.yaml"] {
+        let (_dir, longest) = inputs(&[(name, &"#".repeat(4 << 20))]);
+        assert!(load(&longest).is_ok(), "{name}");
+        let (_dir, longer) = inputs(&[(name, &"#".repeat((4 << 20) + 1))]);
+        let refused = load(&longer);
+        assert!(
+            matches!(&refused, Err(ConfigError::Syntax { reason, .. }) if reason.contains("longer")),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
 fn each_source_of_configuration_beats_the_one_below_it() {
     let (_dir, mut inputs) = inputs(&[("work/core.yaml", CORE)]);
     let msp_id = |inputs: &Inputs| load(inputs).unwrap().config.identity.msp_id.unwrap().to_string();

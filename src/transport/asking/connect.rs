@@ -21,7 +21,7 @@ use crate::{
     transport::{
         fault::ErrorCode,
         frame::{self, FrameError},
-        limits::{ACCEPT_TIMEOUT, CLOCK_SKEW_MAX, DIAL_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX},
+        limits::{CLOCK_SKEW_MAX, DIAL_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX},
         session::{PeerIdentity, SessionContext, SessionError, authenticate_client},
         wire::{Body, Frame, Hello, SessionLimits},
     },
@@ -70,7 +70,7 @@ impl Session {
             Ok(Err(error)) => return Err(fail(error.into())),
             Err(_) => return Err(fail(AskProblem::Silent { what: "within 10 s" })),
         };
-        match tokio::time::timeout(ACCEPT_TIMEOUT, introduce(&connection, params)).await {
+        match tokio::time::timeout(params.context.timeout, introduce(&connection, params)).await {
             Ok(Ok(session)) => Ok(session),
             Ok(Err(problem)) => {
                 let code = AskError { address, problem: problem.clone() }.fault().close_code();

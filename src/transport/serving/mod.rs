@@ -5,7 +5,7 @@
 //! compressing run on [`Workers`], never on the thread that drives QUIC.
 //!
 //! Memory: 16 chunk buffers for all sessions together (a buffer is taken before a chunk is read and returns when the other side
-//! has acknowledged its bytes), and at most one control frame per session.
+//! has acknowledged its bytes), and at most four control frames per session (one being written, two queued, one about to be).
 
 mod answer;
 mod buffers;

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use quinn::{Connection, Incoming, RecvStream, SendStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, timeout_at},
+};
 
 use super::{buffers::SessionBuffers, control, listener::Shared, range, seats::Seat};
 use crate::{
@@ -55,15 +58,7 @@ struct Accepted {
 /// Serves one connection to its end. Whatever goes wrong ends here, in the log.
 pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat) {
     let address = incoming.remote_address();
-    let limit = shared.context.session.timeout;
-    let accepted = match tokio::time::timeout(limit, accept(&shared, incoming, &mut seat)).await {
-        Ok(Some(accepted)) => accepted,
-        Ok(None) => return,
-        Err(_) => {
-            tracing::info!(%address, ?limit, "not accepted: it took too long");
-            return;
-        }
-    };
+    let Some(accepted) = accept(&shared, incoming, &mut seat).await else { return };
     let Accepted { connection, send, recv, peer, config } = accepted;
     let (out, frames) = mpsc::channel(CONTROL_QUEUE_FRAMES);
     let buffers = shared.buffers.for_session();
@@ -78,19 +73,34 @@ pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat)
     drop(seat);
 }
 
-/// Handshake, session auth, a seat for the organisation, Hello.
+/// Handshake and greeting, within one limit of time for both.
 async fn accept(shared: &Arc<Shared>, incoming: Incoming, seat: &mut Seat) -> Option<Accepted> {
     let address = incoming.remote_address();
+    let limit = shared.context.session.timeout;
+    let deadline = Instant::now() + limit;
     // Strangers are many and free to try: quiet, unless they got as far as naming an identity.
-    let connection = match incoming.accept() {
-        Ok(connecting) => {
-            connecting.await.inspect_err(|error| tracing::debug!(%address, %error, "no handshake")).ok()?
-        }
-        Err(error) => {
-            tracing::debug!(%address, %error, "no handshake");
+    let connecting = incoming.accept().inspect_err(|error| tracing::debug!(%address, %error, "no handshake")).ok()?;
+    let connection = match timeout_at(deadline, connecting).await {
+        Ok(connected) => connected.inspect_err(|error| tracing::debug!(%address, %error, "no handshake")).ok()?,
+        Err(_) => {
+            tracing::debug!(%address, ?limit, "no handshake in time");
             return None;
         }
     };
+    match timeout_at(deadline, greet(shared, connection.clone(), seat)).await {
+        Ok(accepted) => accepted,
+        Err(_) => {
+            tracing::info!(%address, ?limit, "not accepted: it took too long");
+            // As for every other failure: silence is no easier to tell from a refusal.
+            connection.close(ErrorCode::Unauthorized.varint(), b"");
+            None
+        }
+    }
+}
+
+/// Session auth, a seat for the organisation, Hello.
+async fn greet(shared: &Arc<Shared>, connection: Connection, seat: &mut Seat) -> Option<Accepted> {
+    let address = connection.remote_address();
     let (mut send, mut recv) = connection.accept_bi().await.ok()?;
     let context = &shared.context;
     let client =

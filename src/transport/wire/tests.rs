@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     snapshot::{BlockHash, ChunkIndex, ManifestHash, SnapshotHash},
-    transport::limits::{BODY_FIELDS_MAX, CATALOG_ENTRIES_MAX, FRAME_BYTES_MAX},
+    transport::limits::{
+        ATTESTATION_BODY_BYTES_MAX, ATTESTATIONS_MAX, BODY_FIELDS_MAX, CATALOG_ENTRIES_MAX, FRAME_BYTES_MAX,
+        GRANT_BYTES_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
+    },
 };
 
 /// One line per message: name, space, hexadecimal.
@@ -176,6 +179,31 @@ fn fields_that_break_their_rule_are_named() {
     assert_eq!(request(|message| message.manifest_hash = Bytes::from_static(&[1; 31])), field("manifest_hash"));
     assert_eq!(request(|message| message.file_index = 8), field("file_index"));
     assert_eq!(request(|message| message.first_chunk = u32::MAX), field("first_chunk"));
+}
+
+#[test]
+fn every_cap_is_reached_and_not_crossed() {
+    let bytes = |len: usize| Bytes::from(vec![7; len]);
+    let attested =
+        |body, signature| Body::Attestations(vec![Attestation { body: bytes(body), signature: bytes(signature) }]);
+    let (body_max, signature_max) = (ATTESTATION_BODY_BYTES_MAX, SIGNATURE_BYTES_MAX);
+    let attestations = |count| Body::Attestations(vec![Attestation { body: bytes(1), signature: bytes(1) }; count]);
+    let grant = |len| Hello { join_grant: bytes(len), ..hello() };
+    let nonce = |len| Body::AttestationGet(AttestationGet { id: id(), nonce: bytes(len) });
+    for (field, reached, crossed) in [
+        ("attestations", attestations(ATTESTATIONS_MAX), attestations(ATTESTATIONS_MAX + 1)),
+        ("body", attested(body_max, 1), attested(body_max + 1, 1)),
+        ("signature", attested(1, signature_max), attested(1, signature_max + 1)),
+        ("nonce", nonce(NONCE_BYTES_MAX), nonce(NONCE_BYTES_MAX + 1)),
+        ("join_grant", Body::Hello(grant(GRANT_BYTES_MAX)), Body::Hello(grant(GRANT_BYTES_MAX + 1))),
+        ("join_grant", Body::HelloAck(grant(GRANT_BYTES_MAX)), Body::HelloAck(grant(GRANT_BYTES_MAX + 1))),
+        ("manifest", Body::Manifest(bytes(MANIFEST_BYTES_MAX)), Body::Manifest(bytes(MANIFEST_BYTES_MAX + 1))),
+    ] {
+        let reached = Frame { request_id: 9, body: reached };
+        assert_eq!(Frame::decode(reached.clone().encode()), Ok(reached), "{field}");
+        let crossed = Frame { request_id: 9, body: crossed }.encode();
+        assert_eq!(Frame::decode(crossed), Err(WireError::Field { request_id: 9, field }), "{field}");
+    }
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! The fuzz bodies of everything that says who somebody is, on stable: over the recorded network's identities and configuration, over
+//! what `fuzz/corpus` holds (if somebody ran the fuzzer), and over deterministic mutations of both.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+use std::{fs, path::PathBuf};
+
+use bytes::Bytes;
+use snapferry::{
+    catalog::AttestBody,
+    msp::{ChannelConfig, Identity, MspId, SerializedIdentity},
+    snapshot::{BlockHash, BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
+    transport::session::is_signed_auth,
+};
+
+#[path = "../fuzz/bodies/attestation.rs"]
+mod attestation;
+#[path = "../fuzz/bodies/config_block.rs"]
+mod config_block;
+#[path = "../fuzz/bodies/identity.rs"]
+mod identity;
+#[path = "../fuzz/bodies/session.rs"]
+mod session;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn fixture(path: &str) -> Vec<u8> {
+    fs::read(root().join("tests/fixtures").join(path)).unwrap()
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let Ok(entries) = fs::read_dir(root().join("fuzz/corpus").join(target)) else { return Vec::new() };
+    entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+/// Numbers that a seed determines (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+fn mutated(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=numbers.below(2) {
+        let at = numbers.below(bytes.len());
+        match numbers.below(6) {
+            // Flips are the likeliest to be read far into.
+            0 | 1 if !bytes.is_empty() => bytes[at] ^= 1 << numbers.below(8),
+            2 if !bytes.is_empty() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][numbers.below(5)],
+            3 => bytes.truncate(at),
+            4 => bytes.insert(at, numbers.next() as u8),
+            _ => {
+                let end = at + numbers.below(bytes.len() - at).min(64);
+                let copy = bytes[at..end].to_vec();
+                let to = numbers.below(bytes.len());
+                bytes.splice(to..to, copy);
+            }
+        }
+    }
+    bytes
+}
+
+fn run(target: &str, mut seeds: Vec<Vec<u8>>, mutations: u64, body: fn(&[u8])) {
+    seeds.extend(corpus(target));
+    for (number, seed) in seeds.iter().enumerate() {
+        body(seed);
+        let mut numbers = Numbers(number as u64);
+        for _ in 0..mutations {
+            body(&mutated(seed, &mut numbers));
+        }
+    }
+}
+
+fn recorded_peers() -> [SerializedIdentity; 3] {
+    [1, 2, 3].map(|org| {
+        let name = format!("org{org}.example.com");
+        let path = format!("peerOrganizations/{name}/peers/peer0.{name}/msp/signcerts/peer0.{name}-cert.pem");
+        let id_bytes = Bytes::from(fixture(&format!("network/crypto/{path}")));
+        SerializedIdentity { msp_id: MspId::new(&format!("Org{org}MSP")).unwrap(), id_bytes }
+    })
+}
+
+#[test]
+fn session_bodies_hold() {
+    let golden = String::from_utf8(fixture("wire/session_auth.txt")).unwrap();
+    let seeds: Vec<_> = golden.lines().map(|line| hex::decode(line.split_once(' ').unwrap().1).unwrap()).collect();
+    assert!(is_signed_auth(&seeds[0], false) && is_signed_auth(&seeds[1], true));
+    run("session", seeds, 40_000, session::body);
+}
+
+#[test]
+fn config_block_bodies_hold() {
+    let block = fixture("network/config_block.pb");
+    let envelope = ChannelConfig::from_block(&block).unwrap().config_envelope_bytes().to_vec();
+    let channel = "mychannel".parse().unwrap();
+    ChannelConfig::from_config_envelope(channel, BlockNumber(1), &envelope).unwrap();
+    run("config_block", vec![block, envelope], 8_000, config_block::body);
+}
+
+#[test]
+fn identity_bodies_hold() {
+    let mut seeds: Vec<_> = recorded_peers().iter().map(SerializedIdentity::encode).collect();
+    seeds.iter().for_each(|seed| drop(SerializedIdentity::decode(seed).and_then(Identity::parse).unwrap()));
+    // Certificates of every kind that Fabric itself was asked about.
+    let rows = String::from_utf8(fixture("msp/hard.tsv")).unwrap();
+    seeds.extend(rows.lines().map(|row| hex::decode(row.split_once('\t').unwrap().0).unwrap()));
+    run("identity", seeds, 2_000, identity::body);
+}
+
+#[test]
+fn attestation_bodies_hold() {
+    let [identity, ..] = recorded_peers();
+    let live = AttestBody {
+        id: SnapshotId { channel: "mychannel".parse().unwrap(), block_number: BlockNumber(132) },
+        snapshot_hash: SnapshotHash([0x11; 32]),
+        manifest_hash: ManifestHash([0x22; 32]),
+        commit_hash: Some(BlockHash([0x33; 32])),
+        config_sequence: 5,
+        issued_at: 1_800_000_000,
+        expires_at: 1_800_003_600,
+        request_nonce: vec![9; 64],
+        identity,
+    };
+    let stored = AttestBody { commit_hash: None, request_nonce: Vec::new(), ..live.clone() };
+    let seeds = [live, stored].map(|body| {
+        let bytes = body.encode();
+        assert_eq!(AttestBody::decode(&bytes).unwrap(), body);
+        bytes
+    });
+    run("attestation", seeds.to_vec(), 10_000, attestation::body);
+}

@@ -348,6 +348,7 @@ fn certificates_are_spelled_one_way() {
 fn a_serialized_identity_survives_its_encoding() {
     let serialized = peer(1).identity.serialized().clone();
     assert_eq!(SerializedIdentity::decode(&serialized.encode()).unwrap(), serialized);
+    assert!(MspId::new(&"m".repeat(256)).is_some() && MspId::new(&"m".repeat(257)).is_none());
     for bad in [&b""[..], b"\x0a\x01\n", b"\xff", &[0; SerializedIdentity::BYTES_MAX + 1]] {
         assert!(SerializedIdentity::decode(bad).is_err());
     }

@@ -16,8 +16,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Longest wait between two reads of a folder that is refused each time, in scans: 43 minutes at one scan every 5 s.
-const WAIT_SCANS_MAX: u64 = 512;
+/// Longest wait between two reads of a folder that can't be read or changes while it is read, in scans: 5 minutes at one every 5 s.
+const WAIT_SCANS_MAX: u64 = 64;
 
 /// What we serve. Readers never wait for a scan: a snapshot appears when all of it was verified.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Catalog {
     /// possibly for minutes; each snapshot is advertised as soon as it is verified.
     ///
     /// A refused folder is logged once, and again when it changes; it isn't read again before, and after each further refusal
-    /// only twice as many scans later, up to 512. What was advertised from a
+    /// only twice as many scans later, up to 64. What was advertised from a
     /// folder that can't be looked at stays advertised: its files are open, and every chunk is checked when it is read.
     ///
     /// # Errors
@@ -156,7 +156,9 @@ impl Catalog {
                 let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
                 let stamp = (!again).then_some(stamp);
                 let times = known.as_ref().map_or(0, |known| known.times).saturating_add(1);
-                let wait = 1_u64.checked_shl(times - 1).unwrap_or(u64::MAX).min(WAIT_SCANS_MAX);
+                // Wrong content is read again only, and at once, when the folder looks different: somebody repaired it.
+                let doubled = || 1_u64.checked_shl(times - 1).unwrap_or(u64::MAX).min(WAIT_SCANS_MAX);
+                let wait = if stamp.is_some() { 0 } else { doubled() };
                 if known.is_none_or(|known| known.reason != reason || known.stamp != stamp) {
                     tracing::error!(snapshot = %id, %reason, "NOT advertised: the folder is no valid snapshot");
                 }

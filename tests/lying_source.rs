@@ -130,6 +130,17 @@ fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
 }
 
 #[test]
+fn a_liar_in_the_catalog_is_dropped_by_name() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::Catalog);
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    let ended = Join::new(&[liar.address, first, second], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert_dropped(&ended, &liar, "catalog doesn't ascend");
+    assert_eq!(liar.chunk_requests(), 0);
+}
+
+#[test]
 fn nothing_is_published_if_all_lie() {
     let root = Root::new();
     root.add_sample(SAMPLE, 5);

@@ -34,7 +34,7 @@ const NEWS_QUEUE: usize = 1;
 pub(super) type SourceIndex = u32;
 
 /// Who a source is: what bans go by.
-type Peer = (MspId, IdentityId);
+pub(super) type Peer = (MspId, IdentityId);
 
 /// A source that accepted us.
 #[derive(Debug, Clone)]
@@ -51,6 +51,10 @@ pub(super) enum News {
     Lost(SourceIndex, String),
     /// It won't be dialled again in this job.
     GivenUp(SourceIndex),
+    /// Who answered there broke the protocol, and how.
+    Lied(SourceIndex, Peer, String),
+    /// These addresses were dropped for that: what [`Sources::next`] makes of a lie.
+    Dropped(Vec<SourceIndex>, String),
 }
 
 /// All sources of a job. Dropped, it closes every connection.
@@ -63,7 +67,7 @@ pub(super) struct Sources {
     dropped: BTreeSet<SourceIndex>,
     /// Not dialled again: they refuse us, or speak another version.
     given_up: BTreeSet<SourceIndex>,
-    /// Who was seen at each address.
+    /// Who was seen last at each address.
     known: BTreeMap<SourceIndex, Peer>,
     /// Identities that lied in this job.
     banned: BTreeSet<Peer>,
@@ -98,10 +102,10 @@ impl Sources {
     pub(super) async fn settle(&mut self) -> Result<(), JoinError> {
         while self.ready.len() + self.troubles.len() < self.addresses.len() {
             let Some(news) = self.news.recv().await else { break };
-            self.take(&news);
+            self.take(news);
         }
         if self.ready.is_empty() {
-            return Err(JoinError::NoSource { troubles: self.troubles() });
+            return Err(self.nobody());
         }
         Ok(())
     }
@@ -109,10 +113,7 @@ impl Sources {
     /// The next thing that happens to a source.
     pub(super) async fn next(&mut self) -> News {
         match self.news.recv().await {
-            Some(news) => {
-                self.take(&news);
-                news
-            }
+            Some(news) => self.take(news),
             None => std::future::pending().await, // every keeper was stopped: nothing happens any more
         }
     }
@@ -153,6 +154,14 @@ impl Sources {
         self.troubles.get(&index).cloned().unwrap_or_else(unknown)
     }
 
+    /// What to say when nobody is left.
+    pub(super) fn nobody(&self) -> JoinError {
+        match self.troubles.values().next_back() {
+            Some(last) if self.all_dropped() => JoinError::EverySourceDropped { reason: last.reason.clone() },
+            _ => JoinError::NoSource { troubles: self.troubles() },
+        }
+    }
+
     /// What the connected sources offer.
     pub(super) fn offers(&self) -> Vec<Offer> {
         self.ready.iter().flat_map(|(index, ready)| ready.offers(self.address(*index))).collect()
@@ -172,7 +181,7 @@ impl Sources {
         for (index, ready) in naming {
             match ready.session.manifest(id, hash).await {
                 Ok(manifest) => return Ok(manifest),
-                Err(error) => troubles.push(self.failed(index, &error)),
+                Err(error) => troubles.push(self.failed(index, &ready.peer(), &error)),
             }
         }
         Err(self.not_delivered("the manifest".to_owned(), id, troubles))
@@ -192,9 +201,9 @@ impl Sources {
         for (index, ready) in self.naming(agreed.id(), agreed.manifest_hash()) {
             match ready.chunk_tree(agreed, file_index, file.size).await {
                 Ok(tree) => return Ok(tree),
-                Err(TreeError::Ask(error)) => troubles.push(self.failed(index, &error)),
+                Err(TreeError::Ask(error)) => troubles.push(self.failed(index, &ready.peer(), &error)),
                 Err(TreeError::Proof(error)) => {
-                    self.lied(index, &error.to_string());
+                    self.lied(&ready.peer(), &error.to_string());
                     troubles.push(self.trouble(index));
                 }
             }
@@ -214,11 +223,13 @@ impl Sources {
         naming.map(|(index, ready)| (*index, ready.clone())).collect()
     }
 
-    /// Drops a source that lied, by name: every address of that identity, for the rest of the job. Tells which.
-    pub(super) fn lied(&mut self, index: SourceIndex, reason: &str) -> Vec<SourceIndex> {
-        let Some(liar) = self.known.get(&index).cloned() else { return Vec::new() };
-        self.banned.insert(liar.clone());
-        let of_liar = self.known.iter().filter(|(_, peer)| **peer == liar).map(|(index, _)| *index);
+    /// Drops a source that lied, by name: every address where it answers now or later, for the rest of the job. Tells which do now:
+    /// an address where somebody else has answered since (a name with several machines behind it) isn't blamed.
+    pub(super) fn lied(&mut self, liar: &Peer, reason: &str) -> Vec<SourceIndex> {
+        if self.banned.insert(liar.clone()) {
+            tracing::warn!(org = %liar.0, identity = %liar.1, reason, "a source lied: it isn't believed again");
+        }
+        let of_liar = self.known.iter().filter(|(_, peer)| *peer == liar).map(|(index, _)| *index);
         let dropped: Vec<SourceIndex> = of_liar.filter(|index| !self.dropped.contains(index)).collect();
         for &index in &dropped {
             (self.observer)(JoinEvent::SourceDropped {
@@ -246,32 +257,18 @@ impl Sources {
         self.troubles.insert(index, trouble);
     }
 
-    fn failed(&mut self, index: SourceIndex, error: &AskError) -> SourceTrouble {
+    fn failed(&mut self, index: SourceIndex, peer: &Peer, error: &AskError) -> SourceTrouble {
         let trouble = trouble(self.address(index), error);
         if error.fault() == Fault::Peer {
-            self.lied(index, &trouble.reason);
+            self.lied(peer, &trouble.reason);
         }
         trouble
     }
 
-    fn take(&mut self, news: &News) {
-        match news {
-            News::Ready(index, ready) => {
-                let peer = (ready.session.peer().msp_id.clone(), ready.session.peer().identity_id);
-                self.known.insert(*index, peer.clone());
-                if self.banned.contains(&peer) {
-                    self.drop_source(*index, "this identity lied before, at another address");
-                    return;
-                }
-                self.troubles.remove(index);
-                self.ready.insert(*index, ready.clone());
-                (self.observer)(JoinEvent::SourceReady {
-                    source: self.address(*index).to_owned(),
-                    msp_id: ready.session.peer().msp_id.to_string(),
-                    identity_id: ready.session.peer().identity_id.to_string(),
-                    snapshots: ready.listing.claims.len(),
-                });
-            }
+    /// Takes note of what happened; what is left to know of it.
+    fn take(&mut self, news: News) -> News {
+        match &news {
+            News::Ready(index, ready) => self.take_ready(*index, ready),
             News::Failed(index, trouble) => {
                 self.ready.remove(index);
                 let known = self.troubles.insert(*index, trouble.clone());
@@ -283,6 +280,10 @@ impl Sources {
             News::GivenUp(index) => {
                 self.given_up.insert(*index);
             }
+            News::Lied(index, peer, reason) => {
+                self.known.insert(*index, peer.clone());
+                return News::Dropped(self.lied(peer, reason), reason.clone());
+            }
             News::Lost(index, reason) => {
                 self.ready.remove(index);
                 let source = self.address(*index).to_owned();
@@ -291,7 +292,30 @@ impl Sources {
                 self.troubles.insert(*index, trouble);
                 (self.observer)(JoinEvent::SourceLost { source, reason: reason.clone() });
             }
+            News::Dropped(..) => {}
         }
+        news
+    }
+
+    fn take_ready(&mut self, index: SourceIndex, ready: &Ready) {
+        let peer = ready.peer();
+        if self.dropped.contains(&index) {
+            return; // said before its keeper was stopped
+        }
+        self.known.insert(index, peer.clone());
+        if self.banned.contains(&peer) {
+            ready.session.close(Fault::Peer.close_code(), "lied before");
+            self.drop_source(index, "this identity lied before");
+            return;
+        }
+        self.troubles.remove(&index);
+        self.ready.insert(index, ready.clone());
+        (self.observer)(JoinEvent::SourceReady {
+            source: self.address(index).to_owned(),
+            msp_id: peer.0.to_string(),
+            identity_id: peer.1.to_string(),
+            snapshots: ready.listing.claims.len(),
+        });
     }
 }
 
@@ -311,6 +335,11 @@ impl fmt::Debug for Sources {
 }
 
 impl Ready {
+    /// Who it is.
+    pub(super) fn peer(&self) -> Peer {
+        peer_of(&self.session)
+    }
+
     /// Whether the source claims that snapshot with its data.
     pub(super) fn has(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
         let mut claims = self.listing.claims.iter();
@@ -383,14 +412,20 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
         let dialled = within_start(&source.address, dial(&dialer, &source)).await;
         let begun = time::Instant::now();
         let (told, redial) = match dialled {
-            Ok((session, listing)) => {
+            Ok(Dialled::Lied(peer, reason)) => (News::Lied(index, peer, reason), Redial::Never),
+            Ok(Dialled::Ready(session, listing)) => {
                 refused_before = false;
                 let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };
                 if news.send(News::Ready(index, ready)).await.is_err() {
                     return;
                 }
                 let error = session.closed().await;
-                (News::Lost(index, error.problem.to_string()), Redial::after(&error))
+                let reason = error.problem.to_string();
+                match error.fault() {
+                    // Whatever was asked: also what nobody waited for, as on the control stream.
+                    Fault::Peer => (News::Lied(index, peer_of(&session), reason), Redial::Never),
+                    _ => (News::Lost(index, reason), Redial::after(&error)),
+                }
             }
             Err((trouble, redial)) => (News::Failed(index, trouble), redial),
         };
@@ -404,9 +439,74 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
     }
 }
 
-async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<(Arc<Session>, Listing), (SourceTrouble, Redial)> {
+/// What came of dialling a source that proved who it is.
+enum Dialled {
+    Ready(Arc<Session>, Listing),
+    /// Its catalog breaks the protocol: how.
+    Lied(Peer, String),
+}
+
+async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<Dialled, (SourceTrouble, Redial)> {
     let session = Arc::new(dialer.connect(source).await?);
-    let listing = session.catalog().await;
-    let listing = listing.map_err(|error| (trouble(&source.address, &error), Redial::after(&error)))?;
-    Ok((session, listing))
+    match session.catalog().await {
+        Ok(listing) => Ok(Dialled::Ready(session, listing)),
+        Err(error) if error.fault() == Fault::Peer => Ok(Dialled::Lied(peer_of(&session), error.problem.to_string())),
+        Err(error) => Err((trouble(&source.address, &error), Redial::after(&error))),
+    }
+}
+
+/// Who a session is with.
+pub(super) fn peer_of(session: &Session) -> Peer {
+    (session.peer().msp_id.clone(), session.peer().identity_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(org: u8) -> Peer {
+        (MspId::new(&format!("Org{org}MSP")).unwrap(), IdentityId([org; 32]))
+    }
+
+    /// Sources that nobody dials, and who was seen last at each.
+    fn sources(known: &[u8]) -> Sources {
+        let (_, news) = mpsc::channel(1);
+        Sources {
+            addresses: known.iter().map(|org| format!("org{org}:7061")).collect(),
+            keepers: Vec::new(),
+            news,
+            ready: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
+            banned: BTreeSet::new(),
+            observer: Arc::new(|_| ()),
+        }
+    }
+
+    #[test]
+    fn who_lied_is_dropped_wherever_it_answers_and_nobody_else() {
+        let mut sources = sources(&[1, 2, 1]);
+        assert_eq!(sources.lied(&peer(1), "a bit"), [0, 2]);
+        assert!(sources.lied(&peer(1), "a bit").is_empty(), "dropped once");
+        assert!(!sources.all_dropped());
+    }
+
+    #[test]
+    fn who_answers_at_a_liars_address_by_now_is_not_blamed() {
+        // Org1's machine sent the chunk; by the time it was found to be wrong, the name led to org2's.
+        let mut sources = sources(&[2]);
+        assert!(sources.lied(&peer(1), "a bit").is_empty());
+        assert!(sources.dropped.is_empty() && sources.banned.contains(&peer(1)));
+    }
+
+    #[test]
+    fn what_a_session_finds_out_by_itself_bans_the_identity() {
+        let mut sources = sources(&[2, 1]);
+        let lie = News::Lied(0, peer(1), "its catalog doesn't ascend".to_owned());
+        let News::Dropped(dropped, reason) = sources.take(lie) else { panic!("not dropped") };
+        assert_eq!((dropped.as_slice(), reason.as_str()), ([0, 1].as_slice(), "its catalog doesn't ascend"));
+        assert!(sources.all_dropped() && sources.nobody_comes());
+    }
 }

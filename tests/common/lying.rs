@@ -48,6 +48,10 @@ pub enum Lie {
     SilentTree,
     /// A bit of every manifest.
     Manifest,
+    /// Its catalog doesn't ascend.
+    Catalog,
+    /// The snapshot hash of every line of its catalog.
+    SnapshotHash,
 }
 
 /// A source that runs until it is dropped.
@@ -137,7 +141,10 @@ impl Shared {
         match body {
             Body::CatalogGet(_) => {
                 let (version, entries) = self.catalog.page(self.config.channel());
-                let entries = entries.iter().map(|entry| self.claim(entry)).collect();
+                let mut entries: Vec<CatalogClaim> = entries.iter().map(|entry| self.claim(entry)).collect();
+                if self.lie == Lie::Catalog {
+                    entries.extend_from_within(..);
+                }
                 Body::CatalogPage(CatalogPage { version, entries, next: 0 })
             }
             Body::ManifestGet(get) => {
@@ -157,10 +164,14 @@ impl Shared {
     }
 
     fn claim(&self, entry: &CatalogEntry) -> CatalogClaim {
+        let mut snapshot_hash = entry.snapshot_hash;
+        if self.lie == Lie::SnapshotHash {
+            flip(&mut snapshot_hash.0);
+        }
         CatalogClaim {
             id: entry.id.clone(),
             manifest_hash: entry.manifest_hash,
-            snapshot_hash: entry.snapshot_hash,
+            snapshot_hash,
             total_bytes: entry.total_bytes,
             files: entry.files,
             only_metadata_available: false,

@@ -141,6 +141,23 @@ fn a_liar_in_the_catalog_is_dropped_by_name() {
 }
 
 #[test]
+fn a_catalog_that_contradicts_the_manifest_it_names_is_a_lie_whoever_else_tells_it() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::SnapshotHash);
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    let ended = Join::new(&[liar.address, first, second], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert_dropped(&ended, &liar, "its catalog names snapshot hash");
+
+    let other = source(&honest.root, "org2", "Org2MSP", Lie::SnapshotHash);
+    let land = TempDir::new().unwrap();
+    let ended = Join::new(&[liar.address, other.address], land.path()).run();
+    ended.assert_failed(3, &["every source was dropped"]);
+    assert_eq!(ended.of("source_dropped").len(), 2);
+    assert_nothing_published(&land);
+}
+
+#[test]
 fn nothing_is_published_if_all_lie() {
     let root = Root::new();
     root.add_sample(SAMPLE, 5);

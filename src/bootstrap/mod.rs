@@ -207,7 +207,14 @@ async fn agree_with(
 ) -> Result<AgreedSnapshot, JoinError> {
     sources.settle().await?;
     let mut manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest> = BTreeMap::new();
+    // Ends: each turn brings a manifest that wasn't there, or drops a liar, or is the last.
     loop {
+        for ((id, manifest_hash), manifest) in &manifests {
+            sources.hold_to(id, *manifest_hash, manifest.signable().hash());
+        }
+        if sources.all_dropped() {
+            return Err(sources.nobody());
+        }
         // Counted anew each time: who lied about a manifest no longer has a say.
         let mut offers = sources.offers();
         for offer in &mut offers {
@@ -215,7 +222,9 @@ async fn agree_with(
         }
         match agree(channel, &offers, policy, block_number) {
             Ok(agreed) => return Ok(agreed),
-            Err(AgreementError::ManifestMissing { id, manifest_hash }) => {
+            Err(AgreementError::ManifestMissing { id, manifest_hash })
+                if !manifests.contains_key(&(id.clone(), manifest_hash)) =>
+            {
                 let manifest = sources.manifest(&id, manifest_hash).await?;
                 manifests.insert((id, manifest_hash), manifest);
             }

@@ -19,7 +19,7 @@ use crate::{
     catalog::{AgreedSnapshot, CatalogEntry, Offer},
     chunking::{FileTree, ProofError, SpanTree},
     msp::{IdentityId, MspId},
-    snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
+    snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
         asking::{AskError, Listing, Session},
         fault::{ErrorCode, Fault},
@@ -209,6 +209,26 @@ impl Sources {
             }
         }
         Err(self.not_delivered(format!("the chunk tree of {}", file.file), agreed.id(), troubles))
+    }
+
+    /// Drops whoever names that manifest with another snapshot hash than it has: no manifest can be both.
+    pub(super) fn hold_to(&mut self, id: &SnapshotId, manifest_hash: ManifestHash, snapshot_hash: SnapshotHash) {
+        let contradicts = |ready: &Ready| {
+            let mut claims = ready.listing.claims.iter();
+            claims
+                .find(|claim| {
+                    claim.id == *id && claim.manifest_hash == manifest_hash && claim.snapshot_hash != snapshot_hash
+                })
+                .map(|claim| claim.snapshot_hash)
+        };
+        let liars: Vec<(Peer, SnapshotHash)> =
+            self.ready.values().filter_map(|ready| Some((ready.peer(), contradicts(ready)?))).collect();
+        for (liar, named) in liars {
+            let reason = format!(
+                "its catalog names snapshot hash {named} of {id} with a manifest whose snapshot hash is {snapshot_hash}"
+            );
+            self.lied(&liar, &reason);
+        }
     }
 
     fn not_delivered(&self, what: String, id: &SnapshotId, troubles: Vec<SourceTrouble>) -> JoinError {

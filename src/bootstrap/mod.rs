@@ -119,7 +119,7 @@ pub async fn join(
     let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
     let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
     let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
-    let mut sources = Sources::dial(&dialer, &request.sources, observer);
+    let mut sources = Sources::dial(&dialer, &request.sources, true, observer);
 
     // catalog: who has what, who agrees
     let channel = request.dialling.channel.channel();
@@ -225,8 +225,13 @@ async fn agree_with(
             Err(AgreementError::ManifestMissing { id, manifest_hash })
                 if !manifests.contains_key(&(id.clone(), manifest_hash)) =>
             {
-                let manifest = sources.manifest(&id, manifest_hash).await?;
-                manifests.insert((id, manifest_hash), manifest);
+                let liars = sources.liars();
+                match sources.manifest(&id, manifest_hash).await {
+                    Ok(manifest) => drop(manifests.insert((id, manifest_hash), manifest)),
+                    // Without who named it, something else may be agreed on.
+                    Err(_) if sources.liars() > liars => {}
+                    Err(error) => return Err(error),
+                }
             }
             Err(error) => {
                 return Err(JoinError::Agreement { source: Box::new(error), troubles: sources.troubles() });

@@ -6,12 +6,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, Pauses, Redial, SourceAddress, trouble, within_start},
+    dialer::{Dialer, Pauses, Redial, SourceAddress, again_after, trouble, within_start},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
 };
@@ -29,6 +30,9 @@ use crate::{
 
 /// News that wait to be heard: each may bring a catalog of 64 000 claims, and whoever has more to tell can wait.
 const NEWS_QUEUE: usize = 1;
+
+/// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
+const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
 
 /// A source by its place in the operator's list.
 pub(super) type SourceIndex = u32;
@@ -71,12 +75,14 @@ pub(super) struct Sources {
     known: BTreeMap<SourceIndex, Peer>,
     /// Identities that lied in this job.
     banned: BTreeSet<Peer>,
+    /// Whether who can't give something now is asked again.
+    patient: bool,
     observer: Observer,
 }
 
 impl Sources {
-    /// Starts to dial every source.
-    pub(super) fn dial(dialer: &Dialer, list: &[SourceAddress], observer: &Observer) -> Self {
+    /// Starts to dial every source. `patient`: what they can't give now is asked for until the job is stopped; else once.
+    pub(super) fn dial(dialer: &Dialer, list: &[SourceAddress], patient: bool, observer: &Observer) -> Self {
         let (sender, news) = mpsc::channel(NEWS_QUEUE);
         let keeper = |(index, source): (SourceIndex, &SourceAddress)| {
             tokio::spawn(keep(index, dialer.clone(), source.clone(), sender.clone()))
@@ -91,6 +97,7 @@ impl Sources {
             given_up: BTreeSet::new(),
             known: BTreeMap::new(),
             banned: BTreeSet::new(),
+            patient,
             observer: Arc::clone(observer),
         }
     }
@@ -133,6 +140,11 @@ impl Sources {
         usize::try_from(index).ok().and_then(|index| self.addresses.get(index)).map_or("?", String::as_str)
     }
 
+    /// How many identities lied until now.
+    pub(super) fn liars(&self) -> usize {
+        self.banned.len()
+    }
+
     /// Whether every source was dropped for what it did.
     pub(super) fn all_dropped(&self) -> bool {
         self.dropped.len() == self.addresses.len()
@@ -172,19 +184,11 @@ impl Sources {
     /// # Errors
     /// [`JoinError::NotDelivered`] if nobody does, [`JoinError::EverySourceDropped`] if that's because all lie.
     pub(super) async fn manifest(&mut self, id: &SnapshotId, hash: ManifestHash) -> Result<Manifest, JoinError> {
-        let mut troubles = Vec::new();
         // Who has only the metadata left still has the manifest.
-        let claims =
+        let names =
             |ready: &Ready| ready.listing.claims.iter().any(|claim| claim.id == *id && claim.manifest_hash == hash);
-        let naming = self.ready.iter().filter(|(_, ready)| claims(ready));
-        let naming: Vec<(SourceIndex, Ready)> = naming.map(|(index, ready)| (*index, ready.clone())).collect();
-        for (index, ready) in naming {
-            match ready.session.manifest(id, hash).await {
-                Ok(manifest) => return Ok(manifest),
-                Err(error) => troubles.push(self.failed(index, &ready.peer(), &error)),
-            }
-        }
-        Err(self.not_delivered("the manifest".to_owned(), id, troubles))
+        let ask = |ready: Ready| async move { Ok(ready.session.manifest(id, hash).await?) };
+        self.from_anyone(id, "the manifest", names, ask).await
     }
 
     /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped.
@@ -197,18 +201,71 @@ impl Sources {
         file_index: u32,
         file: &ManifestFile,
     ) -> Result<FileTree, JoinError> {
-        let mut troubles = Vec::new();
-        for (index, ready) in self.naming(agreed.id(), agreed.manifest_hash()) {
-            match ready.chunk_tree(agreed, file_index, file.size).await {
-                Ok(tree) => return Ok(tree),
-                Err(TreeError::Ask(error)) => troubles.push(self.failed(index, &ready.peer(), &error)),
-                Err(TreeError::Proof(error)) => {
-                    self.lied(&ready.peer(), &error.to_string());
-                    troubles.push(self.trouble(index));
+        let has = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
+        let ask = |ready: Ready| async move { ready.chunk_tree(agreed, file_index, file.size).await };
+        self.from_anyone(agreed.id(), &format!("the chunk tree of {}", file.file), has, ask).await
+    }
+
+    /// Asks those who offer it, one after the other, until one gives it. Who is busy, silent or lost is asked again, if this job has
+    /// the patience; a lie or a refusal that won't change is the last word of a source.
+    async fn from_anyone<T, F: Future<Output = Result<T, GiveError>>>(
+        &mut self,
+        id: &SnapshotId,
+        what: &str,
+        offers: impl Fn(&Ready) -> bool,
+        ask: impl Fn(Ready) -> F,
+    ) -> Result<T, JoinError> {
+        let mut answers: BTreeMap<SourceIndex, Answer> = BTreeMap::new();
+        loop {
+            let now = time::Instant::now();
+            let due = self.ready.iter().find(|(index, ready)| {
+                offers(ready) && answers.get(index).is_none_or(|answer| answer.again.is_some_and(|at| at <= now))
+            });
+            if let Some((index, ready)) = due.map(|(index, ready)| (*index, ready.clone())) {
+                let peer = ready.peer();
+                match ask(ready).await {
+                    Ok(given) => return Ok(given),
+                    Err(GiveError::Ask(error)) => {
+                        let again = again_after(&error).map(|pause| time::Instant::now() + pause);
+                        let trouble = self.failed(index, &peer, &error);
+                        let told = answers.get(&index).is_some_and(|before| before.trouble.reason == trouble.reason);
+                        if again.is_some() && !told {
+                            let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
+                            (self.observer)(JoinEvent::SourceFailed { source, reason });
+                        }
+                        answers.insert(index, Answer { trouble, again, at: time::Instant::now() });
+                    }
+                    Err(GiveError::Proof(error)) => {
+                        self.lied(&peer, &error.to_string());
+                    }
                 }
+                continue;
+            }
+            let connected = self.ready.iter().filter(|(_, ready)| offers(ready));
+            let connected: Vec<Option<&Answer>> = connected.map(|(index, _)| answers.get(index)).collect();
+            // Once all who are connected have refused for good, only who was lost can still give it.
+            let refused = connected.iter().all(|answer| answer.is_some_and(|answer| answer.again.is_none()));
+            let last = connected.iter().flatten().map(|answer| answer.at + LOST_MAY_HAVE_IT).max();
+            let over = refused && (!self.somebody_comes_back() || last.is_some_and(|last| last <= now));
+            if over || !self.patient {
+                return Err(self.not_delivered(what.to_owned(), id, &answers));
+            }
+            let wake = if refused { last } else { connected.iter().flatten().filter_map(|answer| answer.again).min() };
+            tokio::select! {
+                news = self.next() => if let News::Ready(index, _) = news {
+                    answers.remove(&index);
+                },
+                () = sleep_until(wake) => {}
             }
         }
-        Err(self.not_delivered(format!("the chunk tree of {}", file.file), agreed.id(), troubles))
+    }
+
+    /// Whether somebody who answered in this job is lost, and dialled again.
+    fn somebody_comes_back(&self) -> bool {
+        let gone = |index: &SourceIndex| {
+            self.ready.contains_key(index) || self.dropped.contains(index) || self.given_up.contains(index)
+        };
+        self.known.keys().any(|index| !gone(index))
     }
 
     /// Drops whoever names that manifest with another snapshot hash than it has: no manifest can be both.
@@ -231,16 +288,15 @@ impl Sources {
         }
     }
 
-    fn not_delivered(&self, what: String, id: &SnapshotId, troubles: Vec<SourceTrouble>) -> JoinError {
-        match troubles.last() {
-            Some(last) if self.all_dropped() => JoinError::EverySourceDropped { reason: last.reason.clone() },
-            _ => JoinError::NotDelivered { what, id: id.clone(), troubles },
+    fn not_delivered(&self, what: String, id: &SnapshotId, answers: &BTreeMap<SourceIndex, Answer>) -> JoinError {
+        if self.all_dropped() {
+            return self.nobody();
         }
-    }
-
-    fn naming(&self, id: &SnapshotId, hash: ManifestHash) -> Vec<(SourceIndex, Ready)> {
-        let naming = self.ready.iter().filter(|(_, ready)| ready.has(id, hash));
-        naming.map(|(index, ready)| (*index, ready.clone())).collect()
+        // What it did last: a source that lied or was lost said nothing after that.
+        let indexes = self.known.keys().filter_map(|index| {
+            self.troubles.get(index).or_else(|| answers.get(index).map(|answer| &answer.trouble)).cloned()
+        });
+        JoinError::NotDelivered { what, id: id.clone(), troubles: indexes.collect() }
     }
 
     /// Drops a source that lied, by name: every address where it answers now or later, for the rest of the job. Tells which do now:
@@ -388,7 +444,7 @@ impl Ready {
     }
 
     /// The list of a file, believed once it merges to the agreed root; above 64 GiB span by span, each believed on its own.
-    async fn chunk_tree(&self, agreed: &AgreedSnapshot, file_index: u32, size: u64) -> Result<FileTree, TreeError> {
+    async fn chunk_tree(&self, agreed: &AgreedSnapshot, file_index: u32, size: u64) -> Result<FileTree, GiveError> {
         let manifest = agreed.manifest();
         let list = |span| {
             let (id, manifest_hash) = (agreed.id().clone(), agreed.manifest_hash());
@@ -405,20 +461,29 @@ impl Ready {
     }
 }
 
-/// Why a source's chunk tree isn't used.
+/// What a source said last to a request.
 #[derive(Debug)]
-enum TreeError {
+struct Answer {
+    trouble: SourceTrouble,
+    /// When it is asked again; `None`: it won't say anything else.
+    again: Option<time::Instant>,
+    at: time::Instant,
+}
+
+/// Why what a source gave isn't used.
+#[derive(Debug)]
+enum GiveError {
     Ask(AskError),
     Proof(ProofError),
 }
 
-impl From<AskError> for TreeError {
+impl From<AskError> for GiveError {
     fn from(error: AskError) -> Self {
         Self::Ask(error)
     }
 }
 
-impl From<ProofError> for TreeError {
+impl From<ProofError> for GiveError {
     fn from(error: ProofError) -> Self {
         Self::Proof(error)
     }
@@ -456,6 +521,13 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
             return;
         }
         time::sleep(pauses.after(lasted)).await;
+    }
+}
+
+async fn sleep_until(at: Option<time::Instant>) {
+    match at {
+        Some(at) => time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -501,6 +573,7 @@ mod tests {
             given_up: BTreeSet::new(),
             known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
             banned: BTreeSet::new(),
+            patient: true,
             observer: Arc::new(|_| ()),
         }
     }

@@ -16,6 +16,7 @@ use lying::{Lie, Source};
 use processes::{Credentials, Ended, Join, Root, Service, assert_identical, names};
 use relay::Relay;
 use rustix::process::Signal;
+use snapferry::transport::fault::ErrorCode;
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -127,6 +128,63 @@ fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
     let ended = Join::new(&[liar.address, second], land.path()).run();
     ended.assert_failed(3, &["alike by 2 organisations", "Org2MSP offers"]);
     assert_nothing_published(&land);
+}
+
+#[test]
+fn a_liar_in_the_catalog_is_dropped_by_name() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::Catalog);
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    let ended = Join::new(&[liar.address, first, second], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert_dropped(&ended, &liar, "catalog doesn't ascend");
+    assert_eq!(liar.chunk_requests(), 0);
+}
+
+#[test]
+fn a_catalog_that_contradicts_the_manifest_it_names_is_a_lie_whoever_else_tells_it() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::SnapshotHash);
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    let ended = Join::new(&[liar.address, first, second], honest.land.path()).run();
+    honest.assert_landed(&ended);
+    assert_dropped(&ended, &liar, "its catalog names snapshot hash");
+
+    let other = source(&honest.root, "org2", "Org2MSP", Lie::SnapshotHash);
+    let land = TempDir::new().unwrap();
+    let ended = Join::new(&[liar.address, other.address], land.path()).run();
+    ended.assert_failed(3, &["every source was dropped"]);
+    assert_eq!(ended.of("source_dropped").len(), 2);
+    assert_nothing_published(&land);
+}
+
+#[test]
+fn sources_that_are_all_busy_or_restart_before_the_first_chunk_are_asked_again() {
+    let root = Root::new();
+    let block = root.add_sample(SAMPLE, 8);
+    for lie in [Lie::BusyAtFirst, Lie::RestartsAtFirst] {
+        let sources = [source(&root, "org1-peer1", "Org1MSP", lie), source(&root, "org2", "Org2MSP", lie)];
+        let land = TempDir::new().unwrap();
+        let ended = Join::new(&sources.each_ref().map(|source| source.address), land.path()).run();
+        assert_eq!(ended.result()["outcome"], "landed", "{lie:?}");
+        assert_identical(&land.path().join(format!("mychannel/{block}")), &root.snapshot(block));
+        assert!(ended.of("source_dropped").is_empty(), "{lie:?}");
+    }
+}
+
+#[test]
+fn a_chunk_tree_that_every_source_refuses_ends_the_join_with_their_answers() {
+    let root = Root::new();
+    root.add_sample(SAMPLE, 9);
+    for (code, exit) in [(ErrorCode::NotFound, 4), (ErrorCode::Forbidden, 5)] {
+        let lie = Lie::TreesRefused(code);
+        let sources = [source(&root, "org1-peer1", "Org1MSP", lie), source(&root, "org2", "Org2MSP", lie)];
+        let from = sources.each_ref().map(|source| source.address);
+        let (land, each) = (TempDir::new().unwrap(), from.map(|address| address.to_string()));
+        let ended = Join::new(&from, land.path()).run();
+        ended.assert_failed(exit, &["the chunk tree of", &each[0], &each[1], &code.to_string()]);
+        assert_nothing_published(&land);
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ pub async fn manifests(
 fn dial(request: &CatalogRequest) -> Result<(Dialer, Sources), JoinError> {
     let silent: Observer = Arc::new(|_| ());
     let dialer = Dialer::new(&request.dialling, BufferPool::new(1), request.sources.len(), 0)?;
-    let sources = Sources::dial(&dialer, &request.sources, &silent);
+    let sources = Sources::dial(&dialer, &request.sources, false, &silent);
     Ok((dialer, sources))
 }
 

@@ -38,6 +38,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 const REDIAL_FIRST: Duration = Duration::from_millis(500);
 /// Longest wait before a source is dialled again.
 const REDIAL_MAX: Duration = Duration::from_secs(20);
+/// Shortest wait before a request is sent again, whatever the source says.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
 /// A session that lasted for so long was a good one: the next wait is the first again. One that is closed at once, with a whole
 /// catalog sent each time, isn't dialled twice a second.
 const LASTED: Duration = Duration::from_secs(10);
@@ -239,6 +241,33 @@ impl Redial {
             _ => Self::Again,
         }
     }
+}
+
+/// When a request that failed so may be sent again; `None`: the answer would be the same.
+pub(super) fn again_after(error: &AskError) -> Option<Duration> {
+    let retry_after = match &error.problem {
+        AskProblem::Refused { refusal, .. } => refusal.retry_after,
+        _ => None,
+    };
+    let by_code = error.code().is_some_and(is_final) && matches!(error.problem, AskProblem::Refused { .. });
+    let over = by_code || error.fault() == Fault::Peer || matches!(error.problem, AskProblem::BadRequest { .. });
+    (!over).then(|| retry_after.unwrap_or(ErrorCode::RETRY_AFTER_DEFAULT).max(AGAIN_MIN))
+}
+
+/// Whether a request that was refused so would be refused again, on this connection at least.
+pub(super) const fn is_final(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Protocol
+            | ErrorCode::Version
+            | ErrorCode::Unauthorized
+            | ErrorCode::Forbidden
+            | ErrorCode::NotFound
+            | ErrorCode::Gone
+            // No lease is ever opened by this version.
+            | ErrorCode::LeaseRequired
+            | ErrorCode::LeaseExpired
+    )
 }
 
 /// An error at a source, as the operator reads it.

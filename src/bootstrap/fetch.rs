@@ -23,7 +23,7 @@ use super::{
     in_order::{Inbox, Pass, Proved, Ranges},
     meter::Meter,
     request::{self, Asked},
-    sources::{News, Ready, SourceIndex, Sources},
+    sources::{News, Peer, Ready, SourceIndex, Sources},
 };
 use crate::{
     catalog::AgreedSnapshot,
@@ -50,7 +50,7 @@ pub(super) enum Message {
     /// A chunk is proved and written; `kept`: it waits in memory for its turn.
     Written { linear: u64, source: SourceId, wire_bytes: u64, raw_bytes: u64, kept: bool },
     /// A chunk failed its proof.
-    Rejected { linear: u64, source: SourceId, reason: String },
+    Rejected { linear: u64, source: SourceId, peer: Peer, reason: String },
     /// A proved chunk couldn't be written.
     NotWritten { linear: u64, error: StoreError },
     /// A range request failed.
@@ -355,10 +355,10 @@ impl Driver<'_> {
                 share.verified_bytes += raw_bytes;
                 share.wire_bytes += wire_bytes;
             }
-            Message::Rejected { linear, source, reason } => {
+            Message::Rejected { linear, source, peer, reason } => {
                 self.event(Event::ChunkRejected { linear, source });
                 self.shares.entry(source.0).or_default().chunks_rejected += 1;
-                self.ban(source.0, &reason);
+                self.ban(&peer, &reason);
             }
             Message::NotWritten { linear, error } => self.not_written(linear, error)?,
             Message::Ended(asked) => self.request_ended(asked),
@@ -401,7 +401,7 @@ impl Driver<'_> {
     fn request_ended(&mut self, asked: Asked) {
         self.requests.remove(&asked.id);
         if let Some(reason) = asked.lie {
-            self.ban(asked.source.0, &reason);
+            self.ban(&asked.peer, &reason);
         }
         self.event(Event::RequestEnded { request: asked.id, outcome: asked.outcome });
     }
@@ -470,7 +470,8 @@ impl Driver<'_> {
     fn source_news(&mut self, news: News) {
         match news {
             News::Ready(index, ready) => self.source_ready(index, &ready),
-            News::GivenUp(_) => {}
+            News::GivenUp(_) | News::Lied(..) => {}
+            News::Dropped(sources, reason) => self.dropped(&sources, &reason),
             News::Failed(index, _) | News::Lost(index, _) => self.event(Event::SourceLeft { source: SourceId(index) }),
         }
     }
@@ -491,9 +492,14 @@ impl Driver<'_> {
         self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
     }
 
-    /// Drops every address of the identity behind `index`.
-    fn ban(&mut self, index: SourceIndex, reason: &str) {
-        for index in self.job.sources.lied(index, reason) {
+    /// Drops every address of an identity.
+    fn ban(&mut self, liar: &Peer, reason: &str) {
+        let dropped = self.job.sources.lied(liar, reason);
+        self.dropped(&dropped, reason);
+    }
+
+    fn dropped(&mut self, sources: &[SourceIndex], reason: &str) {
+        for &index in sources {
             self.last_lie = Some(reason.to_owned());
             self.shares.entry(index).or_default().dropped = true;
             self.event(Event::SourceBanned { source: SourceId(index) });

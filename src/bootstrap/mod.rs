@@ -119,7 +119,7 @@ pub async fn join(
     let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
     let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
     let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
-    let mut sources = Sources::dial(&dialer, &request.sources, observer);
+    let mut sources = Sources::dial(&dialer, &request.sources, true, observer);
 
     // catalog: who has what, who agrees
     let channel = request.dialling.channel.channel();
@@ -207,7 +207,14 @@ async fn agree_with(
 ) -> Result<AgreedSnapshot, JoinError> {
     sources.settle().await?;
     let mut manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest> = BTreeMap::new();
+    // Ends: each turn brings a manifest that wasn't there, or drops a liar, or is the last.
     loop {
+        for ((id, manifest_hash), manifest) in &manifests {
+            sources.hold_to(id, *manifest_hash, manifest.signable().hash());
+        }
+        if sources.all_dropped() {
+            return Err(sources.nobody());
+        }
         // Counted anew each time: who lied about a manifest no longer has a say.
         let mut offers = sources.offers();
         for offer in &mut offers {
@@ -215,9 +222,16 @@ async fn agree_with(
         }
         match agree(channel, &offers, policy, block_number) {
             Ok(agreed) => return Ok(agreed),
-            Err(AgreementError::ManifestMissing { id, manifest_hash }) => {
-                let manifest = sources.manifest(&id, manifest_hash).await?;
-                manifests.insert((id, manifest_hash), manifest);
+            Err(AgreementError::ManifestMissing { id, manifest_hash })
+                if !manifests.contains_key(&(id.clone(), manifest_hash)) =>
+            {
+                let liars = sources.liars();
+                match sources.manifest(&id, manifest_hash).await {
+                    Ok(manifest) => drop(manifests.insert((id, manifest_hash), manifest)),
+                    // Without who named it, something else may be agreed on.
+                    Err(_) if sources.liars() > liars => {}
+                    Err(error) => return Err(error),
+                }
             }
             Err(error) => {
                 return Err(JoinError::Agreement { source: Box::new(error), troubles: sources.troubles() });

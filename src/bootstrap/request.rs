@@ -8,8 +8,14 @@ use std::{
 use tokio::{sync::mpsc, time};
 
 use super::{
+<<<<<<< HEAD
     fetch::{Answer, Message},
     in_order::Inbox,
+=======
+    fetch::Message,
+    in_order::Inbox,
+    sources::{Peer, peer_of},
+>>>>>>> helper/srcfix
 };
 use crate::{
     chunking::{
@@ -54,6 +60,8 @@ pub(super) struct Ask {
 pub(super) struct Asked {
     pub(super) id: RequestId,
     pub(super) source: SourceId,
+    /// Who was asked: by now somebody else may answer at that source's address.
+    pub(super) peer: Peer,
     pub(super) outcome: Outcome,
     /// The source broke the protocol: how.
     pub(super) lie: Option<String>,
@@ -66,7 +74,13 @@ impl Ask {
             Ok(()) => (Outcome::Completed, None),
             Err(error) => outcome(&error),
         };
-        self.tell(Message::Ended(Asked { id: self.id, source: self.source, outcome, lie }));
+        self.tell(Message::Ended(Asked {
+            id: self.id,
+            source: self.source,
+            peer: peer_of(&self.session),
+            outcome,
+            lie,
+        }));
     }
 
     async fn chunks(&self) -> Result<(), AskError> {
@@ -117,10 +131,17 @@ impl Ask {
         self.tell(Message::Plan(Event::ChunkArrived { request: self.id, linear, wire_bytes }));
         let (source, file_index, started) = (self.source, self.file_index, self.started);
         let (trees, store, buffers) = (Arc::clone(&self.trees), Arc::clone(&self.store), self.buffers.clone());
-        let (inbox, sender) = (self.inbox.clone(), self.sender.clone());
+        let (inbox, sender, session) = (self.inbox.clone(), self.sender.clone(), Arc::clone(&self.session));
         self.workers.run(move |state| {
+<<<<<<< HEAD
             let answer = Answer::new(&sender, "a worker");
             let rejected = |answer: Answer, reason: String| answer.give(Message::Rejected { linear, source, reason });
+=======
+            let tell = |message| drop(sender.send(message)); // nobody listens once the transfer is over
+            let rejected = |reason: String| {
+                tell(Message::Rejected { linear, source, peer: peer_of(&session), reason });
+            };
+>>>>>>> helper/srcfix
             let Some(tree) = usize::try_from(file_index).ok().and_then(|index| trees.get(index)) else { return };
             let raw = match chunk.codec {
                 Codec::None => chunk.wire,

@@ -6,12 +6,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, Pauses, Redial, SourceAddress, trouble, within_start},
+    dialer::{Dialer, Pauses, Redial, SourceAddress, again_after, trouble, within_start},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
 };
@@ -19,7 +20,7 @@ use crate::{
     catalog::{AgreedSnapshot, CatalogEntry, Offer},
     chunking::{FileTree, ProofError, SpanTree},
     msp::{IdentityId, MspId},
-    snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
+    snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
         asking::{AskError, Listing, Session},
         fault::{ErrorCode, Fault},
@@ -30,11 +31,14 @@ use crate::{
 /// News that wait to be heard: each may bring a catalog of 64 000 claims, and whoever has more to tell can wait.
 const NEWS_QUEUE: usize = 1;
 
+/// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
+const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
+
 /// A source by its place in the operator's list.
 pub(super) type SourceIndex = u32;
 
 /// Who a source is: what bans go by.
-type Peer = (MspId, IdentityId);
+pub(super) type Peer = (MspId, IdentityId);
 
 /// A source that accepted us.
 #[derive(Debug, Clone)]
@@ -51,6 +55,10 @@ pub(super) enum News {
     Lost(SourceIndex, String),
     /// It won't be dialled again in this job.
     GivenUp(SourceIndex),
+    /// Who answered there broke the protocol, and how.
+    Lied(SourceIndex, Peer, String),
+    /// These addresses were dropped for that: what [`Sources::next`] makes of a lie.
+    Dropped(Vec<SourceIndex>, String),
 }
 
 /// All sources of a job. Dropped, it closes every connection.
@@ -63,16 +71,18 @@ pub(super) struct Sources {
     dropped: BTreeSet<SourceIndex>,
     /// Not dialled again: they refuse us, or speak another version.
     given_up: BTreeSet<SourceIndex>,
-    /// Who was seen at each address.
+    /// Who was seen last at each address.
     known: BTreeMap<SourceIndex, Peer>,
     /// Identities that lied in this job.
     banned: BTreeSet<Peer>,
+    /// Whether who can't give something now is asked again.
+    patient: bool,
     observer: Observer,
 }
 
 impl Sources {
-    /// Starts to dial every source.
-    pub(super) fn dial(dialer: &Dialer, list: &[SourceAddress], observer: &Observer) -> Self {
+    /// Starts to dial every source. `patient`: what they can't give now is asked for until the job is stopped; else once.
+    pub(super) fn dial(dialer: &Dialer, list: &[SourceAddress], patient: bool, observer: &Observer) -> Self {
         let (sender, news) = mpsc::channel(NEWS_QUEUE);
         let keeper = |(index, source): (SourceIndex, &SourceAddress)| {
             tokio::spawn(keep(index, dialer.clone(), source.clone(), sender.clone()))
@@ -87,6 +97,7 @@ impl Sources {
             given_up: BTreeSet::new(),
             known: BTreeMap::new(),
             banned: BTreeSet::new(),
+            patient,
             observer: Arc::clone(observer),
         }
     }
@@ -98,10 +109,10 @@ impl Sources {
     pub(super) async fn settle(&mut self) -> Result<(), JoinError> {
         while self.ready.len() + self.troubles.len() < self.addresses.len() {
             let Some(news) = self.news.recv().await else { break };
-            self.take(&news);
+            self.take(news);
         }
         if self.ready.is_empty() {
-            return Err(JoinError::NoSource { troubles: self.troubles() });
+            return Err(self.nobody());
         }
         Ok(())
     }
@@ -109,10 +120,7 @@ impl Sources {
     /// The next thing that happens to a source.
     pub(super) async fn next(&mut self) -> News {
         match self.news.recv().await {
-            Some(news) => {
-                self.take(&news);
-                news
-            }
+            Some(news) => self.take(news),
             None => std::future::pending().await, // every keeper was stopped: nothing happens any more
         }
     }
@@ -130,6 +138,11 @@ impl Sources {
     /// The address as the operator wrote it.
     pub(super) fn address(&self, index: SourceIndex) -> &str {
         usize::try_from(index).ok().and_then(|index| self.addresses.get(index)).map_or("?", String::as_str)
+    }
+
+    /// How many identities lied until now.
+    pub(super) fn liars(&self) -> usize {
+        self.banned.len()
     }
 
     /// Whether every source was dropped for what it did.
@@ -153,6 +166,14 @@ impl Sources {
         self.troubles.get(&index).cloned().unwrap_or_else(unknown)
     }
 
+    /// What to say when nobody is left.
+    pub(super) fn nobody(&self) -> JoinError {
+        match self.troubles.values().next_back() {
+            Some(last) if self.all_dropped() => JoinError::EverySourceDropped { reason: last.reason.clone() },
+            _ => JoinError::NoSource { troubles: self.troubles() },
+        }
+    }
+
     /// What the connected sources offer.
     pub(super) fn offers(&self) -> Vec<Offer> {
         self.ready.iter().flat_map(|(index, ready)| ready.offers(self.address(*index))).collect()
@@ -163,19 +184,11 @@ impl Sources {
     /// # Errors
     /// [`JoinError::NotDelivered`] if nobody does, [`JoinError::EverySourceDropped`] if that's because all lie.
     pub(super) async fn manifest(&mut self, id: &SnapshotId, hash: ManifestHash) -> Result<Manifest, JoinError> {
-        let mut troubles = Vec::new();
         // Who has only the metadata left still has the manifest.
-        let claims =
+        let names =
             |ready: &Ready| ready.listing.claims.iter().any(|claim| claim.id == *id && claim.manifest_hash == hash);
-        let naming = self.ready.iter().filter(|(_, ready)| claims(ready));
-        let naming: Vec<(SourceIndex, Ready)> = naming.map(|(index, ready)| (*index, ready.clone())).collect();
-        for (index, ready) in naming {
-            match ready.session.manifest(id, hash).await {
-                Ok(manifest) => return Ok(manifest),
-                Err(error) => troubles.push(self.failed(index, &error)),
-            }
-        }
-        Err(self.not_delivered("the manifest".to_owned(), id, troubles))
+        let ask = |ready: Ready| async move { Ok(ready.session.manifest(id, hash).await?) };
+        self.from_anyone(id, "the manifest", names, ask).await
     }
 
     /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped.
@@ -188,37 +201,111 @@ impl Sources {
         file_index: u32,
         file: &ManifestFile,
     ) -> Result<FileTree, JoinError> {
-        let mut troubles = Vec::new();
-        for (index, ready) in self.naming(agreed.id(), agreed.manifest_hash()) {
-            match ready.chunk_tree(agreed, file_index, file.size).await {
-                Ok(tree) => return Ok(tree),
-                Err(TreeError::Ask(error)) => troubles.push(self.failed(index, &error)),
-                Err(TreeError::Proof(error)) => {
-                    self.lied(index, &error.to_string());
-                    troubles.push(self.trouble(index));
+        let has = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
+        let ask = |ready: Ready| async move { ready.chunk_tree(agreed, file_index, file.size).await };
+        self.from_anyone(agreed.id(), &format!("the chunk tree of {}", file.file), has, ask).await
+    }
+
+    /// Asks those who offer it, one after the other, until one gives it. Who is busy, silent or lost is asked again, if this job has
+    /// the patience; a lie or a refusal that won't change is the last word of a source.
+    async fn from_anyone<T, F: Future<Output = Result<T, GiveError>>>(
+        &mut self,
+        id: &SnapshotId,
+        what: &str,
+        offers: impl Fn(&Ready) -> bool,
+        ask: impl Fn(Ready) -> F,
+    ) -> Result<T, JoinError> {
+        let mut answers: BTreeMap<SourceIndex, Answer> = BTreeMap::new();
+        loop {
+            let now = time::Instant::now();
+            let due = self.ready.iter().find(|(index, ready)| {
+                offers(ready) && answers.get(index).is_none_or(|answer| answer.again.is_some_and(|at| at <= now))
+            });
+            if let Some((index, ready)) = due.map(|(index, ready)| (*index, ready.clone())) {
+                let peer = ready.peer();
+                match ask(ready).await {
+                    Ok(given) => return Ok(given),
+                    Err(GiveError::Ask(error)) => {
+                        let again = again_after(&error).map(|pause| time::Instant::now() + pause);
+                        let trouble = self.failed(index, &peer, &error);
+                        let told = answers.get(&index).is_some_and(|before| before.trouble.reason == trouble.reason);
+                        if again.is_some() && !told {
+                            let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
+                            (self.observer)(JoinEvent::SourceFailed { source, reason });
+                        }
+                        answers.insert(index, Answer { trouble, again, at: time::Instant::now() });
+                    }
+                    Err(GiveError::Proof(error)) => {
+                        self.lied(&peer, &error.to_string());
+                    }
                 }
+                continue;
+            }
+            let connected = self.ready.iter().filter(|(_, ready)| offers(ready));
+            let connected: Vec<Option<&Answer>> = connected.map(|(index, _)| answers.get(index)).collect();
+            // Once all who are connected have refused for good, only who was lost can still give it.
+            let refused = connected.iter().all(|answer| answer.is_some_and(|answer| answer.again.is_none()));
+            let last = connected.iter().flatten().map(|answer| answer.at + LOST_MAY_HAVE_IT).max();
+            let over = refused && (!self.somebody_comes_back() || last.is_some_and(|last| last <= now));
+            if over || !self.patient {
+                return Err(self.not_delivered(what.to_owned(), id, &answers));
+            }
+            let wake = if refused { last } else { connected.iter().flatten().filter_map(|answer| answer.again).min() };
+            tokio::select! {
+                news = self.next() => if let News::Ready(index, _) = news {
+                    answers.remove(&index);
+                },
+                () = sleep_until(wake) => {}
             }
         }
-        Err(self.not_delivered(format!("the chunk tree of {}", file.file), agreed.id(), troubles))
     }
 
-    fn not_delivered(&self, what: String, id: &SnapshotId, troubles: Vec<SourceTrouble>) -> JoinError {
-        match troubles.last() {
-            Some(last) if self.all_dropped() => JoinError::EverySourceDropped { reason: last.reason.clone() },
-            _ => JoinError::NotDelivered { what, id: id.clone(), troubles },
+    /// Whether somebody who answered in this job is lost, and dialled again.
+    fn somebody_comes_back(&self) -> bool {
+        let gone = |index: &SourceIndex| {
+            self.ready.contains_key(index) || self.dropped.contains(index) || self.given_up.contains(index)
+        };
+        self.known.keys().any(|index| !gone(index))
+    }
+
+    /// Drops whoever names that manifest with another snapshot hash than it has: no manifest can be both.
+    pub(super) fn hold_to(&mut self, id: &SnapshotId, manifest_hash: ManifestHash, snapshot_hash: SnapshotHash) {
+        let contradicts = |ready: &Ready| {
+            let mut claims = ready.listing.claims.iter();
+            claims
+                .find(|claim| {
+                    claim.id == *id && claim.manifest_hash == manifest_hash && claim.snapshot_hash != snapshot_hash
+                })
+                .map(|claim| claim.snapshot_hash)
+        };
+        let liars: Vec<(Peer, SnapshotHash)> =
+            self.ready.values().filter_map(|ready| Some((ready.peer(), contradicts(ready)?))).collect();
+        for (liar, named) in liars {
+            let reason = format!(
+                "its catalog names snapshot hash {named} of {id} with a manifest whose snapshot hash is {snapshot_hash}"
+            );
+            self.lied(&liar, &reason);
         }
     }
 
-    fn naming(&self, id: &SnapshotId, hash: ManifestHash) -> Vec<(SourceIndex, Ready)> {
-        let naming = self.ready.iter().filter(|(_, ready)| ready.has(id, hash));
-        naming.map(|(index, ready)| (*index, ready.clone())).collect()
+    fn not_delivered(&self, what: String, id: &SnapshotId, answers: &BTreeMap<SourceIndex, Answer>) -> JoinError {
+        if self.all_dropped() {
+            return self.nobody();
+        }
+        // What it did last: a source that lied or was lost said nothing after that.
+        let indexes = self.known.keys().filter_map(|index| {
+            self.troubles.get(index).or_else(|| answers.get(index).map(|answer| &answer.trouble)).cloned()
+        });
+        JoinError::NotDelivered { what, id: id.clone(), troubles: indexes.collect() }
     }
 
-    /// Drops a source that lied, by name: every address of that identity, for the rest of the job. Tells which.
-    pub(super) fn lied(&mut self, index: SourceIndex, reason: &str) -> Vec<SourceIndex> {
-        let Some(liar) = self.known.get(&index).cloned() else { return Vec::new() };
-        self.banned.insert(liar.clone());
-        let of_liar = self.known.iter().filter(|(_, peer)| **peer == liar).map(|(index, _)| *index);
+    /// Drops a source that lied, by name: every address where it answers now or later, for the rest of the job. Tells which do now:
+    /// an address where somebody else has answered since (a name with several machines behind it) isn't blamed.
+    pub(super) fn lied(&mut self, liar: &Peer, reason: &str) -> Vec<SourceIndex> {
+        if self.banned.insert(liar.clone()) {
+            tracing::warn!(org = %liar.0, identity = %liar.1, reason, "a source lied: it isn't believed again");
+        }
+        let of_liar = self.known.iter().filter(|(_, peer)| *peer == liar).map(|(index, _)| *index);
         let dropped: Vec<SourceIndex> = of_liar.filter(|index| !self.dropped.contains(index)).collect();
         for &index in &dropped {
             (self.observer)(JoinEvent::SourceDropped {
@@ -246,32 +333,18 @@ impl Sources {
         self.troubles.insert(index, trouble);
     }
 
-    fn failed(&mut self, index: SourceIndex, error: &AskError) -> SourceTrouble {
+    fn failed(&mut self, index: SourceIndex, peer: &Peer, error: &AskError) -> SourceTrouble {
         let trouble = trouble(self.address(index), error);
         if error.fault() == Fault::Peer {
-            self.lied(index, &trouble.reason);
+            self.lied(peer, &trouble.reason);
         }
         trouble
     }
 
-    fn take(&mut self, news: &News) {
-        match news {
-            News::Ready(index, ready) => {
-                let peer = (ready.session.peer().msp_id.clone(), ready.session.peer().identity_id);
-                self.known.insert(*index, peer.clone());
-                if self.banned.contains(&peer) {
-                    self.drop_source(*index, "this identity lied before, at another address");
-                    return;
-                }
-                self.troubles.remove(index);
-                self.ready.insert(*index, ready.clone());
-                (self.observer)(JoinEvent::SourceReady {
-                    source: self.address(*index).to_owned(),
-                    msp_id: ready.session.peer().msp_id.to_string(),
-                    identity_id: ready.session.peer().identity_id.to_string(),
-                    snapshots: ready.listing.claims.len(),
-                });
-            }
+    /// Takes note of what happened; what is left to know of it.
+    fn take(&mut self, news: News) -> News {
+        match &news {
+            News::Ready(index, ready) => self.take_ready(*index, ready),
             News::Failed(index, trouble) => {
                 self.ready.remove(index);
                 let known = self.troubles.insert(*index, trouble.clone());
@@ -283,6 +356,10 @@ impl Sources {
             News::GivenUp(index) => {
                 self.given_up.insert(*index);
             }
+            News::Lied(index, peer, reason) => {
+                self.known.insert(*index, peer.clone());
+                return News::Dropped(self.lied(peer, reason), reason.clone());
+            }
             News::Lost(index, reason) => {
                 self.ready.remove(index);
                 let source = self.address(*index).to_owned();
@@ -291,7 +368,30 @@ impl Sources {
                 self.troubles.insert(*index, trouble);
                 (self.observer)(JoinEvent::SourceLost { source, reason: reason.clone() });
             }
+            News::Dropped(..) => {}
         }
+        news
+    }
+
+    fn take_ready(&mut self, index: SourceIndex, ready: &Ready) {
+        let peer = ready.peer();
+        if self.dropped.contains(&index) {
+            return; // said before its keeper was stopped
+        }
+        self.known.insert(index, peer.clone());
+        if self.banned.contains(&peer) {
+            ready.session.close(Fault::Peer.close_code(), "lied before");
+            self.drop_source(index, "this identity lied before");
+            return;
+        }
+        self.troubles.remove(&index);
+        self.ready.insert(index, ready.clone());
+        (self.observer)(JoinEvent::SourceReady {
+            source: self.address(index).to_owned(),
+            msp_id: peer.0.to_string(),
+            identity_id: peer.1.to_string(),
+            snapshots: ready.listing.claims.len(),
+        });
     }
 }
 
@@ -311,6 +411,11 @@ impl fmt::Debug for Sources {
 }
 
 impl Ready {
+    /// Who it is.
+    pub(super) fn peer(&self) -> Peer {
+        peer_of(&self.session)
+    }
+
     /// Whether the source claims that snapshot with its data.
     pub(super) fn has(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
         let mut claims = self.listing.claims.iter();
@@ -339,7 +444,7 @@ impl Ready {
     }
 
     /// The list of a file, believed once it merges to the agreed root; above 64 GiB span by span, each believed on its own.
-    async fn chunk_tree(&self, agreed: &AgreedSnapshot, file_index: u32, size: u64) -> Result<FileTree, TreeError> {
+    async fn chunk_tree(&self, agreed: &AgreedSnapshot, file_index: u32, size: u64) -> Result<FileTree, GiveError> {
         let manifest = agreed.manifest();
         let list = |span| {
             let (id, manifest_hash) = (agreed.id().clone(), agreed.manifest_hash());
@@ -356,20 +461,29 @@ impl Ready {
     }
 }
 
-/// Why a source's chunk tree isn't used.
+/// What a source said last to a request.
 #[derive(Debug)]
-enum TreeError {
+struct Answer {
+    trouble: SourceTrouble,
+    /// When it is asked again; `None`: it won't say anything else.
+    again: Option<time::Instant>,
+    at: time::Instant,
+}
+
+/// Why what a source gave isn't used.
+#[derive(Debug)]
+enum GiveError {
     Ask(AskError),
     Proof(ProofError),
 }
 
-impl From<AskError> for TreeError {
+impl From<AskError> for GiveError {
     fn from(error: AskError) -> Self {
         Self::Ask(error)
     }
 }
 
-impl From<ProofError> for TreeError {
+impl From<ProofError> for GiveError {
     fn from(error: ProofError) -> Self {
         Self::Proof(error)
     }
@@ -383,14 +497,20 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
         let dialled = within_start(&source.address, dial(&dialer, &source)).await;
         let begun = time::Instant::now();
         let (told, redial) = match dialled {
-            Ok((session, listing)) => {
+            Ok(Dialled::Lied(peer, reason)) => (News::Lied(index, peer, reason), Redial::Never),
+            Ok(Dialled::Ready(session, listing)) => {
                 refused_before = false;
                 let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };
                 if news.send(News::Ready(index, ready)).await.is_err() {
                     return;
                 }
                 let error = session.closed().await;
-                (News::Lost(index, error.problem.to_string()), Redial::after(&error))
+                let reason = error.problem.to_string();
+                match error.fault() {
+                    // Whatever was asked: also what nobody waited for, as on the control stream.
+                    Fault::Peer => (News::Lied(index, peer_of(&session), reason), Redial::Never),
+                    _ => (News::Lost(index, reason), Redial::after(&error)),
+                }
             }
             Err((trouble, redial)) => (News::Failed(index, trouble), redial),
         };
@@ -404,9 +524,82 @@ async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: m
     }
 }
 
-async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<(Arc<Session>, Listing), (SourceTrouble, Redial)> {
+async fn sleep_until(at: Option<time::Instant>) {
+    match at {
+        Some(at) => time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What came of dialling a source that proved who it is.
+enum Dialled {
+    Ready(Arc<Session>, Listing),
+    /// Its catalog breaks the protocol: how.
+    Lied(Peer, String),
+}
+
+async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<Dialled, (SourceTrouble, Redial)> {
     let session = Arc::new(dialer.connect(source).await?);
-    let listing = session.catalog().await;
-    let listing = listing.map_err(|error| (trouble(&source.address, &error), Redial::after(&error)))?;
-    Ok((session, listing))
+    match session.catalog().await {
+        Ok(listing) => Ok(Dialled::Ready(session, listing)),
+        Err(error) if error.fault() == Fault::Peer => Ok(Dialled::Lied(peer_of(&session), error.problem.to_string())),
+        Err(error) => Err((trouble(&source.address, &error), Redial::after(&error))),
+    }
+}
+
+/// Who a session is with.
+pub(super) fn peer_of(session: &Session) -> Peer {
+    (session.peer().msp_id.clone(), session.peer().identity_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(org: u8) -> Peer {
+        (MspId::new(&format!("Org{org}MSP")).unwrap(), IdentityId([org; 32]))
+    }
+
+    /// Sources that nobody dials, and who was seen last at each.
+    fn sources(known: &[u8]) -> Sources {
+        let (_, news) = mpsc::channel(1);
+        Sources {
+            addresses: known.iter().map(|org| format!("org{org}:7061")).collect(),
+            keepers: Vec::new(),
+            news,
+            ready: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
+            banned: BTreeSet::new(),
+            patient: true,
+            observer: Arc::new(|_| ()),
+        }
+    }
+
+    #[test]
+    fn who_lied_is_dropped_wherever_it_answers_and_nobody_else() {
+        let mut sources = sources(&[1, 2, 1]);
+        assert_eq!(sources.lied(&peer(1), "a bit"), [0, 2]);
+        assert!(sources.lied(&peer(1), "a bit").is_empty(), "dropped once");
+        assert!(!sources.all_dropped());
+    }
+
+    #[test]
+    fn who_answers_at_a_liars_address_by_now_is_not_blamed() {
+        // Org1's machine sent the chunk; by the time it was found to be wrong, the name led to org2's.
+        let mut sources = sources(&[2]);
+        assert!(sources.lied(&peer(1), "a bit").is_empty());
+        assert!(sources.dropped.is_empty() && sources.banned.contains(&peer(1)));
+    }
+
+    #[test]
+    fn what_a_session_finds_out_by_itself_bans_the_identity() {
+        let mut sources = sources(&[2, 1]);
+        let lie = News::Lied(0, peer(1), "its catalog doesn't ascend".to_owned());
+        let News::Dropped(dropped, reason) = sources.take(lie) else { panic!("not dropped") };
+        assert_eq!((dropped.as_slice(), reason.as_str()), ([0, 1].as_slice(), "its catalog doesn't ascend"));
+        assert!(sources.all_dropped() && sources.nobody_comes());
+    }
 }

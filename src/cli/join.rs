@@ -187,7 +187,11 @@ fn next_step(joined: &Joined) -> String {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         let exit = match &error {
-            JoinError::NoSource { troubles } if troubles.iter().all(|trouble| trouble.refused) => Exit::Refused,
+            JoinError::NoSource { troubles } | JoinError::NotDelivered { troubles, .. }
+                if troubles.iter().all(|trouble| trouble.refused) =>
+            {
+                Exit::Refused
+            }
             JoinError::NoSource { .. } | JoinError::NotDelivered { .. } => Exit::Unreachable,
             JoinError::Agreement { source, troubles } => match **source {
                 AgreementError::Split { .. } => Exit::Verification,

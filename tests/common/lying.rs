@@ -48,6 +48,18 @@ pub enum Lie {
     SilentTree,
     /// A bit of every manifest.
     Manifest,
+    /// Its catalog doesn't ascend.
+    Catalog,
+    /// The snapshot hash of every line of its catalog.
+    SnapshotHash,
+    /// Nothing, but the first requests for a manifest and for a chunk tree come too soon for it.
+    BusyAtFirst,
+    /// Nothing, but it restarts on the first request for a chunk tree.
+    RestartsAtFirst,
+    /// Nothing, but it refuses all requests for chunk trees so.
+    TreesRefused(ErrorCode),
+    /// Nothing, but it refuses all requests for chunks so.
+    ChunksRefused(ErrorCode),
 }
 
 /// A source that runs until it is dropped.
@@ -67,6 +79,8 @@ struct Shared {
     config: Arc<ChannelConfig>,
     lie: Lie,
     chunk_requests: Arc<AtomicUsize>,
+    manifest_requests: AtomicUsize,
+    tree_requests: AtomicUsize,
 }
 
 impl Source {
@@ -90,7 +104,15 @@ impl Source {
         let address = endpoint.local_addr().unwrap();
         let chunk_requests = Arc::new(AtomicUsize::new(0));
         let context = SessionContext::new(Arc::new(identity), pair.leaf().clone(), clock);
-        let shared = Arc::new(Shared { catalog, context, config, lie, chunk_requests: Arc::clone(&chunk_requests) });
+        let shared = Arc::new(Shared {
+            catalog,
+            context,
+            config,
+            lie,
+            chunk_requests: Arc::clone(&chunk_requests),
+            manifest_requests: AtomicUsize::new(0),
+            tree_requests: AtomicUsize::new(0),
+        });
         runtime.spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
                 tokio::spawn(Arc::clone(&shared).serve(incoming));
@@ -128,7 +150,7 @@ impl Shared {
             }
         });
         while let Ok((send, recv)) = connection.accept_bi().await {
-            tokio::spawn(Arc::clone(&self).stream(send, recv));
+            tokio::spawn(Arc::clone(&self).stream(connection.clone(), send, recv));
         }
         Some(())
     }
@@ -137,8 +159,16 @@ impl Shared {
         match body {
             Body::CatalogGet(_) => {
                 let (version, entries) = self.catalog.page(self.config.channel());
-                let entries = entries.iter().map(|entry| self.claim(entry)).collect();
+                let mut entries: Vec<CatalogClaim> = entries.iter().map(|entry| self.claim(entry)).collect();
+                if self.lie == Lie::Catalog {
+                    entries.extend_from_within(..);
+                }
                 Body::CatalogPage(CatalogPage { version, entries, next: 0 })
+            }
+            Body::ManifestGet(_)
+                if self.lie == Lie::BusyAtFirst && self.manifest_requests.fetch_add(1, Ordering::SeqCst) == 0 =>
+            {
+                Body::Error(Refusal::new(ErrorCode::Busy, ""))
             }
             Body::ManifestGet(get) => {
                 let mut bytes = self.snapshot(&get.id).manifest_bytes.to_vec();
@@ -157,10 +187,14 @@ impl Shared {
     }
 
     fn claim(&self, entry: &CatalogEntry) -> CatalogClaim {
+        let mut snapshot_hash = entry.snapshot_hash;
+        if self.lie == Lie::SnapshotHash {
+            flip(&mut snapshot_hash.0);
+        }
         CatalogClaim {
             id: entry.id.clone(),
             manifest_hash: entry.manifest_hash,
-            snapshot_hash: entry.snapshot_hash,
+            snapshot_hash,
             total_bytes: entry.total_bytes,
             files: entry.files,
             only_metadata_available: false,
@@ -170,9 +204,26 @@ impl Shared {
         }
     }
 
-    async fn stream(self: Arc<Self>, mut send: SendStream, mut recv: RecvStream) {
+    async fn stream(self: Arc<Self>, connection: Connection, mut send: SendStream, mut recv: RecvStream) {
         let Some(frame) = read(&mut recv).await else { return };
-        match frame.body {
+        let first =
+            matches!(frame.body, Body::ChunkTreeRequest(_)) && self.tree_requests.fetch_add(1, Ordering::SeqCst) == 0;
+        match (frame.body, self.lie) {
+            (Body::ChunkTreeRequest(_), Lie::RestartsAtFirst) if first => {
+                connection.close(ErrorCode::ShuttingDown.varint(), b"restarting");
+                return;
+            }
+            (Body::ChunkTreeRequest(_), Lie::BusyAtFirst) if first => return refuse(&mut send, ErrorCode::Busy),
+            (Body::ChunkTreeRequest(_), Lie::TreesRefused(code))
+            | (Body::ChunkRequest(_), Lie::ChunksRefused(code)) => {
+                return refuse(&mut send, code);
+            }
+            (body, _) => return self.give(body, send).await,
+        }
+    }
+
+    async fn give(&self, body: Body, mut send: SendStream) {
+        match body {
             Body::ChunkRequest(request) => self.chunks(&mut send, &request).await,
             Body::ChunkTreeRequest(request) => self.tree(&mut send, &request).await,
             _ => return,
@@ -215,6 +266,11 @@ impl Shared {
         }
         let _ = send.write_chunk(bytes.freeze()).await;
     }
+}
+
+fn refuse(send: &mut SendStream, code: ErrorCode) {
+    // Stopped by the joiner, perhaps.
+    let _ = send.reset(code.varint());
 }
 
 fn flip(bytes: &mut [u8]) {

@@ -352,6 +352,44 @@ fn links_pipes_and_strange_names_are_never_followed() {
 }
 
 #[test]
+fn what_is_forgotten_is_read_from_the_disk() {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    const LEN: usize = 4 << 20;
+    // The target folder: a temporary one may lie in memory, where there is no disk to read from.
+    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = OsDir::open(temporary.path()).unwrap();
+    let file = make(&*dir, "a", &vec![7; LEN]);
+    let raw = std::fs::File::open(temporary.path().join("a")).unwrap();
+    if u64::try_from(rustix::fs::fstatfs(&raw).unwrap().f_type).unwrap() == TMPFS_MAGIC {
+        return;
+    }
+    // What this thread had fetched from a disk so far.
+    let Ok(_) = std::fs::read_to_string("/proc/thread-self/io") else { return };
+    let fetched = || -> usize {
+        let told = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        told.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap().parse().unwrap()
+    };
+    let mut bytes = vec![0; LEN];
+    let mut read = || {
+        let before = fetched();
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(bytes, vec![7; LEN]);
+        fetched() - before
+    };
+    file.sync().unwrap();
+    assert_eq!(read(), 0, "from the cache");
+    file.forget_cached();
+    assert_eq!(read(), LEN, "from the disk");
+    file.write_all_at(&[8; 9], 0).unwrap();
+    file.forget_cached();
+    assert_eq!(
+        read_small(&*dir, "a", 8 << 20).unwrap()[..10],
+        [8, 8, 8, 8, 8, 8, 8, 8, 8, 7],
+        "what isn't synced isn't lost"
+    );
+}
+
+#[test]
 fn a_folder_is_made_with_its_parents_and_mode() {
     use std::os::unix::fs::PermissionsExt;
     let temporary = tempfile::tempdir().unwrap();

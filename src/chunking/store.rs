@@ -8,8 +8,9 @@
 //!
 //! What may be believed: data is synced before the journal claims it, so the journal never claims more than is durable;
 //! but it is trusted for presence only. What a file holds, claimed or not (a killed process loses only what was in
-//! flight), becomes a [`VerifiedChunk`] again only by [`Store::rehash`]. After a failed sync the file starts over. A
-//! full disk leaves everything as it was before the write: free space and try again.
+//! flight), becomes a [`VerifiedChunk`] again only by [`Store::rehash`]. After a failed sync the file is removed at once
+//! and starts over: no later process may take cached pages for what is on the disk. A full disk leaves everything as it
+//! was before the write: free space and try again.
 
 mod publish;
 #[cfg(test)]
@@ -165,20 +166,31 @@ impl Store {
         let lock = job.lock(LOCK_FILE)?;
         job.create_dir(FILES_DIR)?;
         let files_dir = job.open_dir(FILES_DIR)?;
-        remove_foreign(&*files_dir, manifest)?;
+        let kept = remove_foreign(&*files_dir, manifest)?;
         let manifest_hash = manifest.hash();
         let header = [HEADER, manifest_hash.as_bytes()].concat();
-        let (journal, records) = Journal::open(&*job, JOURNAL_FILE, &header)?;
+        let (mut journal, records) = Journal::open(&*job, JOURNAL_FILE, &header)?;
         let mut claims = claims::replay(&records, |index| chunk_count(file_at(manifest, index)?));
 
         let mut files = Vec::new();
         let mut candidates = Vec::new();
         for (file_index, listed) in (0..).zip(manifest.files()) {
-            let file = files_dir.open_file(listed.file.name(), Access::ReadWrite)?;
+            let name = listed.file.name();
+            let mut file = files_dir.open_file(name, Access::ReadWrite)?;
+            let mut known = kept.contains(&listed.file);
+            if known && settle(&*file).is_err() {
+                known = false;
+                files_dir.remove_file(name)?;
+                file = files_dir.open_file(name, Access::CreateNew)?;
+            }
             if file.len()? != listed.size {
                 file.set_len(listed.size)?;
             }
-            let claimed = claims.remove(&file_index).unwrap_or_default();
+            let mut claimed = claims.remove(&file_index).unwrap_or_default();
+            if !known && !claimed.is_empty() {
+                journal.append(&claims::forget(file_index))?;
+                claimed.clear();
+            }
             let unclaimed = chunks_with_data(&*file, listed)?.difference(&claimed).copied().collect();
             candidates.push(Candidates { file_index, claimed: claimed.into_iter().collect(), unclaimed });
             files.push(Partial { file, present: BTreeSet::new(), generation: 0, poisoned: false });
@@ -364,6 +376,10 @@ impl Store {
                     partial.present.clear();
                 }
                 state.pending.remove(&file_index);
+                drop(state);
+                // At once: the kernel may call the lost pages clean now, and a later process would read and sync them
+                // without an error. If even that fails, `settle` is left.
+                let _ = self.files_dir.remove_file(listed.file.name());
                 failed.push((file_index, listed.file));
                 first_error.get_or_insert(source);
             }
@@ -463,20 +479,30 @@ fn chunk_count(listed: &ManifestFile) -> Option<u32> {
 }
 
 /// Removes from the work folder what isn't a partial file of this manifest, and files that are linked from elsewhere:
-/// writing to them would change those.
-fn remove_foreign(files_dir: &dyn Dir, manifest: &Manifest) -> Result<(), DiskError> {
+/// writing to them would change those. What stays is returned.
+fn remove_foreign(files_dir: &dyn Dir, manifest: &Manifest) -> Result<BTreeSet<SnapshotFile>, DiskError> {
+    let mut kept = BTreeSet::new();
     for entry in files_dir.list()? {
-        let listed = manifest.files().iter().any(|listed| listed.file.name() == entry.name);
-        if entry.kind == EntryKind::Dir {
-            files_dir.remove_dir_all(&entry.name)?;
-        } else if !listed || entry.kind != EntryKind::File || entry.links > 1 {
-            match files_dir.remove_file(&entry.name) {
+        let listed = manifest.files().iter().find(|listed| listed.file.name() == entry.name);
+        match (entry.kind, listed) {
+            (EntryKind::Dir, _) => files_dir.remove_dir_all(&entry.name)?,
+            (EntryKind::File, Some(listed)) if entry.links == 1 => drop(kept.insert(listed.file)),
+            _ => match files_dir.remove_file(&entry.name) {
                 // A name that isn't UTF-8 can't be named; publishing will refuse it.
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}
-            }
+            },
         }
     }
+    Ok(kept)
+}
+
+/// Lets a file that another process left be read from the disk, not from the page cache: that may hold what a failed
+/// sync, which nobody remembers any more, never brought to the disk.
+fn settle(file: &dyn File) -> Result<(), DiskError> {
+    // What isn't written yet would stay in the cache.
+    file.sync()?;
+    file.forget_cached();
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::ErrorKind,
+    ops::Range,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -153,5 +154,12 @@ impl File for FaultyFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.faults.operation("sync", self.path())?;
         self.inner.sync()
+    }
+    fn forget_cached(&self) {
+        self.faults.log.lock().unwrap().push(named("forget", self.path()));
+        self.inner.forget_cached();
+    }
+    fn data_ranges(&self) -> Result<Vec<Range<u64>>, DiskError> {
+        self.inner.data_ranges()
     }
 }

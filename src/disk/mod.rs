@@ -9,7 +9,7 @@
 //! | [`File::sync`] | that file's bytes and length; not its name |
 //! | [`Dir::rename`], [`Dir::create_dir`], a created or removed file | nothing |
 //! | [`Dir::sync_dir`] | the names in that folder |
-//! | a **failed** sync | unknown: the kernel may have dropped the pages and call them clean; don't trust the file again |
+//! | a **failed** sync | unknown: the kernel may have dropped the pages and call them clean; don't trust the file again, nor what is read from it before [`File::forget_cached`] |
 //!
 //! What may be believed after a crash is decided by those who write: [`Journal`] here, the store in `chunking`.
 
@@ -128,6 +128,10 @@ pub trait File: Send + Sync + Debug {
 
     /// Makes bytes and length durable. After an error the file must not be trusted any more.
     fn sync(&self) -> Result<(), DiskError>;
+
+    /// Drops what the system keeps in memory of the file's synced bytes, so that the next reads show what is on the disk.
+    /// A hint: what isn't synced stays, and a disk that caches nothing has nothing to do.
+    fn forget_cached(&self) {}
 
     /// Fills `buf` from `offset`; [`std::io::ErrorKind::UnexpectedEof`] if the file ends before.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<(), DiskError> {

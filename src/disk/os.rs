@@ -16,7 +16,7 @@ use std::{
 
 use rustix::{
     fd::OwnedFd,
-    fs::{self as unix, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, SeekFrom, Stat},
+    fs::{self as unix, Advice, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, SeekFrom, Stat},
     io::{Errno, retry_on_intr},
 };
 
@@ -277,6 +277,11 @@ impl File for OsFile {
     fn sync(&self) -> Result<(), DiskError> {
         // fdatasync covers the length too (fdatasync(2)); only times are left out.
         retry_on_intr(|| unix::fdatasync(&self.file)).map_err(|error| self.failed("sync", error))
+    }
+
+    fn forget_cached(&self) {
+        // Without a length: to the end. A system that doesn't know this advice reads from its cache, as without it.
+        let _ = unix::fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
     fn data_ranges(&self) -> Result<Vec<Range<u64>>, DiskError> {

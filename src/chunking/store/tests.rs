@@ -339,6 +339,61 @@ fn after_a_failed_sync_the_file_starts_over() {
 }
 
 #[test]
+fn a_later_process_takes_nothing_of_a_file_whose_sync_failed() {
+    let sample = Sample::recorded();
+    let bad = sample.manifest.files().iter().position(|listed| listed.file == SnapshotFile::PublicStateData).unwrap();
+    let number = u32::try_from(bad).unwrap();
+    for publishing in [false, true] {
+        let place = Place::new();
+        let faults = Arc::new(Faults::default());
+        let (store, _) = Store::open(FaultyDir::wrap(place.job(), &faults), &sample.manifest).unwrap();
+        store.write(&sample.chunk(number, 0), NOW).unwrap();
+        store.sync().unwrap();
+        write_all(&store, &sample);
+        faults.break_only(&["sync public_state.data"]);
+        let failed_sync = if publishing {
+            store.publish(&sample.verified(), &sample.metadata, &*place.root, "132").unwrap_err()
+        } else {
+            store.sync().unwrap_err()
+        };
+        assert_eq!(failed(&failed_sync), [number], "{failed_sync}");
+        // The process ends here. The kernel calls the pages clean, reads give them, and every later sync succeeds.
+        drop(store);
+        let (store, candidates) = place.open(&sample);
+        assert_eq!((&candidates[bad].claimed, &candidates[bad].unclaimed), (&vec![], &vec![]));
+        let others: Vec<_> = (0..sample.files.len()).map(|file| file != bad).collect();
+        assert_eq!(rehash_all(&store, &sample), others, "the other files are kept");
+        drop(store);
+        assert!(place.open(&sample).1[bad].claimed.is_empty(), "the claim of before is taken back for good");
+    }
+}
+
+#[test]
+fn what_another_process_left_is_synced_and_read_from_the_disk() {
+    let sample = Sample::noise([2 * MIB, 10, MIB, 0]);
+    let place = Place::new();
+    let faults = Arc::new(Faults::default());
+    let open = || Store::open(FaultyDir::wrap(place.job(), &faults), &sample.manifest).unwrap();
+    let (store, _) = open();
+    assert!(!faults.taken_log().iter().any(|done| done.starts_with("forget")), "there was nothing before");
+    write_all(&store, &sample);
+    store.sync().unwrap();
+    drop(store);
+    faults.taken_log();
+    drop(open());
+    let log = faults.taken_log();
+    for listed in sample.manifest.files() {
+        let done: Vec<_> = log.iter().filter(|done| done.ends_with(listed.file.name())).collect();
+        assert_eq!(done, [&format!("sync {}", listed.file), &format!("forget {}", listed.file)]);
+    }
+    // A sync that fails here stands for one that the process before never saw.
+    faults.break_only(&["sync txids.data"]);
+    let (_, candidates) = open();
+    assert_eq!(candidates[0].claimed.len(), 2);
+    assert_eq!((&candidates[2].claimed, &candidates[2].unclaimed), (&vec![], &vec![]));
+}
+
+#[test]
 fn every_file_that_fails_in_one_sync_is_named() {
     let sample = Sample::noise([2 * MIB, 10, MIB, 0]);
     let place = Place::new();

@@ -8,14 +8,9 @@ use std::{
 use tokio::{sync::mpsc, time};
 
 use super::{
-<<<<<<< HEAD
     fetch::{Answer, Message},
     in_order::Inbox,
-=======
-    fetch::Message,
-    in_order::Inbox,
     sources::{Peer, peer_of},
->>>>>>> helper/srcfix
 };
 use crate::{
     chunking::{
@@ -59,7 +54,6 @@ pub(super) struct Ask {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) id: RequestId,
-    pub(super) source: SourceId,
     /// Who was asked: by now somebody else may answer at that source's address.
     pub(super) peer: Peer,
     pub(super) outcome: Outcome,
@@ -133,15 +127,10 @@ impl Ask {
         let (trees, store, buffers) = (Arc::clone(&self.trees), Arc::clone(&self.store), self.buffers.clone());
         let (inbox, sender, session) = (self.inbox.clone(), self.sender.clone(), Arc::clone(&self.session));
         self.workers.run(move |state| {
-<<<<<<< HEAD
             let answer = Answer::new(&sender, "a worker");
-            let rejected = |answer: Answer, reason: String| answer.give(Message::Rejected { linear, source, reason });
-=======
-            let tell = |message| drop(sender.send(message)); // nobody listens once the transfer is over
-            let rejected = |reason: String| {
-                tell(Message::Rejected { linear, source, peer: peer_of(&session), reason });
+            let rejected = |answer: Answer, reason: String| {
+                answer.give(Message::Rejected { linear, source, peer: peer_of(&session), reason });
             };
->>>>>>> helper/srcfix
             let Some(tree) = usize::try_from(file_index).ok().and_then(|index| trees.get(index)) else { return };
             let raw = match chunk.codec {
                 Codec::None => chunk.wire,

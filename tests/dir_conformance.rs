@@ -51,6 +51,8 @@ suite!(os:
     names_that_lead_elsewhere_are_refused,
     errors_tell_what_is_missing,
     the_lock_excludes_a_second_holder,
+    the_lock_excludes_even_if_its_holder_removes_the_file,
+    holes_take_no_space,
     synced_data_and_names_survive_reopening,
     small_files_are_written_whole_and_read_bounded,
     a_published_folder_needs_a_free_name,
@@ -264,6 +266,41 @@ fn the_lock_excludes_a_second_holder(fresh: Fresh) {
     second.lock("another").unwrap();
     drop(held);
     second.lock("lock").unwrap();
+}
+
+fn the_lock_excludes_even_if_its_holder_removes_the_file(fresh: Fresh) {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    const ROUNDS: u32 = 2000;
+    let (inside, held) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let dir = (fresh.reopen)();
+            let (inside, held) = (&inside, &held);
+            scope.spawn(move || {
+                while held.load(Ordering::SeqCst) < ROUNDS {
+                    match dir.lock("lock") {
+                        Ok(_lock) => {
+                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold it");
+                            held.fetch_add(1, Ordering::SeqCst);
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                            dir.remove_file("lock").unwrap(); // its last deed
+                        }
+                        Err(error) => assert!(matches!(error, DiskError::Locked { .. }), "{error}"),
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn holes_take_no_space(fresh: Fresh) {
+    const MIB: u64 = 1 << 20;
+    let file = make(&*fresh.dir, "a", b"");
+    file.set_len(64 * MIB).unwrap();
+    assert!(file.allocated().unwrap() < MIB, "{}", file.allocated().unwrap());
+    file.write_all_at(&vec![7; 1 << 20], 9 * MIB).unwrap();
+    file.sync().unwrap();
+    assert!((MIB..2 * MIB).contains(&file.allocated().unwrap()), "{}", file.allocated().unwrap());
 }
 
 fn synced_data_and_names_survive_reopening(fresh: Fresh) {

@@ -5,15 +5,17 @@ use std::{path::PathBuf, sync::Arc};
 use super::error::JoinError;
 use crate::{
     catalog::AgreedSnapshot,
-    chunking::{Candidates, Store, VerifiedFile},
+    chunking::{Candidates, LOCK_FILE, Store, StoreError, VerifiedFile},
     disk::{Dir, DiskError},
-    snapshot::{AdditionalMetadata, ChunkIndex, SnapshotId, SnapshotMetadata, verify_folder},
+    snapshot::{AdditionalMetadata, SnapshotId, SnapshotMetadata, verify_folder},
 };
 
 /// Folder of work under way, beside the channels' folders; no channel name begins with a dot.
 pub const WORK_DIR: &str = ".snapferry";
 /// Left free beside the files: metadata, journal, and room for others on the disk.
 const MARGIN_BYTES: u64 = 64 << 20;
+/// How often the work folder is made anew: each time another join finished and removed it while we opened it.
+const OPEN_TRIES: u32 = 3;
 
 /// One snapshot's places under the landing folder.
 #[derive(Debug)]
@@ -32,14 +34,18 @@ impl Landing {
         self.land.path().join(self.id.channel.as_str()).join(self.id.block_number.to_string())
     }
 
-    /// Whether the agreed snapshot already lies there, whole. Reads every byte: a folder is only as good as its last check.
+    /// Whether the agreed snapshot already lies there, whole, under durable names. Reads every byte: a folder is only as
+    /// good as its last check.
     ///
     /// # Errors
     /// [`JoinError::ExistsDifferently`] if something else does.
     pub(super) fn is_there(&self, agreed: &AgreedSnapshot) -> Result<bool, JoinError> {
-        let found = self.channel_dir().and_then(|dir| dir.open_dir(&self.id.block_number.to_string()));
-        let dir = match found {
-            Ok(dir) => dir,
+        let open = || {
+            let channel = self.channel_dir()?;
+            channel.open_dir(&self.id.block_number.to_string()).map(|dir| (channel, dir))
+        };
+        let (channel, dir) = match open() {
+            Ok(found) => found,
             Err(error) if error.is_not_found() => return Ok(false),
             Err(error) => return Err(error.into()),
         };
@@ -48,28 +54,51 @@ impl Landing {
         if verified.manifest != *agreed.manifest() || verified.metadata != metadata(agreed)? {
             return Err(JoinError::ExistsOther { path: self.path() });
         }
+        // Whoever renamed it may have been stopped before these.
+        channel.sync_dir()?;
+        self.land.sync_dir()?;
         Ok(true)
     }
 
-    /// Opens the store of the work folder and checks that the rest will fit.
+    /// Opens the store of the work folder and checks that the rest will fit. `None` if another join has published the
+    /// snapshot since [`Self::is_there`] was asked.
     ///
     /// # Errors
-    /// [`JoinError::NoSpace`]; another process works there; the disk.
-    pub(super) fn open_store(&self, agreed: &AgreedSnapshot) -> Result<(Store, Vec<Candidates>), JoinError> {
-        self.land.create_dir(WORK_DIR)?;
-        let work = self.land.open_dir(WORK_DIR)?;
-        work.create_dir(&self.job_name())?;
-        let (store, candidates) = Store::open(work.open_dir(&self.job_name())?, agreed.manifest())?;
+    /// [`JoinError::NoSpace`]; another process works there; as [`Self::is_there`]; the disk.
+    pub(super) fn open_store(&self, agreed: &AgreedSnapshot) -> Result<Option<(Store, Vec<Candidates>)>, JoinError> {
+        let mut tries = 1..OPEN_TRIES;
+        let (store, candidates) = loop {
+            match self.try_open_store(agreed) {
+                Err(StoreError::Disk(error)) if error.is_not_found() && tries.next().is_some() => {}
+                opened => break opened?,
+            }
+        };
+        // Publishing happens under the lock, so from here on nobody else does it.
+        if self.is_there(agreed)? {
+            self.remove_job();
+            drop(store); // its lock goes last
+            return Ok(None);
+        }
         let total: u64 = agreed.manifest().files().iter().map(|file| file.size).sum();
-        let needed = total.saturating_sub(claimed_bytes(agreed, &candidates)).saturating_add(MARGIN_BYTES);
+        let needed = total.saturating_sub(store.allocated()?).saturating_add(MARGIN_BYTES);
         let free = self.land.free_space()?;
         if free < needed {
             return Err(JoinError::NoSpace { path: self.land.path().to_owned(), needed, free });
         }
-        Ok((store, candidates))
+        Ok(Some((store, candidates)))
     }
 
-    /// Gives the proved files their final name.
+    fn try_open_store(&self, agreed: &AgreedSnapshot) -> Result<(Store, Vec<Candidates>), StoreError> {
+        // Each name is made durable before anything below it is: else a power cut takes all of the work.
+        self.land.create_dir(WORK_DIR)?;
+        self.land.sync_dir()?;
+        let work = self.land.open_dir(WORK_DIR)?;
+        work.create_dir(&self.job_name())?;
+        work.sync_dir()?;
+        Store::open(work.open_dir(&self.job_name())?, agreed.manifest())
+    }
+
+    /// Gives the proved files their final name, and removes the work folder.
     ///
     /// # Errors
     /// The store's; nothing is published then.
@@ -83,17 +112,34 @@ impl Landing {
         self.land.sync_dir()?;
         let channel = self.channel_dir()?;
         store.publish(files, &metadata(agreed)?, &*channel, &self.id.block_number.to_string())?;
-        drop(store); // its lock lies in the folder that goes now
-        self.clean_up()?;
+        self.remove_job();
+        drop(store); // its lock goes last: who gets it must not find the folder half removed
         Ok(self.path())
     }
 
-    /// Removes the work folder of a snapshot that is published.
-    pub(super) fn clean_up(&self) -> Result<(), DiskError> {
-        let gone = |error: DiskError| if error.is_not_found() { Ok(()) } else { Err(error) };
-        match self.land.open_dir(WORK_DIR) {
-            Ok(work) => work.remove_dir_all(&self.job_name()).or_else(gone),
-            Err(error) => gone(error),
+    /// Removes the work folder that a join left which was stopped right behind the renaming. If somebody works there, it
+    /// is theirs to remove.
+    pub(super) fn clean_up(&self) {
+        let lock = || self.land.open_dir(WORK_DIR)?.open_dir(&self.job_name())?.lock(LOCK_FILE);
+        match lock() {
+            Ok(_lock) => self.remove_job(),
+            Err(DiskError::Locked { .. }) => {}
+            Err(error) => self.warn_left(&error),
+        }
+    }
+
+    /// Removes the work folder of a snapshot that is published; the caller holds its lock. What can't be removed only
+    /// takes space: the snapshot is there.
+    fn remove_job(&self) {
+        let removed = self.land.open_dir(WORK_DIR).and_then(|work| work.remove_dir_all(&self.job_name()));
+        if let Err(error) = removed {
+            self.warn_left(&error);
+        }
+    }
+
+    fn warn_left(&self, error: &DiskError) {
+        if !error.is_not_found() {
+            tracing::warn!(id = %self.id, "the work folder of the published snapshot is left, remove it by hand: {error}");
         }
     }
 
@@ -114,12 +160,208 @@ fn metadata(agreed: &AgreedSnapshot) -> Result<SnapshotMetadata, JoinError> {
     SnapshotMetadata::new(signable, additional).map_err(|error| JoinError::Metadata(Box::new(error)))
 }
 
-fn claimed_bytes(agreed: &AgreedSnapshot, candidates: &[Candidates]) -> u64 {
-    let of_file = |candidates: &Candidates| {
-        let file = usize::try_from(candidates.file_index).ok().and_then(|index| agreed.manifest().files().get(index));
-        let size = file.map_or(0, |file| file.size);
-        let chunks = candidates.claimed.iter().chain(&candidates.unclaimed);
-        chunks.map(|chunk: &ChunkIndex| chunk.range(size).len()).sum::<u64>()
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        catalog::{CatalogEntry, Offer, TrustPolicy, agree},
+        chunking::{FILES_DIR, fixture::Sample},
+        disk::{
+            Access, OsDir,
+            faulty::{Faults, FaultyDir},
+        },
+        msp::{IdentityId, MspId},
     };
-    candidates.iter().map(of_file).sum()
+
+    const JOB: &str = "mychannel-132";
+
+    struct Place {
+        sample: Sample,
+        agreed: AgreedSnapshot,
+        land: Arc<dyn Dir>,
+        faults: Arc<Faults>,
+        _keep: TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let sample = Sample::recorded();
+            let offer = |org: u8| Offer {
+                source: format!("peer0.org{org}:7061"),
+                msp_id: MspId::new(&format!("Org{org}MSP")).unwrap(),
+                identity_id: IdentityId([org; 32]),
+                entry: CatalogEntry {
+                    id: sample.manifest.id().clone(),
+                    manifest_hash: sample.manifest.hash(),
+                    snapshot_hash: sample.manifest.signable().hash(),
+                    total_bytes: sample.manifest.total_bytes(),
+                    files: u32::try_from(sample.files.len()).unwrap(),
+                    only_metadata_available: false,
+                    partial: false,
+                },
+                manifest: Some(sample.manifest.clone()),
+                commit_hash: sample.metadata.commit_hash,
+            };
+            let channel = &sample.manifest.id().channel;
+            let agreed = agree(channel, &[offer(1), offer(2)], &TrustPolicy { min_orgs: 2 }, None).unwrap();
+            let keep = tempfile::tempdir().unwrap();
+            let root = OsDir::open(keep.path()).unwrap();
+            root.create_dir("land").unwrap();
+            let land = root.open_dir("land").unwrap();
+            Self { sample, agreed, land, faults: Arc::default(), _keep: keep }
+        }
+
+        /// A join on the disk that can be broken.
+        fn landing(&self) -> Landing {
+            Landing::new(FaultyDir::wrap(Arc::clone(&self.land), &self.faults), self.agreed.id().clone())
+        }
+
+        fn open(&self) -> Store {
+            self.landing().open_store(&self.agreed).unwrap().unwrap().0
+        }
+
+        fn fill(&self, store: &Store) {
+            for (file, chunk) in self.sample.all() {
+                store.write(&self.sample.chunk(file, chunk), std::time::Duration::ZERO).unwrap();
+            }
+        }
+
+        fn publish(&self, store: Store) -> Result<PathBuf, JoinError> {
+            self.fill(&store);
+            self.landing().publish(Arc::new(store), &self.agreed, &self.sample.verified())
+        }
+
+        fn jobs(&self) -> Vec<String> {
+            let work = self.land.open_dir(WORK_DIR).unwrap();
+            work.list().unwrap().into_iter().map(|entry| entry.name).collect()
+        }
+    }
+
+    /// Whether `after` was done directly behind the last `before`.
+    fn follows(log: &[String], before: &str, after: &str) -> bool {
+        let at = log.iter().rposition(|done| done == before).unwrap();
+        log.get(at + 1).is_some_and(|done| done == after)
+    }
+
+    #[test]
+    fn the_names_of_the_work_folder_are_durable() {
+        let place = Place::new();
+        drop(place.open());
+        let log = place.faults.taken_log();
+        assert!(follows(&log, "create in land", "sync land"), "{log:?}");
+        assert!(follows(&log, "create in .snapferry", "sync .snapferry"), "{log:?}");
+    }
+
+    #[test]
+    fn what_is_already_there_has_durable_names() {
+        let place = Place::new();
+        place.publish(place.open()).unwrap();
+        place.faults.taken_log();
+        assert!(place.landing().is_there(&place.agreed).unwrap());
+        let log = place.faults.taken_log();
+        assert_eq!(&log[log.len() - 2..], ["sync mychannel", "sync land"], "{log:?}");
+        for operation in ["sync mychannel", "sync land"] {
+            place.faults.break_only(&[operation]);
+            place.landing().is_there(&place.agreed).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_work_folder_goes_while_it_is_locked() {
+        let place = Place::new();
+        let store = place.open();
+        let (work, refused) = (place.land.open_dir(WORK_DIR).unwrap(), Arc::new(AtomicBool::new(false)));
+        place.faults.before("remove from .snapferry", {
+            let refused = Arc::clone(&refused);
+            move || {
+                let second = work.open_dir(JOB).unwrap().lock(LOCK_FILE);
+                refused.store(matches!(second, Err(DiskError::Locked { .. })), Ordering::Relaxed);
+            }
+        });
+        place.publish(store).unwrap();
+        assert!(refused.load(Ordering::Relaxed), "nobody else gets the lock of a folder that goes");
+        assert_eq!(place.jobs(), [""; 0]);
+    }
+
+    #[test]
+    fn a_published_snapshot_is_published_even_if_the_work_folder_stays() {
+        let place = Place::new();
+        let store = place.open();
+        place.faults.break_only(&["remove from .snapferry"]);
+        let path = place.publish(store).unwrap();
+        assert!(path.ends_with("mychannel/132"));
+        assert_eq!(place.jobs(), [JOB]);
+        place.landing().clean_up();
+        assert_eq!(place.jobs(), [JOB]);
+        place.faults.break_only(&[]);
+        place.landing().clean_up();
+        assert_eq!(place.jobs(), [""; 0]);
+        place.landing().clean_up();
+    }
+
+    #[test]
+    fn nobody_cleans_up_where_somebody_works() {
+        let place = Place::new();
+        let store = place.open();
+        place.landing().clean_up();
+        assert_eq!(place.jobs(), [JOB]);
+        place.publish(store).unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_that_another_join_published_meanwhile_is_already_there() {
+        let place = Place::new();
+        let second = place.landing();
+        assert!(!second.is_there(&place.agreed).unwrap());
+        place.publish(place.open()).unwrap();
+        assert!(second.open_store(&place.agreed).unwrap().is_none());
+        assert_eq!(place.jobs(), [""; 0]);
+        // Something else there is refused, as always.
+        place.land.open_dir("mychannel").unwrap().open_dir("132").unwrap().remove_file("txids.data").unwrap();
+        assert!(matches!(second.open_store(&place.agreed), Err(JoinError::ExistsDifferently { .. })));
+    }
+
+    #[test]
+    fn a_work_folder_that_goes_while_it_is_opened_is_made_anew() {
+        let place = Place::new();
+        drop(place.open());
+        let work = place.land.open_dir(WORK_DIR).unwrap();
+        // Between opening the folder and taking its lock, as another join does when it is through.
+        place.faults.before(&format!("create in {JOB}"), move || work.remove_dir_all(JOB).unwrap());
+        place.publish(place.open()).unwrap();
+        assert!(place.landing().is_there(&place.agreed).unwrap());
+    }
+
+    #[test]
+    fn space_counts_as_taken_only_where_the_disk_gave_it() {
+        let place = Place::new();
+        let total = place.sample.manifest.total_bytes();
+        // A file system that can't tell holes: everything may be data, nothing is there.
+        let holes: Vec<_> =
+            place.sample.manifest.files().iter().map(|listed| format!("know holes of {}", listed.file)).collect();
+        place.faults.break_only(&holes.iter().map(String::as_str).collect::<Vec<_>>());
+        for _ in 0..2 {
+            place.faults.set_free(MARGIN_BYTES + total - 1);
+            let refused = place.landing().open_store(&place.agreed);
+            assert!(matches!(refused, Err(JoinError::NoSpace { .. })), "{refused:?}");
+            place.faults.set_free(MARGIN_BYTES + total);
+            place.open();
+        }
+        // What is fetched needs no more room, claimed or not.
+        let store = place.open();
+        place.fill(&store);
+        drop(store);
+        let work = place.land.open_dir(WORK_DIR).unwrap().open_dir(JOB).unwrap().open_dir(FILES_DIR).unwrap();
+        let file = work.open_file("public_state.data", Access::ReadWrite).unwrap();
+        file.sync().unwrap();
+        place.faults.set_free(MARGIN_BYTES);
+        drop(place.open());
+        work.remove_file("public_state.data").unwrap();
+        let refused = place.landing().open_store(&place.agreed);
+        assert!(matches!(refused, Err(JoinError::NoSpace { .. })), "{refused:?}");
+    }
 }

@@ -141,7 +141,7 @@ pub async fn join(
     if there || request.dry_run {
         let outcome = if there { Outcome::AlreadyThere } else { Outcome::DryRun };
         if there && !request.dry_run {
-            landing.clean_up()?; // a crash right behind the renaming leaves the work folder
+            landing.clean_up(); // a crash right behind the renaming leaves the work folder
         }
         return Ok(summary(&agreed, &landing, outcome, started));
     }
@@ -151,11 +151,13 @@ pub async fn join(
         trees = chunk_trees(&agreed, &mut sources) => trees?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
-    let (store, candidates) = on_disk({
+    let opened = on_disk({
         let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
         move || landing.open_store(&agreed)
-    })
-    .await?;
+    });
+    let Some((store, candidates)) = opened.await? else {
+        return Ok(summary(&agreed, &landing, Outcome::AlreadyThere, started));
+    };
     let store = Arc::new(store);
     let job = Fetch {
         agreed: Arc::clone(&agreed),

@@ -4,7 +4,7 @@ mod buffer;
 mod claims;
 mod codec;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod plan;
 mod proof;
 mod spans;

@@ -287,6 +287,20 @@ impl Store {
         missing
     }
 
+    /// Bytes of the disk that the partial files already take: what is still to come fits into the rest.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub fn allocated(&self) -> Result<u64, StoreError> {
+        let files: Vec<_> = self.state().files.iter().map(|partial| Arc::clone(&partial.file)).collect();
+        let mut sum: u64 = 0;
+        for (file, listed) in files.iter().zip(self.manifest.files()) {
+            // The file system's own records count too, but save nothing.
+            sum = sum.saturating_add(file.allocated()?.min(listed.size));
+        }
+        Ok(sum)
+    }
+
     /// Whether a group sync is due: [`SYNC_BYTES`] were written since the last one, or the oldest unsynced chunk is
     /// [`SYNC_INTERVAL`] old.
     #[must_use]

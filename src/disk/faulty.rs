@@ -1,6 +1,7 @@
 //! A disk that fails at any chosen operation, for tests of what is built on it.
 
 use std::{
+    fmt::{self, Debug},
     io::ErrorKind,
     ops::Range,
     path::Path,
@@ -21,6 +22,18 @@ pub(crate) struct Faults {
     log: Mutex<Vec<String>>,
     /// Which of these always fail; here also `read name`.
     broken: Mutex<Vec<String>>,
+    /// Free bytes, if not 0.
+    free: AtomicU64,
+    /// What happens before an operation.
+    before: Mutex<Option<(String, Hook)>>,
+}
+
+struct Hook(Box<dyn FnOnce() + Send>);
+
+impl Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 impl Faults {
@@ -35,6 +48,16 @@ impl Faults {
         *self.broken.lock().unwrap() = operations.iter().map(ToString::to_string).collect();
     }
 
+    /// Runs `hook` right before this operation, once.
+    pub(crate) fn before(&self, operation: &str, hook: impl FnOnce() + Send + 'static) {
+        *self.before.lock().unwrap() = Some((operation.to_owned(), Hook(Box::new(hook))));
+    }
+
+    /// The disk has so many bytes free.
+    pub(crate) fn set_free(&self, bytes: u64) {
+        self.free.store(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn left(&self) -> u64 {
         self.countdown.load(Ordering::Relaxed)
     }
@@ -45,6 +68,10 @@ impl Faults {
 
     fn operation(&self, what: &str, path: &Path) -> Result<(), DiskError> {
         self.log.lock().unwrap().push(named(what, path));
+        let hook = self.before.lock().unwrap().take_if(|(operation, _)| *operation == named(what, path));
+        if let Some((_, Hook(hook))) = hook {
+            hook();
+        }
         self.check_broken(what, path)?;
         let before = self.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if before == Ok(1) {
@@ -119,7 +146,10 @@ impl Dir for FaultyDir {
         self.inner.lock(name)
     }
     fn free_space(&self) -> Result<u64, DiskError> {
-        self.inner.free_space()
+        match self.faults.free.load(Ordering::Relaxed) {
+            0 => self.inner.free_space(),
+            free => Ok(free),
+        }
     }
 }
 
@@ -160,6 +190,12 @@ impl File for FaultyFile {
         self.inner.forget_cached();
     }
     fn data_ranges(&self) -> Result<Vec<Range<u64>>, DiskError> {
+        if self.faults.check_broken("know holes of", self.path()).is_err() {
+            return Ok(std::iter::once(0..self.len()?).collect());
+        }
         self.inner.data_ranges()
+    }
+    fn allocated(&self) -> Result<u64, DiskError> {
+        self.inner.allocated()
     }
 }

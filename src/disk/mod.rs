@@ -101,8 +101,8 @@ pub trait Dir: Any + Send + Sync + Debug {
     /// Makes the names in this folder durable.
     fn sync_dir(&self) -> Result<(), DiskError>;
 
-    /// Takes the exclusive lock that the file `name` stands for (made if missing, never removed); [`DiskError::Locked`]
-    /// if somebody holds it. It ends with the value, and with the process.
+    /// Takes the exclusive lock that the file `name` stands for (made if missing); [`DiskError::Locked`] if somebody
+    /// holds it. It ends with the value, and with the process; only who holds it may remove the file.
     fn lock(&self, name: &str) -> Result<Lock, DiskError>;
 
     /// Free space for this user, in bytes.
@@ -128,6 +128,11 @@ pub trait File: Send + Sync + Debug {
 
     /// Makes bytes and length durable. After an error the file must not be trusted any more.
     fn sync(&self) -> Result<(), DiskError>;
+
+    /// Bytes of the disk that the file takes now: holes take none.
+    fn allocated(&self) -> Result<u64, DiskError> {
+        self.len()
+    }
 
     /// Drops what the system keeps in memory of the file's synced bytes, so that the next reads show what is on the disk.
     /// A hint: what isn't synced stays, and a disk that caches nothing has nothing to do.

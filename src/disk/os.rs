@@ -9,7 +9,7 @@ use std::{
     ffi::CStr,
     fmt, fs, io,
     ops::Range,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -29,6 +29,9 @@ const DIR_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 /// How deep a folder to be removed may be nested: ours are 4 deep, and the recursion must end.
 const REMOVE_DEPTH_MAX: u32 = 32;
+
+/// How often a lock file that was removed under our hands is made anew: each time somebody else had the lock.
+const LOCK_TRIES: u32 = 100;
 
 /// A folder of the operating system, held by its descriptor: it stays the same folder if it is renamed.
 pub struct OsDir {
@@ -209,15 +212,25 @@ impl Dir for OsDir {
     fn lock(&self, name: &str) -> Result<Lock, DiskError> {
         let path = self.checked(name)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = match retry_on_intr(|| unix::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))) {
-            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(DiskError::NotAFile { path }),
-            other => self.io("open", name, other)?,
-        };
-        match unix::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock::new(fd)),
-            Err(Errno::WOULDBLOCK) => Err(DiskError::Locked { path }),
-            Err(error) => Err(DiskError::io("lock", &path, error.into())),
+        for _ in 0..LOCK_TRIES {
+            let fd = match retry_on_intr(|| unix::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))) {
+                Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(DiskError::NotAFile { path }),
+                other => self.io("open", name, other)?,
+            };
+            match unix::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Err(DiskError::Locked { path }),
+                Err(error) => return Err(DiskError::io("lock", &path, error.into())),
+            }
+            // Whoever held it before may have removed it after we opened it: then ours keeps nobody out.
+            let held = self.io("look at", name, unix::fstat(&fd))?;
+            match self.stat(name) {
+                Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => return Ok(Lock::new(fd)),
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
         }
+        Err(DiskError::Locked { path })
     }
 
     fn free_space(&self) -> Result<u64, DiskError> {
@@ -277,6 +290,13 @@ impl File for OsFile {
     fn sync(&self) -> Result<(), DiskError> {
         // fdatasync covers the length too (fdatasync(2)); only times are left out.
         retry_on_intr(|| unix::fdatasync(&self.file)).map_err(|error| self.failed("sync", error))
+    }
+
+    fn allocated(&self) -> Result<u64, DiskError> {
+        /// What `st_blocks` counts in, whatever the file system's own blocks are (stat(2)).
+        const UNIT_BYTES: u64 = 512;
+        let metadata = self.file.metadata().map_err(|error| self.failed("look at", error))?;
+        Ok(metadata.blocks().saturating_mul(UNIT_BYTES))
     }
 
     fn forget_cached(&self) {

@@ -68,13 +68,7 @@ impl Ask {
             Ok(()) => (Outcome::Completed, None),
             Err(error) => outcome(&error),
         };
-        self.tell(Message::Ended(Asked {
-            id: self.id,
-            source: self.source,
-            peer: peer_of(&self.session),
-            outcome,
-            lie,
-        }));
+        self.tell(Message::Ended(Asked { id: self.id, peer: peer_of(&self.session), outcome, lie }));
     }
 
     async fn chunks(&self) -> Result<(), AskError> {

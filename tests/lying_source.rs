@@ -188,6 +188,26 @@ fn a_chunk_tree_that_every_source_refuses_ends_the_join_with_their_answers() {
 }
 
 #[test]
+fn chunks_that_every_source_refuses_end_the_join_with_their_answers() {
+    let root = Root::new();
+    root.add_sample(SAMPLE, 10);
+    for (code, exit) in [(ErrorCode::NotFound, 4), (ErrorCode::Gone, 4), (ErrorCode::Forbidden, 5)] {
+        let lie = Lie::ChunksRefused(code);
+        let sources = [source(&root, "org1-peer1", "Org1MSP", lie), source(&root, "org2", "Org2MSP", lie)];
+        let from = sources.each_ref().map(|source| source.address);
+        let (land, each) = (TempDir::new().unwrap(), from.map(|address| address.to_string()));
+        // The deadline is only for a join that would never end.
+        let ended = Join::new(&from, land.path()).args(["--deadline", "60s"]).run();
+        ended.assert_failed(exit, &["no source gives the chunks of", &each[0], &each[1], &code.to_string()]);
+        let words = |told: &&serde_json::Value| {
+            told["waiting_for"].as_str().is_some_and(|words| words.contains("sources that refuse the chunks"))
+        };
+        assert!(ended.of("progress").iter().any(words), "{}", ended.stdout);
+        assert_nothing_published(&land);
+    }
+}
+
+#[test]
 fn nothing_is_published_if_all_lie() {
     let root = Root::new();
     root.add_sample(SAMPLE, 5);

@@ -52,6 +52,14 @@ pub enum JoinError {
         /// One per source.
         troubles: Vec<SourceTrouble>,
     },
+    /// Every source that still offers the snapshot refuses its chunks, and will go on to.
+    #[error("no source gives the chunks of {id}: {}", list(.troubles))]
+    Withheld {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Each source's answer.
+        troubles: Vec<SourceTrouble>,
+    },
     /// Every source was dropped for lying.
     #[error("every source was dropped, the last for: {reason}")]
     EverySourceDropped {

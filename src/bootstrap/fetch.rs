@@ -222,7 +222,12 @@ impl Driver<'_> {
                 biased;
                 () = &mut stop => return Err(JoinError::Stopped),
                 // Rare, and before the chunks: a fast transfer must not silence them.
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => {
+                    self.tick();
+                    if let Some(error) = self.withheld() {
+                        return Err(error);
+                    }
+                }
                 news = self.job.sources.next() => self.source_news(news),
                 Some(message) = inbound.recv() => {
                     if let Some(proved) = self.take(message)? {
@@ -350,6 +355,7 @@ impl Driver<'_> {
                 } else {
                     self.event(Event::ChunkReleased { linear });
                 }
+                self.job.sources.gave(source.0);
                 self.meter.add(self.started.elapsed(), raw_bytes);
                 let share = self.shares.entry(source.0).or_default();
                 share.verified_bytes += raw_bytes;
@@ -400,6 +406,9 @@ impl Driver<'_> {
 
     fn request_ended(&mut self, asked: Asked) {
         self.requests.remove(&asked.id);
+        if let Some(error) = &asked.refused {
+            self.job.sources.refused(asked.source.0, error);
+        }
         if let Some(reason) = asked.lie {
             self.ban(&asked.peer, &reason);
         }
@@ -506,6 +515,11 @@ impl Driver<'_> {
         }
     }
 
+    /// Those who are connected won't bring what is missing.
+    fn withheld(&self) -> Option<JoinError> {
+        if self.plan.status().chunks_missing == 0 { None } else { self.job.sources.withheld(&self.job.agreed) }
+    }
+
     /// Nobody can bring what is missing, now or later.
     fn nobody_left(&self) -> bool {
         self.job.sources.nobody_comes() && self.requests.is_empty() && self.plan.status().chunks_missing > 0
@@ -529,7 +543,10 @@ impl Driver<'_> {
     fn tell_progress(&mut self) {
         let waits_for = self.plan.status().waits_for;
         let shares = self.shares.values().cloned().collect();
-        let progress = self.meter.progress(self.started.elapsed(), shares, waits_for);
+        let mut progress = self.meter.progress(self.started.elapsed(), shares, waits_for);
+        if let Some(words) = self.job.sources.all_refuse(&self.job.agreed) {
+            progress.waiting_for = Some(words);
+        }
         (self.job.observer)(JoinEvent::Progress(progress));
     }
 }

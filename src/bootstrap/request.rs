@@ -8,6 +8,7 @@ use std::{
 use tokio::{sync::mpsc, time};
 
 use super::{
+    dialer::is_final,
     fetch::{Answer, Message},
     in_order::Inbox,
     sources::{Peer, peer_of},
@@ -54,21 +55,24 @@ pub(super) struct Ask {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) id: RequestId,
+    pub(super) source: SourceId,
     /// Who was asked: by now somebody else may answer at that source's address.
     pub(super) peer: Peer,
     pub(super) outcome: Outcome,
     /// The source broke the protocol: how.
     pub(super) lie: Option<String>,
+    /// It refused in a way that won't change.
+    pub(super) refused: Option<AskError>,
 }
 
 impl Ask {
     /// Runs the request to its end; dropped, it is cancelled.
     pub(super) async fn run(self) {
-        let (outcome, lie) = match self.chunks().await {
-            Ok(()) => (Outcome::Completed, None),
-            Err(error) => outcome(&error),
-        };
-        self.tell(Message::Ended(Asked { id: self.id, peer: peer_of(&self.session), outcome, lie }));
+        let result = self.chunks().await;
+        let (outcome, lie) = result.as_ref().err().map_or((Outcome::Completed, None), outcome);
+        let refused = result.err().filter(|error| error.code().is_some_and(is_final));
+        let peer = peer_of(&self.session);
+        self.tell(Message::Ended(Asked { id: self.id, source: self.source, peer, outcome, lie, refused }));
     }
 
     async fn chunks(&self) -> Result<(), AskError> {

@@ -34,6 +34,11 @@ const NEWS_QUEUE: usize = 1;
 /// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
 const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
 
+/// A refusal of chunks is a source's last word when it was given so often ...
+const REFUSALS_MIN: u32 = 3;
+/// ... and for so long: an operator may be about to change an access rule or to put a folder back, but not for hours in silence.
+const REFUSED_FOR_MIN: Duration = Duration::from_secs(10);
+
 /// A source by its place in the operator's list.
 pub(super) type SourceIndex = u32;
 
@@ -77,6 +82,8 @@ pub(super) struct Sources {
     banned: BTreeSet<Peer>,
     /// Whether who can't give something now is asked again.
     patient: bool,
+    /// Of chunks, since the last one that each source gave.
+    refusals: BTreeMap<SourceIndex, Refusals>,
     observer: Observer,
 }
 
@@ -98,6 +105,7 @@ impl Sources {
             known: BTreeMap::new(),
             banned: BTreeSet::new(),
             patient,
+            refusals: BTreeMap::new(),
             observer: Arc::clone(observer),
         }
     }
@@ -188,7 +196,7 @@ impl Sources {
         let names =
             |ready: &Ready| ready.listing.claims.iter().any(|claim| claim.id == *id && claim.manifest_hash == hash);
         let ask = |ready: Ready| async move { Ok(ready.session.manifest(id, hash).await?) };
-        self.from_anyone(id, "the manifest", names, ask).await
+        self.whoever_gives(id, "the manifest", names, ask).await
     }
 
     /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped.
@@ -203,12 +211,12 @@ impl Sources {
     ) -> Result<FileTree, JoinError> {
         let has = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
         let ask = |ready: Ready| async move { ready.chunk_tree(agreed, file_index, file.size).await };
-        self.from_anyone(agreed.id(), &format!("the chunk tree of {}", file.file), has, ask).await
+        self.whoever_gives(agreed.id(), &format!("the chunk tree of {}", file.file), has, ask).await
     }
 
     /// Asks those who offer it, one after the other, until one gives it. Who is busy, silent or lost is asked again, if this job has
     /// the patience; a lie or a refusal that won't change is the last word of a source.
-    async fn from_anyone<T, F: Future<Output = Result<T, GiveError>>>(
+    async fn whoever_gives<T, F: Future<Output = Result<T, GiveError>>>(
         &mut self,
         id: &SnapshotId,
         what: &str,
@@ -266,6 +274,63 @@ impl Sources {
             self.ready.contains_key(index) || self.dropped.contains(index) || self.given_up.contains(index)
         };
         self.known.keys().any(|index| !gone(index))
+    }
+
+    /// A request for chunks was refused in a way that won't change.
+    pub(super) fn refused(&mut self, index: SourceIndex, error: &AskError) {
+        let trouble = trouble(self.address(index), error);
+        let refusals = self.refusals.entry(index).or_insert_with(|| Refusals::new(&trouble, time::Instant::now()));
+        refusals.count = refusals.count.saturating_add(1);
+        refusals.trouble = trouble;
+    }
+
+    /// A proved chunk came from it: what it refused before isn't all it says.
+    pub(super) fn gave(&mut self, index: SourceIndex) {
+        self.refusals.remove(&index);
+    }
+
+    /// What those who offer the snapshot say, if all of them refuse its chunks: what a transfer waits for.
+    pub(super) fn all_refuse(&self, agreed: &AgreedSnapshot) -> Option<String> {
+        let refusals = self.refusals_of_all(agreed)?;
+        let each = refusals.iter().map(|refusals| {
+            let SourceTrouble { source, reason, .. } = &refusals.trouble;
+            format!("{source}: {reason}")
+        });
+        Some(format!("sources that refuse the chunks: {}", each.collect::<Vec<_>>().join("; ")))
+    }
+
+    /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough,
+    /// or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as chunks are missing.
+    pub(super) fn withheld(&self, agreed: &AgreedSnapshot) -> Option<JoinError> {
+        let withheld = |troubles| JoinError::Withheld { id: agreed.id().clone(), troubles };
+        let offers = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
+        if !self.ready.is_empty() && !self.ready.values().any(offers) {
+            let gone = |index: &SourceIndex| SourceTrouble {
+                source: self.address(*index).to_owned(),
+                reason: "it no longer offers this snapshot".to_owned(),
+                refused: false,
+                dropped: false,
+            };
+            let troubles = self.ready.keys().map(gone).chain(self.troubles());
+            return (!self.somebody_comes()).then(|| withheld(troubles.collect()));
+        }
+        let now = time::Instant::now();
+        let refusals = self.refusals_of_all(agreed)?;
+        let all = refusals.iter().all(|refusals| refusals.last_word(now));
+        all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
+    }
+
+    /// One of each source that offers the snapshot; `None` if there is no such source, or one that hasn't refused.
+    fn refusals_of_all(&self, agreed: &AgreedSnapshot) -> Option<Vec<&Refusals>> {
+        let offering = self.ready.iter().filter(|(_, ready)| ready.has(agreed.id(), agreed.manifest_hash()));
+        let refusals: Option<Vec<&Refusals>> = offering.map(|(index, _)| self.refusals.get(index)).collect();
+        refusals.filter(|refusals| !refusals.is_empty())
+    }
+
+    /// Whether a source that isn't connected is still dialled.
+    fn somebody_comes(&self) -> bool {
+        let connected = self.ready.keys().chain(&self.dropped).chain(&self.given_up);
+        connected.collect::<BTreeSet<_>>().len() < self.addresses.len()
     }
 
     /// Drops whoever names that manifest with another snapshot hash than it has: no manifest can be both.
@@ -385,6 +450,7 @@ impl Sources {
             return;
         }
         self.troubles.remove(&index);
+        self.refusals.remove(&index);
         self.ready.insert(index, ready.clone());
         (self.observer)(JoinEvent::SourceReady {
             source: self.address(index).to_owned(),
@@ -458,6 +524,25 @@ impl Ready {
             tree.add(manifest, &list(Some(span)).await?)?;
         }
         Ok(tree.finish(manifest)?)
+    }
+}
+
+/// How a source refuses chunks in a way that won't change.
+#[derive(Debug)]
+struct Refusals {
+    count: u32,
+    since: time::Instant,
+    trouble: SourceTrouble,
+}
+
+impl Refusals {
+    fn new(trouble: &SourceTrouble, since: time::Instant) -> Self {
+        Self { count: 0, since, trouble: trouble.clone() }
+    }
+
+    /// Said often and for long enough to be believed.
+    fn last_word(&self, now: time::Instant) -> bool {
+        self.count >= REFUSALS_MIN && now.duration_since(self.since) >= REFUSED_FOR_MIN
     }
 }
 
@@ -574,6 +659,7 @@ mod tests {
             known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
             banned: BTreeSet::new(),
             patient: true,
+            refusals: BTreeMap::new(),
             observer: Arc::new(|_| ()),
         }
     }
@@ -592,6 +678,16 @@ mod tests {
         let mut sources = sources(&[2]);
         assert!(sources.lied(&peer(1), "a bit").is_empty());
         assert!(sources.dropped.is_empty() && sources.banned.contains(&peer(1)));
+    }
+
+    #[test]
+    fn a_refusal_is_the_last_word_once_it_was_given_often_and_for_long_enough() {
+        let since = time::Instant::now();
+        let trouble = SourceTrouble { source: String::new(), reason: String::new(), refused: true, dropped: false };
+        let later = since + REFUSED_FOR_MIN;
+        for (count, now, last) in [(3, later, true), (2, later, false), (3, since + REFUSED_FOR_MIN / 2, false)] {
+            assert_eq!(Refusals { count, ..Refusals::new(&trouble, since) }.last_word(now), last);
+        }
     }
 
     #[test]

@@ -187,12 +187,16 @@ fn next_step(joined: &Joined) -> String {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         let exit = match &error {
-            JoinError::NoSource { troubles } | JoinError::NotDelivered { troubles, .. }
+            JoinError::NoSource { troubles }
+            | JoinError::NotDelivered { troubles, .. }
+            | JoinError::Withheld { troubles, .. }
                 if troubles.iter().all(|trouble| trouble.refused) =>
             {
                 Exit::Refused
             }
-            JoinError::NoSource { .. } | JoinError::NotDelivered { .. } => Exit::Unreachable,
+            JoinError::NoSource { .. } | JoinError::NotDelivered { .. } | JoinError::Withheld { .. } => {
+                Exit::Unreachable
+            }
             JoinError::Agreement { source, troubles } => match **source {
                 AgreementError::Split { .. } => Exit::Verification,
                 // Whoever can't be reached may decide it; a liar won't.

@@ -211,14 +211,11 @@ impl Shared {
         match (frame.body, self.lie) {
             (Body::ChunkTreeRequest(_), Lie::RestartsAtFirst) if first => {
                 connection.close(ErrorCode::ShuttingDown.varint(), b"restarting");
-                return;
             }
-            (Body::ChunkTreeRequest(_), Lie::BusyAtFirst) if first => return refuse(&mut send, ErrorCode::Busy),
+            (Body::ChunkTreeRequest(_), Lie::BusyAtFirst) if first => refuse(&mut send, ErrorCode::Busy),
             (Body::ChunkTreeRequest(_), Lie::TreesRefused(code))
-            | (Body::ChunkRequest(_), Lie::ChunksRefused(code)) => {
-                return refuse(&mut send, code);
-            }
-            (body, _) => return self.give(body, send).await,
+            | (Body::ChunkRequest(_), Lie::ChunksRefused(code)) => refuse(&mut send, code),
+            (body, _) => self.give(body, send).await,
         }
     }
 

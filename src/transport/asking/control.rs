@@ -11,7 +11,10 @@ use std::{
 };
 
 use quinn::{Connection, RecvStream, SendStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use super::error::{AskError, AskProblem, Misbehaviour};
 use crate::transport::{
@@ -50,6 +53,8 @@ pub(super) struct Waiting {
     control: Arc<Control>,
     pub(super) id: u64,
     answer: oneshot::Receiver<Body>,
+    /// Set by the first wait for words about a refusal, so that a wait that is given up and taken up again ends, too.
+    words_until: Option<Instant>,
 }
 
 impl Drop for Waiting {
@@ -98,7 +103,7 @@ impl Control {
             waiting.insert(id, sender);
         }
         drop(waiting);
-        Waiting { control: Arc::clone(self), id, answer }
+        Waiting { control: Arc::clone(self), id, answer, words_until: None }
     }
 
     /// Sends a request on the control stream and waits for the answer.
@@ -180,7 +185,8 @@ impl Control {
 impl Waiting {
     /// The `Error` frame that goes with a RESET of that code, if it comes soon; else one made from the code.
     pub(super) async fn refusal(&mut self, code: ErrorCode) -> Refusal {
-        match tokio::time::timeout(REFUSAL_DETAIL_WAIT, &mut self.answer).await {
+        let until = *self.words_until.get_or_insert_with(|| Instant::now() + REFUSAL_DETAIL_WAIT);
+        match tokio::time::timeout_at(until, &mut self.answer).await {
             // The code of the stream counts: it can't be swapped by a late frame.
             Ok(Ok(Body::Error(refusal))) => Refusal { code, ..refusal },
             _ => Refusal::new(code, ""),

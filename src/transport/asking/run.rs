@@ -55,9 +55,22 @@ pub struct ChunkStream {
 /// What is being read: kept here, so that a read can be given up and taken up again.
 #[derive(Debug)]
 enum Step {
-    Length { bytes: [u8; 4], filled: usize },
-    Header { bytes: [u8; CHUNK_HEADER_BYTES_MAX], len: usize, filled: usize },
-    Chunk { header: ChunkHeader, wire: PooledBuf, filled: usize },
+    Length {
+        bytes: [u8; 4],
+        filled: usize,
+    },
+    Header {
+        bytes: [u8; CHUNK_HEADER_BYTES_MAX],
+        len: usize,
+        filled: usize,
+    },
+    Chunk {
+        header: ChunkHeader,
+        wire: PooledBuf,
+        filled: usize,
+    },
+    /// Reading failed; words about it may be on their way.
+    Broken(ReadError),
     Done,
 }
 
@@ -123,6 +136,10 @@ impl ChunkStream {
     pub async fn next(&mut self) -> Result<Option<WireChunk>, AskError> {
         if matches!(self.step, Step::Done) {
             return Ok(None);
+        }
+        if let Step::Broken(error) = &self.step {
+            let error = error.clone();
+            return Err(self.fail(Broken::Read(error)).await);
         }
         if self.due == self.end {
             return self.finish().await;
@@ -204,6 +221,7 @@ impl ChunkStream {
                     };
                     return Ok(WireChunk { index: header.index, codec, raw_len: header.raw_len, wire });
                 }
+                Step::Broken(error) => return Err(error.clone().into()),
                 Step::Done => return Err(early.into()),
             }
         }
@@ -225,10 +243,18 @@ impl ChunkStream {
     }
 
     async fn fail(&mut self, broken: Broken) -> AskError {
-        self.step = Step::Done;
         match broken {
-            Broken::Malice(misbehaviour) => self.control.accuse(misbehaviour),
-            Broken::Read(error) => refused(&self.control, &mut self.waiting, "chunks", error).await,
+            Broken::Malice(misbehaviour) => {
+                self.step = Step::Done;
+                self.control.accuse(misbehaviour)
+            }
+            Broken::Read(error) => {
+                // Given up here and called again, it must not look like a proper end.
+                self.step = Step::Broken(error.clone());
+                let error = refused(&self.control, &mut self.waiting, "chunks", error).await;
+                self.step = Step::Done;
+                error
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::cli::exit::{Exit, Failure};
 use serde_json::Value;
 use snapferry::service::builtin;
+use std::cell::{Cell, RefCell};
 use tokio::task::spawn_blocking;
 
 /// Where the joiner lands, in the stage's folder.
@@ -75,11 +76,15 @@ async fn start_source(program: &Program, stage: &Stage, index: usize) -> Result<
     args.extend(["--state-dir".to_owned(), stage.state(index).display().to_string()]);
     args.extend(peer.identity_flags());
     let mut child = program.start(&format!("serve {}", index + 1), &args)?;
-    let address = child.line(|line| {
-        let (_, rest) = line.split_once("address=").filter(|_| line.contains("serving"))?;
-        rest.split_whitespace().next().map(str::to_owned)
+    // A known sample is advertised at once: its line may stand before the address's.
+    let (address, advertised) = (RefCell::new(None), Cell::new(false));
+    let ready = child.line(|line| {
+        if let Some((_, rest)) = line.split_once("address=").filter(|_| line.contains("serving")) {
+            address.replace(rest.split_whitespace().next().map(str::to_owned));
+        }
+        advertised.set(advertised.get() || line.contains("advertised"));
+        address.borrow().clone().filter(|_| advertised.get())
     });
-    let address = address.await?;
-    child.line(|line| line.contains("advertised").then_some(())).await?;
+    let address = ready.await?;
     Ok((child, address))
 }

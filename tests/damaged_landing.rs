@@ -59,7 +59,7 @@ fn an_existing_folder_that_differs_is_neither_taken_nor_touched() {
         damage(&folder);
         let before = (names(&folder), fs::read(folder.join("public_state.data")).unwrap());
         let ended = Join::new(&from, land.path()).block(83).run();
-        ended.assert_failed(3, &[folder.to_str().unwrap(), what, "move it away"]);
+        ended.assert_failed(3, &[folder.to_str().unwrap(), what, "out of the way"]);
         assert!(before == (names(&folder), fs::read(folder.join("public_state.data")).unwrap()), "{what}: touched");
         assert!(!services.iter().flat_map(Service::log).any(|line| line.contains("chunks asked")), "{what}: fetched");
     }

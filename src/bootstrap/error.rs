@@ -75,7 +75,7 @@ pub enum JoinError {
         source: Box<FolderError>,
     },
     /// The folder that would be published exists and is a sound snapshot, but not the one agreed on.
-    #[error("{} holds another snapshot than the sources agree on: move it away, then run the command again", path.display())]
+    #[error("{} holds another snapshot than the sources agree on: run the command again once it is out of the way", path.display())]
     ExistsOther {
         /// The folder.
         path: PathBuf,

@@ -21,9 +21,11 @@ use super::{
     error::JoinError,
     event::{JoinEvent, Observer, Share},
     in_order::{Inbox, Pass, Proved, Ranges},
+    keeper::{News, Peer, SourceIndex},
     meter::Meter,
+    ready::Ready,
     request::{self, Asked},
-    sources::{News, Peer, Ready, SourceIndex, Sources},
+    sources::Sources,
 };
 use crate::{
     catalog::AgreedSnapshot,

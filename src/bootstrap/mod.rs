@@ -10,8 +10,10 @@ mod error;
 mod event;
 mod fetch;
 mod in_order;
+mod keeper;
 mod landing;
 mod meter;
+mod ready;
 mod request;
 mod sources;
 

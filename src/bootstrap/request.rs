@@ -11,7 +11,7 @@ use super::{
     dialer::is_final,
     fetch::{Answer, Message},
     in_order::Inbox,
-    sources::{Peer, peer_of},
+    keeper::{Peer, peer_of},
 };
 use crate::{
     chunking::{

@@ -12,19 +12,19 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, Pauses, Redial, SourceAddress, again_after, trouble, within_start},
+    dialer::{Dialer, SourceAddress, again_after, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
+    keeper::{News, Peer, SourceIndex, keep},
+    ready::{GiveError, Ready},
 };
 use crate::{
-    catalog::{AgreedSnapshot, CatalogEntry, Offer},
-    chunking::{FileTree, ProofError, SpanTree},
-    msp::{IdentityId, MspId},
+    catalog::{AgreedSnapshot, Offer},
+    chunking::FileTree,
     snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
-        asking::{AskError, Listing, Session},
+        asking::AskError,
         fault::{ErrorCode, Fault},
-        wire::{CatalogClaim, ChunkTreeRequest},
     },
 };
 
@@ -38,33 +38,6 @@ const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
 const REFUSALS_MIN: u32 = 3;
 /// ... and for so long: an operator may be about to change an access rule or to put a folder back, but not for hours in silence.
 const REFUSED_FOR_MIN: Duration = Duration::from_secs(10);
-
-/// A source by its place in the operator's list.
-pub(super) type SourceIndex = u32;
-
-/// Who a source is: what bans go by.
-pub(super) type Peer = (MspId, IdentityId);
-
-/// A source that accepted us.
-#[derive(Debug, Clone)]
-pub(super) struct Ready {
-    pub(super) session: Arc<Session>,
-    pub(super) listing: Arc<Listing>,
-}
-
-/// What happened to a source.
-#[derive(Debug)]
-pub(super) enum News {
-    Ready(SourceIndex, Ready),
-    Failed(SourceIndex, SourceTrouble),
-    Lost(SourceIndex, String),
-    /// It won't be dialled again in this job.
-    GivenUp(SourceIndex),
-    /// Who answered there broke the protocol, and how.
-    Lied(SourceIndex, Peer, String),
-    /// These addresses were dropped for that: what [`Sources::next`] makes of a lie.
-    Dropped(Vec<SourceIndex>, String),
-}
 
 /// All sources of a job. Dropped, it closes every connection.
 pub(super) struct Sources {
@@ -476,57 +449,6 @@ impl fmt::Debug for Sources {
     }
 }
 
-impl Ready {
-    /// Who it is.
-    pub(super) fn peer(&self) -> Peer {
-        peer_of(&self.session)
-    }
-
-    /// Whether the source claims that snapshot with its data.
-    pub(super) fn has(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
-        let mut claims = self.listing.claims.iter();
-        claims.any(|claim| claim.id == *id && claim.manifest_hash == manifest_hash && !claim.only_metadata_available)
-    }
-
-    fn offers(&self, address: &str) -> Vec<Offer> {
-        let peer = self.session.peer();
-        let offer = |claim: &CatalogClaim| Offer {
-            source: address.to_owned(),
-            msp_id: peer.msp_id.clone(),
-            identity_id: peer.identity_id,
-            entry: CatalogEntry {
-                id: claim.id.clone(),
-                manifest_hash: claim.manifest_hash,
-                snapshot_hash: claim.snapshot_hash,
-                total_bytes: claim.total_bytes,
-                files: claim.files,
-                only_metadata_available: claim.only_metadata_available,
-                partial: claim.partial,
-            },
-            manifest: None,
-            commit_hash: claim.last_block_commit_hash,
-        };
-        self.listing.claims.iter().map(offer).collect()
-    }
-
-    /// The list of a file, believed once it merges to the agreed root; above 64 GiB span by span, each believed on its own.
-    async fn chunk_tree(&self, agreed: &AgreedSnapshot, file_index: u32, size: u64) -> Result<FileTree, GiveError> {
-        let manifest = agreed.manifest();
-        let list = |span| {
-            let (id, manifest_hash) = (agreed.id().clone(), agreed.manifest_hash());
-            self.session.tree(ChunkTreeRequest { id, manifest_hash, file_index, span }, size)
-        };
-        if !SpanTree::applies_to(size) {
-            return Ok(FileTree::prove(manifest, file_index, list(None).await?)?);
-        }
-        let mut tree = SpanTree::prove(manifest, file_index, list(None).await?)?;
-        while let Some(span) = tree.next_span() {
-            tree.add(manifest, &list(Some(span)).await?)?;
-        }
-        Ok(tree.finish(manifest)?)
-    }
-}
-
 /// How a source refuses chunks in a way that won't change.
 #[derive(Debug)]
 struct Refusals {
@@ -555,60 +477,6 @@ struct Answer {
     at: time::Instant,
 }
 
-/// Why what a source gave isn't used.
-#[derive(Debug)]
-enum GiveError {
-    Ask(AskError),
-    Proof(ProofError),
-}
-
-impl From<AskError> for GiveError {
-    fn from(error: AskError) -> Self {
-        Self::Ask(error)
-    }
-}
-
-impl From<ProofError> for GiveError {
-    fn from(error: ProofError) -> Self {
-        Self::Proof(error)
-    }
-}
-
-/// Dials a source, and again whenever it is lost, until it makes no sense any more.
-async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddress, news: mpsc::Sender<News>) {
-    let mut pauses = Pauses::default();
-    let mut refused_before = false;
-    loop {
-        let dialled = within_start(&source.address, dial(&dialer, &source)).await;
-        let begun = time::Instant::now();
-        let (told, redial) = match dialled {
-            Ok(Dialled::Lied(peer, reason)) => (News::Lied(index, peer, reason), Redial::Never),
-            Ok(Dialled::Ready(session, listing)) => {
-                refused_before = false;
-                let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };
-                if news.send(News::Ready(index, ready)).await.is_err() {
-                    return;
-                }
-                let error = session.closed().await;
-                let reason = error.problem.to_string();
-                match error.fault() {
-                    // Whatever was asked: also what nobody waited for, as on the control stream.
-                    Fault::Peer => (News::Lied(index, peer_of(&session), reason), Redial::Never),
-                    _ => (News::Lost(index, reason), Redial::after(&error)),
-                }
-            }
-            Err((trouble, redial)) => (News::Failed(index, trouble), redial),
-        };
-        let lasted = begun.elapsed();
-        let over = redial == Redial::Never || (redial == Redial::Once && refused_before);
-        refused_before = redial == Redial::Once;
-        if news.send(told).await.is_err() || (over && news.send(News::GivenUp(index)).await.is_ok()) {
-            return;
-        }
-        time::sleep(pauses.after(lasted)).await;
-    }
-}
-
 async fn sleep_until(at: Option<time::Instant>) {
     match at {
         Some(at) => time::sleep_until(at).await,
@@ -616,30 +484,10 @@ async fn sleep_until(at: Option<time::Instant>) {
     }
 }
 
-/// What came of dialling a source that proved who it is.
-enum Dialled {
-    Ready(Arc<Session>, Listing),
-    /// Its catalog breaks the protocol: how.
-    Lied(Peer, String),
-}
-
-async fn dial(dialer: &Dialer, source: &SourceAddress) -> Result<Dialled, (SourceTrouble, Redial)> {
-    let session = Arc::new(dialer.connect(source).await?);
-    match session.catalog().await {
-        Ok(listing) => Ok(Dialled::Ready(session, listing)),
-        Err(error) if error.fault() == Fault::Peer => Ok(Dialled::Lied(peer_of(&session), error.problem.to_string())),
-        Err(error) => Err((trouble(&source.address, &error), Redial::after(&error))),
-    }
-}
-
-/// Who a session is with.
-pub(super) fn peer_of(session: &Session) -> Peer {
-    (session.peer().msp_id.clone(), session.peer().identity_id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::msp::{IdentityId, MspId};
 
     fn peer(org: u8) -> Peer {
         (MspId::new(&format!("Org{org}MSP")).unwrap(), IdentityId([org; 32]))

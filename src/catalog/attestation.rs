@@ -1,8 +1,10 @@
-//! What an organisation's service signs about a snapshot: the body and its canonical bytes. Signing it, and the policies
-//! that count signatures, are decided elsewhere.
+//! What an organisation's service signs about a snapshot: the body, its canonical bytes, and the signature over them. Who may
+//! sign, and the policies that count signatures, are decided elsewhere.
+
+use bytes::Bytes;
 
 use crate::{
-    msp::{MspError, SerializedIdentity},
+    msp::{Identity, LocalIdentity, MspError, Purpose, SerializedIdentity},
     snapshot::{
         BlockHash, BlockNumber, ChannelId, ChannelIdError, HexError, ManifestHash, SnapshotHash, SnapshotId, WireError,
         protobuf::{Fields, Value, put_bytes, put_number},
@@ -139,6 +141,84 @@ impl AttestBody {
         };
         if body.encode() == bytes { Ok(body) } else { Err(AttestBodyError::NotCanonical) }
     }
+}
+
+/// An attestation whose signature is right. That its signer belongs to the channel is for a configuration to say, each time anew.
+#[derive(Debug, Clone)]
+pub struct Attestation {
+    body: AttestBody,
+    bytes: Bytes,
+    signature: Bytes,
+    identity: Identity,
+}
+
+/// Longest signature that is read, in bytes: P-384's have about 104.
+const SIGNATURE_BYTES_MAX: usize = 512;
+
+impl Attestation {
+    /// Takes a received one apart and checks its signature, over the bytes as sent.
+    ///
+    /// # Errors
+    /// [`AttestationError`].
+    pub fn from_wire(body: Bytes, signature: Bytes) -> Result<Self, AttestationError> {
+        if signature.len() > SIGNATURE_BYTES_MAX {
+            return Err(AttestationError::SignatureTooLong(signature.len()));
+        }
+        let bytes = body;
+        let body = AttestBody::decode(&bytes)?;
+        let identity = Identity::parse(body.identity.clone())?;
+        identity.verify(Purpose::Attest, &[&bytes], &signature)?;
+        Ok(Self { body, bytes, signature, identity })
+    }
+
+    /// Signs. The body must name that identity.
+    ///
+    /// # Errors
+    /// If the crypto library fails, or the body names somebody else.
+    pub fn sign(body: &AttestBody, by: &LocalIdentity) -> Result<Self, AttestationError> {
+        let bytes = Bytes::from(body.encode());
+        let signature = by.sign(Purpose::Attest, &[&bytes])?;
+        Self::from_wire(bytes, signature.into())
+    }
+
+    /// What is said.
+    #[must_use]
+    pub const fn body(&self) -> &AttestBody {
+        &self.body
+    }
+
+    /// The signed bytes.
+    #[must_use]
+    pub const fn body_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The signature.
+    #[must_use]
+    pub const fn signature(&self) -> &Bytes {
+        &self.signature
+    }
+
+    /// Who signed.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// Bytes that are no attestation of anybody.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttestationError {
+    /// The body.
+    #[error(transparent)]
+    Body(#[from] AttestBodyError),
+    /// The signature is longer than any.
+    #[error("the attestation's signature has {0} bytes, more than {SIGNATURE_BYTES_MAX}")]
+    SignatureTooLong(usize),
+    /// The certificate, or the signature.
+    #[error("the attestation's signer: {0}")]
+    Signer(#[from] MspError),
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ mod scan;
 mod served;
 
 pub use agreement::{AgreedSnapshot, AgreementError, Camp, Offer, Tally, TrustPolicy, agree};
-pub use attestation::{ATTESTATION_BODY_BYTES_MAX, AttestBody, AttestBodyError, NONCE_BYTES_MAX};
+pub use attestation::{
+    ATTESTATION_BODY_BYTES_MAX, AttestBody, AttestBodyError, Attestation, AttestationError, NONCE_BYTES_MAX,
+};
 pub use entry::CatalogEntry;
 pub use error::{CatalogError, ReadError, Refusal};
 pub use local::{Catalog, ScanReport};

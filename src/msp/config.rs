@@ -70,6 +70,21 @@ impl ChannelConfig {
         Ok(Self { block_sha256: Some(Sha256::digest(bytes).into()), ..config })
     }
 
+    /// The configuration of a newer block of the same channel.
+    ///
+    /// # Errors
+    /// As [`Self::from_block`]; another channel; a sequence that isn't greater.
+    pub fn successor(&self, block: &[u8]) -> Result<Self, ConfigError> {
+        let next = Self::from_block(block)?;
+        if next.channel != self.channel {
+            return Err(ConfigError::OtherChannel { found: next.channel, wanted: self.channel.clone() });
+        }
+        if next.sequence <= self.sequence {
+            return Err(ConfigError::NotNewer { found: next.sequence, current: self.sequence });
+        }
+        Ok(next)
+    }
+
     /// From a serialized ConfigEnvelope, as the state keeps it under `CHANNEL_CONFIG_ENV_BYTES`; it doesn't say itself
     /// which channel it is of, nor at which block.
     ///

@@ -172,6 +172,22 @@ pub enum ConfigError {
     /// The channel's capabilities are too old for our MSP rules.
     #[error("the channel's capabilities are older than V1_4_3: its MSP rules are not supported")]
     Capabilities,
+    /// The block is of another channel.
+    #[error("the block configures channel {found}, not {wanted}")]
+    OtherChannel {
+        /// Its channel.
+        found: crate::snapshot::ChannelId,
+        /// Ours.
+        wanted: crate::snapshot::ChannelId,
+    },
+    /// The block isn't newer than what we have.
+    #[error("the block holds configuration {found}, not newer than {current}, which is in force")]
+    NotNewer {
+        /// Its sequence.
+        found: u64,
+        /// Ours.
+        current: u64,
+    },
     /// An organisation that can't be used.
     #[error("organisation group {group:?}: {reason}")]
     Organisation {

@@ -13,6 +13,8 @@ mod local;
 mod low_s;
 mod org;
 mod pb;
+mod policy;
+mod principal;
 mod signature;
 mod signer;
 #[cfg(test)]
@@ -24,6 +26,8 @@ pub use error::{CertificateError, ConfigError, InvalidReason, MspError, Organisa
 pub use identity::{Identity, IdentityId, Role, SerializedIdentity};
 pub use local::{LocalIdentity, TlsPair};
 pub use org::OrgConfig;
+pub use policy::{RuleError, TrustRule};
+pub use principal::{Principal, PrincipalRole};
 pub use signature::Purpose;
 pub use signer::Signer;
 

@@ -22,13 +22,17 @@ impl ChannelConfig {
     /// # Errors
     /// [`MspError::NotInChannel`], or [`MspError::Invalid`] with the rule that it breaks.
     pub fn validate(&self, identity: &Identity, now: SystemTime) -> Result<(), MspError> {
+        self.validate_stored(identity)?;
+        check_dates(identity, now).map_err(|reason| invalid(identity, reason))
+    }
+
+    /// Judges an identity by Fabric's rules alone: its leaf's expiry doesn't count. For what was signed in the past.
+    ///
+    /// # Errors
+    /// As [`Self::validate`].
+    pub fn validate_stored(&self, identity: &Identity) -> Result<(), MspError> {
         let org = self.org_of(identity)?;
-        let invalid = |reason| MspError::Invalid {
-            msp_id: identity.msp_id().clone(),
-            subject: identity.subject().to_owned(),
-            reason,
-        };
-        self.check_msp(org, identity).and_then(|()| check_dates(identity, now)).map_err(invalid)
+        self.check_msp(org, identity).map_err(|reason| invalid(identity, reason))
     }
 
     /// The role that the organisation's NodeOUs give the identity; `None` if it has none, or they are off. Meaningless
@@ -61,6 +65,10 @@ impl ChannelConfig {
             _ => Ok(()),
         }
     }
+}
+
+fn invalid(identity: &Identity, reason: InvalidReason) -> MspError {
+    MspError::Invalid { msp_id: identity.msp_id().clone(), subject: identity.subject().to_owned(), reason }
 }
 
 /// Ours, for live sessions and fresh signatures: Fabric ignores a leaf's expiry.

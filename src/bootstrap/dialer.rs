@@ -163,6 +163,7 @@ impl Dialer {
                 },
                 channel: Arc::clone(&self.channel),
                 context: self.context.clone(),
+                grant: None,
                 buffers: self.buffers.clone(),
             };
             match Session::connect(endpoint, &params).await {

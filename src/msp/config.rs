@@ -11,7 +11,14 @@ use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::{ConfigError, MspId, OrganisationError, org::OrgConfig, pb::common};
+use super::{
+    ConfigError, MspId, OrganisationError,
+    org::OrgConfig,
+    pb::{
+        common,
+        msp::{FabricMspConfig, MspConfig},
+    },
+};
 use crate::snapshot::{BlockNumber, ChannelId};
 
 /// Largest configuration that is read: the block of a channel with hundreds of organisations is about 1 MiB.
@@ -39,6 +46,8 @@ pub struct ChannelConfig {
     sequence: u64,
     msp_version: MspVersion,
     orgs: BTreeMap<MspId, OrgConfig>,
+    /// The name of each organisation's group, which may be another than its MSP ID.
+    groups: BTreeMap<MspId, String>,
     envelope: Bytes,
 }
 
@@ -106,6 +115,7 @@ impl ChannelConfig {
             sequence: config.sequence,
             msp_version: msp_version(&group)?,
             orgs: organisations(&application.groups)?,
+            groups: group_names(&application.groups),
             envelope: Bytes::copy_from_slice(bytes),
         })
     }
@@ -144,6 +154,11 @@ impl ChannelConfig {
     #[must_use]
     pub const fn orgs(&self) -> &BTreeMap<MspId, OrgConfig> {
         &self.orgs
+    }
+
+    /// The group of an organisation in the configuration, by which its policies are found.
+    pub(super) fn group_of(&self, msp_id: &MspId) -> Option<&str> {
+        self.groups.get(msp_id).map(String::as_str)
     }
 
     /// The serialized ConfigEnvelope.
@@ -199,4 +214,15 @@ fn organisations(groups: &HashMap<String, common::ConfigGroup>) -> Result<BTreeM
         }
     }
     if orgs.is_empty() { Err(ConfigError::NoOrganisation) } else { Ok(orgs) }
+}
+
+/// By MSP ID. One that two groups have has the first one's policies, by name.
+fn group_names(groups: &HashMap<String, common::ConfigGroup>) -> BTreeMap<MspId, String> {
+    let groups: BTreeMap<_, _> = groups.iter().collect();
+    let named = groups.into_iter().rev().filter_map(|(name, group)| {
+        let msp = MspConfig::decode(group.values.get("MSP")?.value.clone()).ok()?;
+        let msp = FabricMspConfig::decode(msp.config).ok()?;
+        Some((MspId::new(&msp.name)?, name.clone()))
+    });
+    named.collect()
 }

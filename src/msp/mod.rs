@@ -3,11 +3,13 @@
 //! Decides whether a certificate is a member of a channel's organisation, and whose a signature is. Which of them may do what,
 //! and how many it takes, is for the layers above. Fabric's messages stop here.
 
+mod access;
 mod certificate;
 mod chain;
 mod config;
 mod der;
 mod error;
+mod grant;
 mod identity;
 mod local;
 mod low_s;
@@ -21,8 +23,10 @@ mod signer;
 mod tests;
 mod validate;
 
+pub use access::{AccessError, Operation};
 pub use config::{CONFIG_BYTES_MAX, ChannelConfig, MspVersion};
 pub use error::{CertificateError, ConfigError, InvalidReason, MspError, OrganisationError};
+pub use grant::{GRANT_BYTES_MAX, GRANT_VALID_MAX, GrantBody, GrantError, GrantedOperation, JoinGrant};
 pub use identity::{Identity, IdentityId, Role, SerializedIdentity};
 pub use local::{LocalIdentity, TlsPair};
 pub use org::OrgConfig;

@@ -4,7 +4,6 @@
 //! [`crate::transport::serving`]'s, what is worth serving [`crate::catalog`]'s.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -28,10 +27,13 @@ use crate::{
     transport::{
         WallClock,
         endpoint::{Tuning, bind},
+        fault::ErrorCode,
         limits::SERVE_BUFFERS,
+        live::LiveChannels,
         serving::{ServeContext, ServeLimits, serve},
         session::SessionContext,
-        tls::{TlsBundle, TlsTrust, Usage, orgs_accepting, server_config},
+        tls::{Usage, orgs_accepting, server_config},
+        wire::Refusal,
     },
 };
 
@@ -148,22 +150,22 @@ impl Daemon {
         let state = settings.state.open_dir(MANIFESTS_DIR)?;
         let catalog = Arc::new(Catalog::open(completed, state, (settings.clock)()));
 
-        let bundle = TlsBundle::new(&settings.channels);
-        bundle.warn_of_outdated((settings.clock)());
-        let trust = TlsTrust::new(bundle);
+        let channels = LiveChannels::new(settings.channels);
+        let trust = channels.trust();
+        trust.current().warn_of_outdated((settings.clock)());
         let tls = server_config(trust, &settings.tls, Arc::clone(&settings.clock))?;
         let quic = settings.tuning.server(tls).map_err(|_| DaemonError::NoInitialSuite)?;
         let failed = |source| DaemonError::Bind { address: settings.listen, source };
         let endpoint = bind(settings.listen, Some(quic), &settings.tuning).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
 
-        let channels: BTreeMap<ChannelId, Arc<ChannelConfig>> =
-            settings.channels.into_iter().map(|config| (config.channel().clone(), Arc::new(config))).collect();
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let (stop, shutdown) = watch::channel(false);
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
-            channels: Arc::new(move |channel: &ChannelId| channels.get(channel).cloned()),
+            channels,
+            // Until this service signs, it has no attestation of anything.
+            attest: Arc::new(|_, _| Err(Refusal::new(ErrorCode::NotFound, "no attestations here yet"))),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
             limits: settings.limits,
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,

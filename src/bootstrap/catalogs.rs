@@ -71,8 +71,7 @@ pub async fn catalogs(
     request: &CatalogRequest,
 ) -> Result<(Vec<SourceCatalog>, Result<AgreedSnapshot, JoinError>), JoinError> {
     let (dialer, mut sources) = dial(request)?;
-    let channel = request.dialling.channel.channel();
-    let agreed = agree_with(channel, &request.policy, request.block_number, &mut sources).await;
+    let agreed = agree_with(&request.dialling, &request.policy, request.block_number, &mut sources).await;
     let answers = answers(request, &sources);
     goodbye(dialer, sources).await;
     Ok((answers, agreed))

@@ -39,11 +39,11 @@ use sources::Sources;
 use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{
-    catalog::{AgreedSnapshot, AgreementError, TrustPolicy, agree},
+    catalog::{AgreedSnapshot, AgreementError, Judging, Statements, TrustPolicy, agree},
     chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
-    snapshot::{BlockNumber, CHUNK_BYTES, ChannelId, ContentSummary, Manifest, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockNumber, CHUNK_BYTES, ContentSummary, Manifest, ManifestHash, SnapshotHash, SnapshotId},
 };
 
 /// What to join, from whom, under which rule, to where.
@@ -124,9 +124,8 @@ pub async fn join(
     let mut sources = Sources::dial(&dialer, &request.sources, true, observer);
 
     // catalog: who has what, who agrees
-    let channel = request.dialling.channel.channel();
     let agreed = tokio::select! {
-        agreed = agree_with(channel, &request.policy, request.block_number, &mut sources) => Arc::new(agreed?),
+        agreed = agree_with(&request.dialling, &request.policy, request.block_number, &mut sources) => Arc::new(agreed?),
         () = &mut stop => return Err(JoinError::Stopped),
     };
     observer(told(&agreed));
@@ -204,12 +203,18 @@ fn workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 
 /// Waits for all answers and applies the policy; the manifest that it needs is fetched from whoever names it.
 async fn agree_with(
-    channel: &ChannelId,
+    dialling: &Dialling,
     policy: &TrustPolicy,
     block_number: Option<BlockNumber>,
     sources: &mut Sources,
 ) -> Result<AgreedSnapshot, JoinError> {
     sources.settle().await?;
+    let config = &*dialling.channel;
+    let channel = config.channel();
+    let own_msp = dialling.identity.identity.msp_id();
+    let (now, floor) = ((dialling.clock)(), config.block_number());
+    let judging = Judging { config, policy, own_msp, now, nonce: None, floor, allow_older: false };
+    let statements = Statements::default();
     let mut manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest> = BTreeMap::new();
     // Ends: each turn brings a manifest that wasn't there, or drops a liar, or is the last.
     loop {
@@ -224,7 +229,7 @@ async fn agree_with(
         for offer in &mut offers {
             offer.manifest = manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();
         }
-        match agree(channel, &offers, policy, block_number) {
+        match agree(&judging, channel, &offers, &statements, block_number) {
             Ok(agreed) => return Ok(agreed),
             Err(AgreementError::ManifestMissing { id, manifest_hash })
                 if !manifests.contains_key(&(id.clone(), manifest_hash)) =>

@@ -10,7 +10,7 @@ use super::{
 use clap::{Args, Subcommand};
 use snapferry::{
     bootstrap::{CatalogRequest, JoinError, SourceCatalog, catalogs, manifests},
-    catalog::{AgreementError, TrustPolicy},
+    catalog::AgreementError,
     service::{LogLevel, config::Loaded},
 };
 
@@ -77,11 +77,12 @@ impl Asked {
     fn request(&self, context: &Context) -> Result<CatalogRequest, Failure> {
         let Loaded { config, .. } = context.configure(self.flags.by_key(), LogLevel::Warn)?;
         let channel = channel::channel_id(&self.snapshot)?;
+        let dialling = channel::dialling(&config, &self.network, &channel)?;
         Ok(CatalogRequest {
-            dialling: channel::dialling(&config, &self.network, &channel)?,
             sources: channel::sources(&config, &self.network)?,
             block_number: self.snapshot.block_number,
-            policy: TrustPolicy { min_orgs: config.min_orgs },
+            policy: channel::policy(config.min_orgs, &dialling.channel)?,
+            dialling,
         })
     }
 }

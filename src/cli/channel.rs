@@ -8,6 +8,7 @@ use super::{
 use clap::Args;
 use snapferry::{
     bootstrap::{Dialling, SourceAddress},
+    catalog::{TrustPolicy, TrustSettings},
     msp::{ChannelConfig, LocalIdentity, TlsPair},
     service::{
         ChannelConfigError, clock,
@@ -41,6 +42,12 @@ fn host_and_port(text: &str) -> Result<String, &'static str> {
         return Ok(text.to_owned());
     }
     Err("it should be HOST:PORT, e.g. peer0.org1.example.com:7061 or [::1]:7061")
+}
+
+/// Whom it takes to believe a snapshot.
+pub(crate) fn policy(min_orgs: u32, config: &ChannelConfig) -> Result<TrustPolicy, Failure> {
+    let settings = TrustSettings { min_orgs, require_live: true, ..TrustSettings::default() };
+    TrustPolicy::new(&settings, config).map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// The wall clock of the process.

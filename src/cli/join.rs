@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 use snapferry::{
     bootstrap::{JoinError, JoinRequest, Joined, Outcome, join},
-    catalog::{AgreementError, TrustPolicy},
+    catalog::AgreementError,
     chunking::{StoreError, plan::PlanConfig},
     service::{
         LogLevel,
@@ -78,14 +78,14 @@ impl Join {
         plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
         Ok(JoinRequest {
             sources: channel::sources(config, &self.network)?,
-            dialling,
             block_number: self.snapshot.block_number,
-            policy: TrustPolicy { min_orgs: config.min_orgs },
+            policy: channel::policy(config.min_orgs, &dialling.channel)?,
             // The peer is another process: it needs the whole path.
             land: channel::folder(&std::path::absolute(&self.land)?, 0o755)?,
             plan,
             accept_zstd: true,
             dry_run: context.global.dry_run,
+            dialling,
         })
     }
 }

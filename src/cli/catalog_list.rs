@@ -148,8 +148,7 @@ fn standing(org: &MspId, tally: &Tally, answers: &[SourceCatalog]) -> String {
             ),
         };
     }
-    let contradicts = format!("{org} at ");
-    if tally.contradicting.iter().any(|who| who.starts_with(&contradicts)) {
+    if tally.equivocations.iter().any(|proof| proof.msp_id() == org) {
         return "contradicts itself about this block".to_owned();
     }
     let of_org =

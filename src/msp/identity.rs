@@ -196,7 +196,7 @@ impl Identity {
     }
 
     /// Checks the identity's signature over exactly those bytes.
-    pub(super) fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), MspError> {
+    pub(crate) fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), MspError> {
         if self.key_kind.verify(&self.certificate.key, message, signature) {
             return Ok(());
         }

@@ -63,6 +63,12 @@ impl LocalIdentity {
         let failed = |_| MspError::Signing { subject: self.identity.subject().to_owned() };
         self.signer.sign(purpose, parts).map_err(failed)
     }
+
+    /// Signs exactly those bytes, as Fabric's organisations sign files: only for bytes that can't be a message of ours or Fabric's.
+    pub(crate) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, MspError> {
+        let failed = |_| MspError::Signing { subject: self.identity.subject().to_owned() };
+        self.signer.sign_message(message).map_err(failed)
+    }
 }
 
 /// Our TLS certificate chain, leaf first, and its key.

@@ -25,6 +25,8 @@ pub enum Purpose {
     Control,
     /// The manifest of a backup.
     BackupManifest,
+    /// The receipt of a join.
+    Receipt,
 }
 
 impl Purpose {
@@ -37,6 +39,7 @@ impl Purpose {
             Self::JoinGrant => b"snapferry/1 join-grant\0",
             Self::Control => b"snapferry/1 control\0",
             Self::BackupManifest => b"snapferry/1 backup-manifest\0",
+            Self::Receipt => b"snapferry/1 receipt\0",
         }
     }
 

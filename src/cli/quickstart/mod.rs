@@ -4,6 +4,7 @@ mod liar;
 mod stage;
 
 use super::{
+    channel,
     context::Context,
     exit::{Exit, Failure},
     join::{shares, style},
@@ -14,7 +15,6 @@ use super::{
 use clap::Args;
 use snapferry::{
     bootstrap::{JoinError, JoinRequest, Joined, SourceAddress, join},
-    catalog::TrustPolicy,
     chunking::plan::PlanConfig,
     disk::{Dir, OsDir},
     msp::{ChannelConfig, MspId},
@@ -189,7 +189,7 @@ impl Story {
             dialling: self.org3.dialling(&self.channel),
             sources: from.iter().map(source).collect(),
             block_number: Some(id.block_number),
-            policy: TrustPolicy { min_orgs: 2 },
+            policy: channel::policy(2, &self.channel)?,
             land: self.org3.folder(landing)?,
             plan: PlanConfig::default(),
             accept_zstd: true,

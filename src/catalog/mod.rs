@@ -12,18 +12,34 @@
 
 mod agreement;
 mod attestation;
+mod attestation_file;
+mod attestor;
+mod delete;
 mod entry;
 mod error;
+mod known;
+mod landed;
 mod local;
 mod manifest_cache;
+mod remains;
 mod scan;
+mod sealed;
 mod served;
+mod statements;
 
 pub use agreement::{AgreedSnapshot, AgreementError, Camp, Offer, Tally, TrustPolicy, agree};
 pub use attestation::{
     ATTESTATION_BODY_BYTES_MAX, AttestBody, AttestBodyError, Attestation, AttestationError, NONCE_BYTES_MAX,
 };
+pub use attestation_file::{
+    ATTESTATION_FILE_BYTES_MAX, AttestationFileError, decode_attestation_file, encode_attestation_file,
+};
+pub use attestor::{AttestRefusal, Attestor, LIVE_VALIDITY, STORED_VALIDITY};
+pub use delete::{DeleteError, Deleted};
 pub use entry::CatalogEntry;
 pub use error::{CatalogError, ReadError, Refusal};
+pub use known::KnownSnapshot;
+pub use landed::{LANDED_PER_BLOCK_MAX, Landed, LandedError};
 pub use local::{Catalog, ScanReport};
 pub use served::ServedSnapshot;
+pub use statements::{FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, Statement, StatementError, StatementStore};

@@ -65,8 +65,6 @@ pub struct JoinRequest {
     pub trust: JoinTrust,
     /// Why the channel's configuration is believed: stands in the receipt.
     pub root: RootOfTrust,
-    /// The configuration's block, if it has one: stands in the receipt, too.
-    pub root_block: Option<Vec<u8>>,
     /// Our state folder.
     pub records: Records,
     /// The landing folder.
@@ -161,9 +159,11 @@ pub async fn join(
     // The sources hear that we are done; a lost one doesn't hold us up.
     let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
-    let receipt = match landed.outcome {
-        Outcome::Landed => Some(receipt::write(request, &vouched, &summary, &times)?),
-        Outcome::AlreadyThere | Outcome::DryRun => None,
+    let receipt = match (landed.outcome, request.records.newest_receipt(&summary.id)?) {
+        (Outcome::DryRun, _) => None,
+        (Outcome::AlreadyThere, Some(earlier)) => Some(earlier),
+        // Also of what was found in place: whoever landed it may have been stopped before its receipt.
+        (Outcome::Landed | Outcome::AlreadyThere, _) => Some(receipt::write(request, &vouched, &summary, &times)?),
     };
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
@@ -184,14 +184,15 @@ struct Landed {
 async fn vouch(request: &JoinRequest, sources: &mut Sources, observer: &Observer) -> Result<Vouched, JoinError> {
     let dialling = &request.dialling;
     let vouching = Vouching::new(&request.trust, dialling.identity.identity.msp_id(), &dialling.clock)?;
-    let vouched = vouching.agree(&dialling.config()?, request.block_number, sources).await;
+    let config = dialling.config()?;
+    let vouched = vouching.agree(&config, request.block_number, sources).await;
     let proofs: &[Equivocation] = match &vouched {
         Ok(Vouched { evidence, .. }) | Err(JoinError::Agreement { evidence, .. }) => evidence,
         Err(_) => &[],
     };
     for proof in proofs {
-        let proof = match &request.root_block {
-            Some(block) => proof.clone().with_config_block(block.clone().into()),
+        let proof = match config.block_bytes() {
+            Some(block) => proof.clone().with_config_block(block.clone()),
             None => proof.clone(),
         };
         let file = match request.records.evidence(&proof) {

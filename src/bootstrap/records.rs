@@ -1,11 +1,11 @@
 //! What a joining peer keeps in its state folder: what it landed, what others attested, receipts and evidence.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::{SystemTime, UNIX_EPOCH}};
 
 use sha2::{Digest, Sha256};
 
 use crate::{
-    catalog::{Equivocation, JoinReceipt, Landed, LandedError, StatementStore, Statements},
+    catalog::{Equivocation, Landed, LandedError, StatementStore, Statements},
     disk::{Dir, DiskError, write_durably},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
 };
@@ -26,6 +26,10 @@ pub struct Records {
     statements: Arc<StatementStore>,
     receipts: Arc<dyn Dir>,
     evidence: Arc<dyn Dir>,
+}
+
+fn receipt_prefix(id: &SnapshotId) -> String {
+    format!("{}-{}-", id.channel, id.block_number)
 }
 
 impl Records {
@@ -70,11 +74,20 @@ impl Records {
         }
     }
 
-    /// Writes a receipt; its path.
-    pub(super) fn receipt(&self, id: &SnapshotId, receipt: &JoinReceipt) -> Result<PathBuf, DiskError> {
-        let name = format!("{}-{}-{}.json", id.channel, id.block_number, receipt.finished_at());
-        write_durably(&*self.receipts, &name, &receipt.encode())?;
+    /// Writes a receipt, under a name that tells snapshot and time; its path.
+    pub(super) fn receipt(&self, id: &SnapshotId, at: SystemTime, file: &[u8]) -> Result<PathBuf, DiskError> {
+        let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let name = format!("{}{seconds}.json", receipt_prefix(id));
+        write_durably(&*self.receipts, &name, file)?;
         Ok(self.receipts.path().join(name))
+    }
+
+    /// The newest receipt of a snapshot, if there is one.
+    pub(super) fn newest_receipt(&self, id: &SnapshotId) -> Result<Option<PathBuf>, DiskError> {
+        let prefix = receipt_prefix(id);
+        let names = self.receipts.list()?.into_iter().map(|entry| entry.name);
+        let newest = names.filter(|name| name.starts_with(&prefix) && name.ends_with(".json")).max();
+        Ok(newest.map(|name| self.receipts.path().join(name)))
     }
 
     /// Writes a proof that an organisation contradicts itself; its path. The same proof has the same name.

@@ -1,7 +1,10 @@
 //! Who vouches: every source is asked to attest, for this join alone, what it offers; with what came another way it is judged by the
 //! policy, block by block, newest first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{error::JoinError, sources::Sources};
 use crate::{
@@ -55,6 +58,8 @@ pub(super) struct Vouching<'a> {
 #[derive(Debug)]
 pub(super) struct Vouched {
     pub(super) agreed: AgreedSnapshot,
+    /// The configuration that it was judged by.
+    pub(super) config: Arc<ChannelConfig>,
     pub(super) nonce: [u8; NONCE_BYTES],
     /// All that was heard, whether it counted or not.
     pub(super) statements: Statements,
@@ -81,7 +86,7 @@ impl<'a> Vouching<'a> {
     /// whoever names it.
     pub(super) async fn agree(
         mut self,
-        config: &ChannelConfig,
+        config: &Arc<ChannelConfig>,
         block_number: Option<BlockNumber>,
         sources: &mut Sources,
     ) -> Result<Vouched, JoinError> {
@@ -100,7 +105,8 @@ impl<'a> Vouching<'a> {
             match agree(&self.judging(config), config.channel(), &offers, &self.statements, block_number) {
                 Ok(agreed) => {
                     let evidence = equivocations(config, &offers, &self.statements);
-                    return Ok(Vouched { agreed, nonce: self.nonce, statements: self.statements, evidence });
+                    let config = Arc::clone(config);
+                    return Ok(Vouched { agreed, config, nonce: self.nonce, statements: self.statements, evidence });
                 }
                 Err(AgreementError::ManifestMissing { id, manifest_hash })
                     if !self.manifests.contains_key(&(id.clone(), manifest_hash)) =>

@@ -13,6 +13,9 @@
 mod agreement;
 mod agreement_error;
 mod attestation;
+mod attestation_file;
+mod attestor;
+mod delete;
 mod detached;
 mod divergence;
 mod entry;
@@ -21,28 +24,40 @@ mod evidence;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod judging;
+mod known;
+mod landed;
 mod local;
 mod manifest_cache;
 mod offer;
 mod policy;
 mod portable;
 mod receipt;
+mod remains;
 mod report;
 mod said;
 mod scan;
+mod sealed;
 mod served;
+mod statements;
 
 pub use agreement::{AgreedSnapshot, Mode, agree, candidates};
 pub use agreement_error::AgreementError;
 pub use attestation::{
     ATTESTATION_BODY_BYTES_MAX, AttestBody, AttestBodyError, Attestation, AttestationError, NONCE_BYTES_MAX,
 };
+pub use attestation_file::{
+    ATTESTATION_FILE_BYTES_MAX, AttestationFileError, decode_attestation_file, encode_attestation_file,
+};
+pub use attestor::{AttestRefusal, Attestor, LIVE_VALIDITY, STORED_VALIDITY};
+pub use delete::{DeleteError, Deleted};
 pub use detached::{DETACHED_BYTES_MAX, DetachedError, DetachedSignature};
 pub use divergence::Divergence;
 pub use entry::CatalogEntry;
 pub use error::{CatalogError, ReadError, Refusal};
 pub use evidence::{EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, Membership, equivocations};
 pub use judging::{Dismissed, Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements, Uncounted};
+pub use known::KnownSnapshot;
+pub use landed::{LANDED_PER_BLOCK_MAX, Landed, LandedError};
 pub use local::{Catalog, ScanReport};
 pub use offer::Offer;
 pub use policy::{TrustPolicy, TrustSettings};
@@ -50,3 +65,4 @@ pub use portable::PortableError;
 pub use receipt::{JoinReceipt, RECEIPT_BYTES_MAX, ReceiptError, ReceiptFacts, ReceiptShare, RootOfTrust};
 pub use report::{Camp, Statement, Tally, Voucher};
 pub use served::ServedSnapshot;
+pub use statements::{FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, OwnStatement, StatementError, StatementStore};

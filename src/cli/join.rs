@@ -91,7 +91,6 @@ impl Join {
             block_number: self.snapshot.block_number,
             trust: channel::trust(config, &self.trust, &rooted, Some(&records))?,
             root: rooted.root,
-            root_block: rooted.block,
             records,
             // The peer is another process: it needs the whole path.
             land: channel::folder(&std::path::absolute(&self.land)?, 0o755)?,

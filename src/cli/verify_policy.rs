@@ -104,7 +104,7 @@ impl Rule {
 
 /// One voucher, as a line.
 pub(super) fn line(voucher: &Voucher) -> String {
-    format!("{}: {}, {}", voucher.msp_id(), voucher.subject(), voucher.how())
+    format!("{}: {}, {}", voucher.msp_id, voucher.subject, voucher.how)
 }
 
 /// The statements' channel; without attestations the only one that is configured.

@@ -35,7 +35,7 @@ pub enum MspVersion {
 pub struct ChannelConfig {
     channel: ChannelId,
     block_number: BlockNumber,
-    block_sha256: Option<[u8; 32]>,
+    block: Option<Bytes>,
     sequence: u64,
     msp_version: MspVersion,
     orgs: BTreeMap<MspId, OrgConfig>,
@@ -67,7 +67,7 @@ impl ChannelConfig {
         }
         let channel = channel_header.channel_id.parse()?;
         let config = Self::from_config_envelope(channel, BlockNumber(header.number), &payload.data)?;
-        Ok(Self { block_sha256: Some(Sha256::digest(bytes).into()), ..config })
+        Ok(Self { block: Some(Bytes::copy_from_slice(bytes)), ..config })
     }
 
     /// The configuration of a newer block of the same channel.
@@ -102,7 +102,7 @@ impl ChannelConfig {
         Ok(Self {
             channel,
             block_number,
-            block_sha256: None,
+            block: None,
             sequence: config.sequence,
             msp_version: msp_version(&group)?,
             orgs: organisations(&application.groups)?,
@@ -124,8 +124,14 @@ impl ChannelConfig {
 
     /// SHA-256 of the block's bytes, if it came from a block: what an operator pins.
     #[must_use]
-    pub const fn block_sha256(&self) -> Option<[u8; 32]> {
-        self.block_sha256
+    pub fn block_sha256(&self) -> Option<[u8; 32]> {
+        self.block.as_ref().map(|block| Sha256::digest(block).into())
+    }
+
+    /// The block's bytes, if it came from a block.
+    #[must_use]
+    pub const fn block_bytes(&self) -> Option<&Bytes> {
+        self.block.as_ref()
     }
 
     /// How many times the configuration was changed: a greater one is newer.

@@ -21,8 +21,6 @@ use std::path::{Path, PathBuf};
 pub struct Rooted {
     /// The configuration.
     pub config: ChannelConfig,
-    /// Its block; none with pinned MSP folders.
-    pub block: Option<Vec<u8>>,
     /// Which root it has.
     pub root: RootOfTrust,
 }
@@ -98,7 +96,7 @@ fn pinned_block(channel: &ChannelId, path: &Path, pin: Option<[u8; 32]>) -> Resu
         Some(pin) => {
             Err(RootError::Pin { path: path.to_owned(), found: hex::encode(found), wanted: hex::encode(pin) })
         }
-        None => Ok(Rooted { config, block: Some(block), root: RootOfTrust::PinnedBlock }),
+        None => Ok(Rooted { config, root: RootOfTrust::ConfigBlock }),
     }
 }
 
@@ -113,13 +111,12 @@ fn walked(channel: &ChannelId, genesis: &Path, blocks: Option<&Path>) -> Result<
         source: Box::new(source),
     };
     let config = ChannelConfig::walk(&first_bytes, later.iter().map(|(_, bytes)| bytes.as_slice())).map_err(failed)?;
-    let block = later.pop().map_or(first_bytes, |(_, bytes)| bytes);
-    Ok(Rooted { config, block: Some(block), root: RootOfTrust::Genesis })
+    Ok(Rooted { config, root: RootOfTrust::GenesisWalk })
 }
 
 fn pinned_msps(channel: &ChannelId, pinned: &[(MspId, PathBuf)]) -> Result<Rooted, RootError> {
     let folders: Vec<(MspId, &Path)> = pinned.iter().map(|(id, folder)| (id.clone(), folder.as_path())).collect();
     let config = ChannelConfig::from_pinned_msps(channel.clone(), &folders)
         .map_err(|error| RootError::Msps(Box::new(error)))?;
-    Ok(Rooted { config, block: None, root: RootOfTrust::PinnedMsps })
+    Ok(Rooted { config, root: RootOfTrust::PinnedMsps })
 }

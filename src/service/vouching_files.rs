@@ -1,6 +1,8 @@
 //! Attestations and detached signatures that came another way than from a source: by mail, on a disk.
 
-use crate::catalog::{Attestation, AttestationError, DetachedSignature, DetachedError, Heard, Statements};
+use crate::catalog::{
+    AttestationFileError, DetachedError, DetachedSignature, Heard, Statements, decode_attestation_file,
+};
 use std::{
     fs::{self, File},
     io::{self, Read as _},
@@ -42,7 +44,7 @@ pub enum VouchingFileError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: AttestationError,
+        source: AttestationFileError,
     },
     /// No detached signature.
     #[error("{} is no detached signature: {source}", path.display())]
@@ -65,11 +67,11 @@ pub fn load_statements(paths: &[PathBuf]) -> Result<Statements, VouchingFileErro
         for file in files(path)? {
             let bytes = read(&file)?;
             if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
-                let signature = DetachedSignature::parse(&bytes)
+                let signature = DetachedSignature::decode(&bytes)
                     .map_err(|source| VouchingFileError::Detached { path: file.clone(), source })?;
                 statements.detached.push(signature);
             } else {
-                let attestation = Attestation::decode(&bytes)
+                let attestation = decode_attestation_file(&bytes)
                     .map_err(|source| VouchingFileError::Attestation { path: file.clone(), source })?;
                 statements.heard.push(Heard { attestation, source: file.display().to_string() });
             }

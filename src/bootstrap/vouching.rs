@@ -39,7 +39,7 @@ impl JoinTrust {
     /// Below this no snapshot is taken (trust.md 6.5).
     #[must_use]
     pub fn floor(&self, config: &ChannelConfig) -> BlockNumber {
-        [Some(config.block_number()), self.highest_had, self.policy.min_block].into_iter().flatten().max().unwrap_or_default()
+        [self.highest_had, self.policy.min_block].into_iter().flatten().fold(config.block_number(), BlockNumber::max)
     }
 }
 

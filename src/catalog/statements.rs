@@ -128,7 +128,7 @@ impl StatementStore {
         };
         let content = unseal(GUARD_MAGIC, &bytes).ok_or_else(damaged)?;
         let (snapshot_hash, manifest_hash) = content.split_at_checked(32).ok_or_else(damaged)?;
-        Ok(Some(Statement {
+        Ok(Some(OwnStatement {
             snapshot_hash: SnapshotHash::try_from(snapshot_hash).map_err(|_| damaged())?,
             manifest_hash: ManifestHash::try_from(manifest_hash).map_err(|_| damaged())?,
         }))

@@ -9,8 +9,8 @@ use super::{
 };
 use serde_json::json;
 use snapferry::{
-    catalog::{AgreedSnapshot, AgreementError, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree},
-    msp::MspId,
+    catalog::{AgreedSnapshot, AgreementError, CatalogEntry, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree},
+    msp::{IdentityId, MspId},
     service::{LogLevel, Rooted, VouchingFileError, config::Loaded, load_statements},
     snapshot::{ChannelId, VerifiedFolder},
 };
@@ -63,14 +63,36 @@ impl Rule {
             own_msp: &self.own_msp,
             now,
             nonce: None,
-            floor: [Some(self.rooted.config.block_number()), self.policy.min_block].into_iter().flatten().max().unwrap_or_default(),
+            floor: self.rooted.config.block_number(),
             allow_older: self.allow_older,
         };
         let id = verified.manifest.id();
-        let offer = Offer::of_folder(path, verified);
+        let offer = self.offer(path, verified);
         let agreed = agree(&judging, &id.channel, &[offer], &self.statements, Some(id.block_number))
             .map_err(|error| refused(&error))?;
         Ok(self.verdict(&agreed))
+    }
+
+    /// The folder, as somebody who has its data and vouches for nothing.
+    fn offer(&self, path: &Path, verified: &VerifiedFolder) -> Offer {
+        let manifest = &verified.manifest;
+        Offer {
+            source: path.display().to_string(),
+            msp_id: self.own_msp.clone(),
+            identity_id: IdentityId([0; 32]),
+            entry: CatalogEntry {
+                id: manifest.id().clone(),
+                manifest_hash: manifest.hash(),
+                snapshot_hash: manifest.signable().hash(),
+                total_bytes: manifest.total_bytes(),
+                files: u32::try_from(manifest.files().len()).unwrap_or(u32::MAX),
+                only_metadata_available: false,
+                // It counts as one that only has data: nobody is said to offer it.
+                partial: true,
+            },
+            manifest: Some(manifest.clone()),
+            commit_hash: verified.metadata.commit_hash,
+        }
     }
 
     fn verdict(&self, agreed: &AgreedSnapshot) -> Verdict {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     catalog::RootOfTrust,
-    msp::{ChannelConfig, ConfigError, MspId},
+    msp::{ChannelConfig, ConfigError, MspId, MspVersion},
     snapshot::ChannelId,
 };
 use sha2::{Digest, Sha256};
@@ -116,7 +116,8 @@ fn walked(channel: &ChannelId, genesis: &Path, blocks: Option<&Path>) -> Result<
 
 fn pinned_msps(channel: &ChannelId, pinned: &[(MspId, PathBuf)]) -> Result<Rooted, RootError> {
     let folders: Vec<(MspId, &Path)> = pinned.iter().map(|(id, folder)| (id.clone(), folder.as_path())).collect();
-    let config = ChannelConfig::from_pinned_msps(channel.clone(), &folders)
+    // Folders carry no capabilities: what every channel allows.
+    let config = ChannelConfig::from_pinned_msps(channel.clone(), MspVersion::V1_4_3, &folders)
         .map_err(|error| RootError::Msps(Box::new(error)))?;
     Ok(Rooted { config, root: RootOfTrust::PinnedMsps })
 }

@@ -40,6 +40,14 @@ pub struct CatalogRequest {
     pub trust: JoinTrust,
 }
 
+impl CatalogRequest {
+    /// The channel's application organisations, by its configuration of the moment.
+    #[must_use]
+    pub fn orgs(&self) -> Vec<MspId> {
+        self.dialling.config().map(|config| config.orgs().keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
 /// What a source offers.
 #[derive(Debug)]
 pub struct SourceCatalog {

@@ -234,7 +234,7 @@ pub struct Service {
     child: Child,
     log: Lines,
     pub address: SocketAddr,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl Service {
@@ -257,7 +257,7 @@ impl Service {
         let said = |what: &str| format!("the service of {} ended: no {what}: {:?}", who.msp_id, log.all());
         let address = log.wait(|line| field(line, "address").filter(|_| line.contains("-> serving ")));
         let address = address.unwrap_or_else(|| panic!("{}", said("address"))).parse().unwrap();
-        let service = Self { child, log: log.clone(), address, _state: state };
+        let service = Self { child, log: log.clone(), address, state };
         for block in blocks {
             let name = format!("{CHANNEL}/{block}");
             let advertised =
@@ -265,6 +265,11 @@ impl Service {
             service.log.wait(advertised).unwrap_or_else(|| panic!("{}", said("snapshot")));
         }
         service
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// All log lines until now.
@@ -313,6 +318,7 @@ pub fn field(line: &str, name: &str) -> Option<String> {
 pub struct Join {
     command: Command,
     state: TempDir,
+    kept: Option<PathBuf>,
 }
 
 impl Join {
@@ -325,10 +331,13 @@ impl Join {
         let from: Vec<String> = from.iter().map(ToString::to_string).collect();
         command.args(["join", "-c", CHANNEL, "--from", &from.join(","), "--land"]).arg(land);
         command.arg("--config-block").arg(recorded("config_block.pb"));
-        let state = TempDir::new().unwrap();
-        command.arg("--state-dir").arg(state.path());
         who.flags(&mut command);
-        Self { command, state }
+        Self { command, state: TempDir::new().unwrap(), kept: None }
+    }
+
+    /// With a state folder that others have used, or will.
+    pub fn state(self, state: &Path) -> Self {
+        Self { kept: Some(state.to_owned()), ..self }
     }
 
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
@@ -340,8 +349,13 @@ impl Join {
         self.args(["-b", &block.to_string()])
     }
 
+    fn name_state(&mut self) {
+        self.command.arg("--state-dir").arg(self.kept.as_deref().unwrap_or(self.state.path()));
+    }
+
     /// Runs it to its end, output as text.
     pub fn run_text(mut self) -> Ended {
+        self.name_state();
         let output = self.command.output().unwrap();
         Ended {
             code: output.status.code(),
@@ -359,6 +373,7 @@ impl Join {
 
     /// Starts it, output as events.
     pub fn start(mut self) -> Joining {
+        self.name_state();
         self.command.args(["-O", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let (events, events_end) = Lines::collect(child.stdout.take().unwrap());

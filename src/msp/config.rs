@@ -5,13 +5,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    path::Path,
 };
 
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::{ConfigError, MspId, OrganisationError, org::OrgConfig, pb::common};
+use super::{ConfigError, MspId, OrganisationError, folder, org::OrgConfig, pb::common};
 use crate::snapshot::{BlockNumber, ChannelId};
 
 /// Largest configuration that is read: the block of a channel with hundreds of organisations is about 1 MiB.
@@ -39,6 +40,7 @@ pub struct ChannelConfig {
     sequence: u64,
     msp_version: MspVersion,
     orgs: BTreeMap<MspId, OrgConfig>,
+    orderer_orgs: BTreeMap<MspId, OrgConfig>,
     envelope: Bytes,
 }
 
@@ -99,14 +101,51 @@ impl ChannelConfig {
         let config = envelope.config.ok_or(ConfigError::Missing("the configuration"))?;
         let group = config.channel_group.ok_or(ConfigError::Missing("the channel group"))?;
         let application = group.groups.get("Application").ok_or(ConfigError::Missing("the group Application"))?;
+        let orgs = organisations(&application.groups)?;
+        if orgs.is_empty() {
+            return Err(ConfigError::NoOrganisation);
+        }
         Ok(Self {
             channel,
             block_number,
             block_sha256: None,
             sequence: config.sequence,
             msp_version: msp_version(&group)?,
-            orgs: organisations(&application.groups)?,
+            orderer_orgs: orderer_organisations(&group, &orgs)?,
+            orgs,
             envelope: Bytes::copy_from_slice(bytes),
+        })
+    }
+
+    /// From MSP folders that the operator pinned (trust.md 2.5 c): whose members are whose, and nothing else. There is no block, no
+    /// policy and no orderer organisation in it. Folders bring no capabilities either, so `msp_version` says whether Ed25519 counts:
+    /// [`MspVersion::V1_4_3`] unless the operator knows that the channel has V3_0.
+    ///
+    /// # Errors
+    /// A folder that can't be read or used, an MSP ID with two different folders, or no folder at all.
+    pub fn from_pinned_msps(
+        channel: ChannelId,
+        msp_version: MspVersion,
+        msps: &[(MspId, &Path)],
+    ) -> Result<Self, ConfigError> {
+        let mut orgs = BTreeMap::new();
+        for (msp_id, msp_dir) in msps {
+            let unusable = |reason| ConfigError::PinnedMsp { msp_dir: msp_dir.to_path_buf(), reason };
+            let org = OrgConfig::from_msp(folder::read_msp(msp_id, msp_dir)?.encode_to_vec().into()).map_err(unusable)?;
+            insert(&mut orgs, org).map_err(unusable)?;
+        }
+        if orgs.is_empty() {
+            return Err(ConfigError::NoOrganisation);
+        }
+        Ok(Self {
+            channel,
+            block_number: BlockNumber(0),
+            block_sha256: None,
+            sequence: 0,
+            msp_version,
+            orgs,
+            orderer_orgs: BTreeMap::new(),
+            envelope: Bytes::new(),
         })
     }
 
@@ -146,7 +185,13 @@ impl ChannelConfig {
         &self.orgs
     }
 
-    /// The serialized ConfigEnvelope.
+    /// The orderers' organisations by MSP ID: their members sign blocks, and are nobody otherwise. Maybe none.
+    #[must_use]
+    pub const fn orderer_orgs(&self) -> &BTreeMap<MspId, OrgConfig> {
+        &self.orderer_orgs
+    }
+
+    /// The serialized ConfigEnvelope; empty for pinned MSPs.
     #[must_use]
     pub const fn config_envelope_bytes(&self) -> &Bytes {
         &self.envelope
@@ -192,11 +237,37 @@ fn organisations(groups: &HashMap<String, common::ConfigGroup>) -> Result<BTreeM
     for (name, group) in groups {
         let unusable = |reason| ConfigError::Organisation { group: name.chars().take(256).collect(), reason };
         let Some(org) = OrgConfig::from_group(group).map_err(unusable)? else { continue };
-        if let Some(other) = orgs.insert(org.msp_id().clone(), org.clone())
-            && other.fabric_msp_config() != org.fabric_msp_config()
-        {
-            return Err(unusable(OrganisationError::Twice(org.msp_id().clone())));
-        }
+        insert(&mut orgs, org).map_err(unusable)?;
     }
-    if orgs.is_empty() { Err(ConfigError::NoOrganisation) } else { Ok(orgs) }
+    Ok(orgs)
+}
+
+/// The same MSP ID twice: byte for byte the same MSP.
+fn insert(orgs: &mut BTreeMap<MspId, OrgConfig>, org: OrgConfig) -> Result<(), OrganisationError> {
+    let other = orgs.insert(org.msp_id().clone(), org.clone());
+    match other {
+        Some(other) if other.fabric_msp_config() != org.fabric_msp_config() => {
+            Err(OrganisationError::Twice(org.msp_id().clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One MSP for one MSP ID in the whole channel, as Fabric has it.
+fn orderer_organisations(
+    group: &common::ConfigGroup,
+    orgs: &BTreeMap<MspId, OrgConfig>,
+) -> Result<BTreeMap<MspId, OrgConfig>, ConfigError> {
+    let Some(orderer) = group.groups.get("Orderer") else { return Ok(BTreeMap::new()) };
+    let orderers = organisations(&orderer.groups)?;
+    let differs = |(id, org): &(&MspId, &OrgConfig)| {
+        orgs.get(*id).is_some_and(|other| other.fabric_msp_config() != org.fabric_msp_config())
+    };
+    match orderers.iter().find(differs) {
+        Some((id, _)) => {
+            let reason = OrganisationError::Twice(id.clone());
+            Err(ConfigError::Organisation { group: "Orderer".to_owned(), reason })
+        }
+        None => Ok(orderers),
+    }
 }

@@ -3,14 +3,18 @@
 //! Decides whether a certificate is a member of a channel's organisation, and whose a signature is. Which of them may do what,
 //! and how many it takes, is for the layers above. Fabric's messages stop here.
 
+mod ca_tree;
 mod certificate;
 mod chain;
 mod config;
+mod crl;
 mod der;
 mod error;
+mod folder;
 mod identity;
 mod local;
 mod low_s;
+mod membership;
 mod org;
 mod pb;
 mod policy;
@@ -19,10 +23,11 @@ mod signature;
 mod signer;
 #[cfg(test)]
 mod tests;
+mod units;
 mod validate;
 
 pub use config::{CONFIG_BYTES_MAX, ChannelConfig, MspVersion};
-pub use error::{CertificateError, ConfigError, InvalidReason, MspError, OrganisationError};
+pub use error::{CertificateError, ConfigError, InvalidReason, MspError, OrganisationError, RevocationListError};
 pub use identity::{Identity, IdentityId, Role, SerializedIdentity};
 pub use local::{LocalIdentity, TlsPair};
 pub use org::OrgConfig;

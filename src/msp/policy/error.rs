@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::msp::MspId;
+use crate::msp::{MspId, PrincipalRole};
 
 /// Most organisations that a message names.
 const NAMED_MAX: usize = 10;
@@ -109,7 +109,9 @@ pub enum RuleError {
         min_orgs: u32,
     },
     /// It names an MSP ID that is no application organisation of the channel.
-    #[error("{text}: at character {position}, {msp_id} is no application organisation of the channel, which has {known}")]
+    #[error(
+        "{text}: at character {position}, {msp_id} is no application organisation of the channel, which has {known}"
+    )]
     NotInChannel {
         /// As written.
         text: String,
@@ -132,10 +134,12 @@ pub enum RuleError {
         /// The organisation.
         msp_id: MspId,
         /// The role.
-        role: &'static str,
+        role: PrincipalRole,
     },
     /// The channel has no policy at that path.
-    #[error("{text}: the channel's configuration has no such policy; write a gate such as OutOf(2, 'Org1MSP.peer', ...)")]
+    #[error(
+        "{text}: the channel's configuration has no such policy; write a gate such as OutOf(2, 'Org1MSP.peer', ...)"
+    )]
     NoPolicy {
         /// As written.
         text: String,

@@ -37,7 +37,8 @@ fn decode_at(principal: &pb::MspPrincipal, depth: usize) -> Option<Principal> {
         4 if depth < COMBINED_DEPTH_MAX => {
             let parts = pb::CombinedPrincipal::decode(bytes).ok()?.principals;
             let legal = (1..=COMBINED_PARTS_MAX).contains(&parts.len());
-            let parts = parts.iter().filter(|_| legal).map(|part| decode_at(part, depth + 1)).collect::<Option<Vec<_>>>();
+            let parts =
+                parts.iter().filter(|_| legal).map(|part| decode_at(part, depth + 1)).collect::<Option<Vec<_>>>();
             parts.filter(|_| legal).map(Principal::Combined)
         }
         _ => None,

@@ -18,10 +18,7 @@ pub(super) enum Rule {
     /// Somebody who is that identity of the policy, by index.
     SignedBy(usize),
     /// So many of the rules. Fabric takes any number: with 0 or less it is always satisfied.
-    OutOf {
-        needed: i32,
-        rules: Vec<Self>,
-    },
+    OutOf { needed: i32, rules: Vec<Self> },
 }
 
 /// A rule and whom it names. `None` is a principal that nobody is.

@@ -119,7 +119,8 @@ impl Group {
     /// The policy at a path seen from here, and the group that it is of.
     pub(super) fn find(&self, path: &str) -> Option<(&Self, &Policy)> {
         let (groups, name) = path.rsplit_once('/').map_or((None, path), |(groups, name)| (Some(groups), name));
-        let group = groups.into_iter().flat_map(|groups| groups.split('/')).try_fold(self, |at, name| at.groups.get(name))?;
+        let group =
+            groups.into_iter().flat_map(|groups| groups.split('/')).try_fold(self, |at, name| at.groups.get(name))?;
         Some((group, group.policies.get(name)?))
     }
 

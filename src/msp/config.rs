@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::{ConfigError, MspId, OrganisationError, folder, org::OrgConfig, pb::common};
+use super::{ConfigError, MspId, OrganisationError, folder, org::OrgConfig, pb::common, policy::ChannelPolicies};
 use crate::snapshot::{BlockNumber, ChannelId};
 
 /// Largest configuration that is read: the block of a channel with hundreds of organisations is about 1 MiB.
@@ -41,6 +41,7 @@ pub struct ChannelConfig {
     msp_version: MspVersion,
     orgs: BTreeMap<MspId, OrgConfig>,
     orderer_orgs: BTreeMap<MspId, OrgConfig>,
+    policies: ChannelPolicies,
     envelope: Bytes,
 }
 
@@ -113,6 +114,7 @@ impl ChannelConfig {
             msp_version: msp_version(&group)?,
             orderer_orgs: orderer_organisations(&group, &orgs)?,
             orgs,
+            policies: ChannelPolicies::from_group(&group)?,
             envelope: Bytes::copy_from_slice(bytes),
         })
     }
@@ -131,7 +133,8 @@ impl ChannelConfig {
         let mut orgs = BTreeMap::new();
         for (msp_id, msp_dir) in msps {
             let unusable = |reason| ConfigError::PinnedMsp { msp_dir: msp_dir.to_path_buf(), reason };
-            let org = OrgConfig::from_msp(folder::read_msp(msp_id, msp_dir)?.encode_to_vec().into()).map_err(unusable)?;
+            let org =
+                OrgConfig::from_msp(folder::read_msp(msp_id, msp_dir)?.encode_to_vec().into()).map_err(unusable)?;
             insert(&mut orgs, org).map_err(unusable)?;
         }
         if orgs.is_empty() {
@@ -145,6 +148,7 @@ impl ChannelConfig {
             msp_version,
             orgs,
             orderer_orgs: BTreeMap::new(),
+            policies: ChannelPolicies::default(),
             envelope: Bytes::new(),
         })
     }
@@ -195,6 +199,10 @@ impl ChannelConfig {
     #[must_use]
     pub const fn orderer_orgs(&self) -> &BTreeMap<MspId, OrgConfig> {
         &self.orderer_orgs
+    }
+
+    pub(super) const fn policies(&self) -> &ChannelPolicies {
+        &self.policies
     }
 
     /// The serialized ConfigEnvelope; empty for pinned MSPs.

@@ -94,6 +94,9 @@ pub enum MspError {
         /// The role.
         role: Role,
     },
+    /// A policy of the channel isn't satisfied.
+    #[error(transparent)]
+    Policy(#[from] super::PolicyError),
     /// A file of the local MSP or TLS pair can't be read.
     #[error("cannot read {path}")]
     Read {
@@ -202,7 +205,9 @@ pub enum InvalidReason {
     #[error("its issuer revoked it")]
     Revoked,
     /// None of its units is one that the organisation asks for.
-    #[error("it has none of the organizational units that the organisation asks for, certified by the CA that it names")]
+    #[error(
+        "it has none of the organizational units that the organisation asks for, certified by the CA that it names"
+    )]
     Unit,
     /// A role unit, but by the wrong CA.
     #[error("another CA certified its role OU than the one that the organisation names")]
@@ -270,6 +275,12 @@ pub enum ConfigError {
         /// Ours.
         current: u64,
     },
+    /// More policies, or access control lists, than a configuration has.
+    #[error("the configuration has more than {0} policies or access control lists")]
+    TooManyPolicies(usize),
+    /// Groups nested deeper than any configuration's.
+    #[error("the configuration's groups are nested more than {0} deep")]
+    TooDeep(usize),
     /// An organisation that can't be used.
     #[error("organisation group {group:?}: {reason}")]
     Organisation {

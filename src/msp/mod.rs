@@ -31,7 +31,7 @@ pub use error::{CertificateError, ConfigError, InvalidReason, MspError, Organisa
 pub use identity::{Identity, IdentityId, Role, SerializedIdentity};
 pub use local::{LocalIdentity, TlsPair};
 pub use org::OrgConfig;
-pub use policy::{RuleError, TrustRule};
+pub use policy::{Lacking, PolicyDefect, PolicyError, RuleError, TrustRule};
 pub use principal::{Principal, PrincipalRole};
 pub use signature::Purpose;
 pub use signer::Signer;

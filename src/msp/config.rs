@@ -200,3 +200,12 @@ fn organisations(groups: &HashMap<String, common::ConfigGroup>) -> Result<BTreeM
     }
     if orgs.is_empty() { Err(ConfigError::NoOrganisation) } else { Ok(orgs) }
 }
+
+#[cfg(test)]
+impl ChannelConfig {
+    /// The same without that organisation.
+    pub(crate) fn without(mut self, org: &MspId) -> Self {
+        self.orgs.remove(org);
+        self
+    }
+}

@@ -334,3 +334,6 @@ fn agreed(
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

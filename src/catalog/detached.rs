@@ -122,3 +122,56 @@ impl DetachedSignature {
         &self.identity
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::fixture::{COMMIT, manifest, peer},
+        snapshot::BlockHash,
+    };
+
+    fn metadata(variant: u8) -> SnapshotMetadata {
+        SnapshotMetadata { signable: manifest(83, variant).signable().clone(), commit_hash: COMMIT }
+    }
+
+    #[test]
+    fn it_is_over_the_raw_bytes_of_both_files() {
+        let signed = DetachedSignature::sign(&metadata(0), &peer(1)).unwrap();
+        let read = DetachedSignature::decode(&signed.encode()).unwrap();
+        assert_eq!(read.encode(), signed.encode());
+        read.verify(&metadata(0).signable).unwrap();
+        assert!(read.verify(&metadata(1).signable).is_err());
+        let other = Some(BlockHash([7; 32]));
+        assert_eq!(read.commit_hash(&metadata(0).signable, [None, other, COMMIT]), Some(COMMIT));
+        assert_eq!(read.commit_hash(&metadata(0).signable, [None, other]), None);
+        // Another tool of the same organisation signs just these bytes.
+        let by_hand = peer(1).sign_message(metadata(0).signable.bytes()).unwrap();
+        peer(1).identity.verify_message(metadata(0).signable.bytes(), &by_hand).unwrap();
+    }
+
+    #[test]
+    fn the_file_is_read_strictly() {
+        let text = String::from_utf8(DetachedSignature::sign(&metadata(0), &peer(1)).unwrap().encode()).unwrap();
+        let refused = |from: &str, to: &str| {
+            let edited = text.replacen(from, to, 1);
+            assert_ne!(edited, text);
+            DetachedSignature::decode(edited.as_bytes()).unwrap_err().to_string()
+        };
+        assert!(refused("\"mspid\"", "\"more\": 1, \"mspid\"").contains("unknown field"));
+        assert!(refused("\"mspid\"", "\"mspid\": \"Org1MSP\", \"mspid\"").contains("duplicate field"));
+        assert!(refused("\"mspid\": \"Org1MSP\",", "").contains("missing field"));
+        assert!(refused("Org1MSP", "").contains("no MSP ID"));
+        assert!(refused("-----BEGIN", "-----begin").contains("signer"));
+        assert!(refused("\"signable_signature\": \"", "\"signable_signature\": \"=").contains("form"));
+        let signature = |len: usize| format!("\"signable_signature\": \"{}", "AAAA".repeat(len / 3));
+        let long = |len| text.replacen("\"signable_signature\": \"", &signature(len), 1);
+        let refused = DetachedSignature::decode(long(600).as_bytes());
+        assert!(matches!(refused, Err(DetachedError::SignatureTooLong(_))), "{refused:?}");
+        assert!(DetachedSignature::decode(long(399).as_bytes()).is_ok());
+        let padded = |len: usize| [text.as_bytes(), &vec![b' '; len - text.len()]].concat();
+        assert!(DetachedSignature::decode(&padded(DETACHED_BYTES_MAX)).is_ok());
+        let refused = DetachedSignature::decode(&padded(DETACHED_BYTES_MAX + 1));
+        assert!(matches!(refused, Err(DetachedError::File(PortableError::TooLong { .. }))));
+    }
+}

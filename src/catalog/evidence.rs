@@ -371,3 +371,6 @@ fn contradict(
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,3 +86,57 @@ impl TrustPolicy {
         usize::try_from(self.min_orgs.max(1)).unwrap_or(usize::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::fixture::{network, org, peer};
+
+    fn settings(min_orgs: u32) -> TrustSettings {
+        TrustSettings { min_orgs, ..TrustSettings::default() }
+    }
+
+    #[test]
+    fn the_defaults_are_a_majority_and_in_a_channel_of_two_both_with_ourselves() {
+        let three = TrustPolicy::new(&settings(2), &network()).unwrap();
+        assert_eq!(three.metadata, three.manifest);
+        let text = three.metadata.as_str();
+        assert_eq!(text, "OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')");
+        assert!(!three.count_self);
+        let two = TrustPolicy::new(&settings(2), &network().without(&org(3))).unwrap();
+        assert!(two.count_self && two.metadata.as_str().starts_with("OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer'"));
+        let told = TrustSettings { count_self: Some(false), ..settings(2) };
+        assert!(!TrustPolicy::new(&told, &network().without(&org(3))).unwrap().count_self);
+    }
+
+    #[test]
+    fn one_key_sets_both_policies_and_each_has_its_own() {
+        let both = "OutOf(3, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')".to_owned();
+        let own = "OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer')".to_owned();
+        let set = TrustSettings { policy: Some(both.clone()), metadata_policy: Some(own.clone()), ..settings(2) };
+        let policy = TrustPolicy::new(&set, &network()).unwrap();
+        assert_eq!((policy.metadata.as_str(), policy.manifest.as_str()), (own.as_str(), both.as_str()));
+        let set = TrustSettings { policy: Some(both.clone()), manifest_policy: Some(own.clone()), ..settings(2) };
+        let policy = TrustPolicy::new(&set, &network()).unwrap();
+        assert_eq!((policy.metadata.as_str(), policy.manifest.as_str()), (both.as_str(), own.as_str()));
+    }
+
+    #[test]
+    fn too_few_organisations_are_refused_at_load_and_again_when_asked() {
+        let one = TrustSettings { policy: Some("OutOf(1, 'Org1MSP.peer', 'Org2MSP.peer')".to_owned()), ..settings(2) };
+        assert!(matches!(TrustPolicy::new(&one, &network()), Err(RuleError::TooFewOrganisations { .. })));
+        assert!(matches!(
+            TrustPolicy::new(&TrustSettings { policy: Some("yes".to_owned()), ..settings(2) }, &network()),
+            Err(RuleError::Syntax { .. })
+        ));
+        let (org1, config) = (peer(1), network());
+        let with = |min_orgs| TrustPolicy::new(&TrustSettings { min_orgs, ..one.clone() }, &config).unwrap();
+        // 0 counts as 1: nobody is never enough.
+        for policy in [with(0), with(1)] {
+            assert!(policy.is_met(&policy.metadata, &config, &[&org1.identity]));
+            assert!(!policy.is_met(&policy.metadata, &config, &[]));
+        }
+        let policy = TrustPolicy { min_orgs: 2, ..with(1) };
+        assert!(!policy.is_met(&policy.metadata, &config, &[&org1.identity]));
+    }
+}

@@ -518,3 +518,6 @@ fn hash<H: std::str::FromStr>(text: &str, what: &'static str) -> Result<H, Recei
 fn time(seconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
+
+#[cfg(test)]
+mod tests;

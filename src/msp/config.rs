@@ -285,3 +285,12 @@ fn orderer_organisations(
         None => Ok(orderers),
     }
 }
+
+#[cfg(test)]
+impl ChannelConfig {
+    /// The same without that organisation.
+    pub(crate) fn without(mut self, org: &MspId) -> Self {
+        self.orgs.remove(org);
+        self
+    }
+}

@@ -194,9 +194,10 @@ pub enum JoinError {
 }
 
 impl JoinError {
-    /// Whether the manifest doesn't lead to the files that the metadata name: if only sources claimed it, they are to blame.
+    /// Whether the manifest doesn't lead to the files that the metadata name: if only sources claimed it, they are to blame. Content
+    /// that is wrong under the right SHA-256 isn't theirs.
     pub(super) const fn is_of_manifest(&self) -> bool {
-        matches!(self, Self::Proof(_))
+        matches!(self, Self::Proof(ProofError::FileHash { .. } | ProofError::TreeRoot { .. }))
     }
 }
 

@@ -6,9 +6,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{GeneralName, ParsedExtension},
-    oid_registry::{
-        OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER,
-    },
+    oid_registry::{OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER},
     prelude::FromDer,
 };
 
@@ -183,7 +181,10 @@ fn parse(der: &CertificateDer<'static>) -> Option<Certificate> {
         not_after: instant(x509.validity().not_after.timestamp())?,
         is_ca: constraints.is_some_and(|constraints| constraints.ca),
         path_len: constraints.and_then(|constraints| constraints.path_len_constraint),
-        may_sign_certificates: x509.key_usage().ok()?.is_none_or(|usage| usage.value.flags == 0 || usage.value.key_cert_sign()),
+        may_sign_certificates: x509
+            .key_usage()
+            .ok()?
+            .is_none_or(|usage| usage.value.flags == 0 || usage.value.key_cert_sign()),
         extended_usage_ok: x509
             .extended_key_usage()
             .ok()?

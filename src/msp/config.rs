@@ -131,7 +131,8 @@ impl ChannelConfig {
         let mut orgs = BTreeMap::new();
         for (msp_id, msp_dir) in msps {
             let unusable = |reason| ConfigError::PinnedMsp { msp_dir: msp_dir.to_path_buf(), reason };
-            let org = OrgConfig::from_msp(folder::read_msp(msp_id, msp_dir)?.encode_to_vec().into()).map_err(unusable)?;
+            let org =
+                OrgConfig::from_msp(folder::read_msp(msp_id, msp_dir)?.encode_to_vec().into()).map_err(unusable)?;
             insert(&mut orgs, org).map_err(unusable)?;
         }
         if orgs.is_empty() {

@@ -202,7 +202,9 @@ pub enum InvalidReason {
     #[error("its issuer revoked it")]
     Revoked,
     /// None of its units is one that the organisation asks for.
-    #[error("it has none of the organizational units that the organisation asks for, certified by the CA that it names")]
+    #[error(
+        "it has none of the organizational units that the organisation asks for, certified by the CA that it names"
+    )]
     Unit,
     /// A role unit, but by the wrong CA.
     #[error("another CA certified its role OU than the one that the organisation names")]

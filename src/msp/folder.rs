@@ -102,16 +102,15 @@ impl UnitYaml {
             Some(path) if !path.is_empty() => read(&msp_dir.join(path), FILE_BYTES_MAX)?.into(),
             _ => Bytes::new(),
         };
-        Ok(FabricOuIdentifier {
-            certificate,
-            organizational_unit_identifier: self.unit.clone().unwrap_or_default(),
-        })
+        Ok(FabricOuIdentifier { certificate, organizational_unit_identifier: self.unit.clone().unwrap_or_default() })
     }
 }
 
 fn config_yaml(path: &Path) -> Result<ConfigYaml, MspError> {
     let bytes = match read(path, FILE_BYTES_MAX) {
-        Err(MspError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(ConfigYaml::default()),
+        Err(MspError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(ConfigYaml::default());
+        }
         read => read?,
     };
     let malformed = |reason: String| MspError::MspYaml { path: path.to_owned(), reason };

@@ -4,9 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{
-    ChannelConfig, Identity, MspError, MspId, OrgConfig, Role, SerializedIdentity, certificate::Certificate,
-};
+use super::{ChannelConfig, Identity, MspError, MspId, OrgConfig, Role, SerializedIdentity, certificate::Certificate};
 
 /// A role that a principal names: MEMBER is everybody of the organisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

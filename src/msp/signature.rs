@@ -123,8 +123,12 @@ impl KeyKind {
     pub(super) fn verify_with(self, family: HashFamily, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
         match (family, self) {
             (HashFamily::Sha2, _) | (_, Self::Ed25519) => self.verify(key, message, signature),
-            (HashFamily::Sha3, Self::P256) => verify_sha3(&ECDSA_P256_SHA256_ASN1, Curve::P256, key, message, signature),
-            (HashFamily::Sha3, Self::P384) => verify_sha3(&ECDSA_P384_SHA256_ASN1, Curve::P384, key, message, signature),
+            (HashFamily::Sha3, Self::P256) => {
+                verify_sha3(&ECDSA_P256_SHA256_ASN1, Curve::P256, key, message, signature)
+            }
+            (HashFamily::Sha3, Self::P384) => {
+                verify_sha3(&ECDSA_P384_SHA256_ASN1, Curve::P384, key, message, signature)
+            }
         }
     }
 

@@ -82,11 +82,8 @@ impl Ca {
         // One relative name per unit: rcgen's own names keep one value of a kind.
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
-        let certificate = if units.is_empty() {
-            certificate.der().to_vec()
-        } else {
-            self.with_units(certificate.der(), units)
-        };
+        let certificate =
+            if units.is_empty() { certificate.der().to_vec() } else { self.with_units(certificate.der(), units) };
         Member::new(&certificate, key)
     }
 
@@ -161,10 +158,16 @@ fn base64_of(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let encode = |chunk: &[u8]| {
         let bits = chunk.iter().fold(0u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        let digit = |at: usize| if at > chunk.len() { '=' } else { DIGITS[(bits >> (18 - 6 * at)) as usize & 63].into() };
+        let digit =
+            |at: usize| if at > chunk.len() { '=' } else { DIGITS[(bits >> (18 - 6 * at)) as usize & 63].into() };
         (0..4).map(digit).collect::<String>()
     };
-    bytes.chunks(48).map(|line| line.chunks(3).map(encode).collect::<String>() + "\n").collect::<String>().trim_end().into()
+    bytes
+        .chunks(48)
+        .map(|line| line.chunks(3).map(encode).collect::<String>() + "\n")
+        .collect::<String>()
+        .trim_end()
+        .into()
 }
 
 /// Somebody with a key.

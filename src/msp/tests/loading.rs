@@ -197,7 +197,9 @@ fn orderer_organisations_are_judged_but_are_no_members_of_the_application() {
     assert_eq!((both.orgs().len(), both.orderer_orgs().len()), (1, 1));
     let differ = channel_of("V3_0", &[&msp(&[&peers], &[])], &[&msp(&[&orderers], &[])]);
     let reason = OrganisationError::Twice(msp_id(MSP));
-    assert!(matches!(differ, Err(ConfigError::Organisation { group, reason: found }) if group == "Orderer" && found == reason));
+    assert!(
+        matches!(differ, Err(ConfigError::Organisation { group, reason: found }) if group == "Orderer" && found == reason)
+    );
     // Without an application nobody is known, whatever the orderers are.
     assert!(matches!(channel_of("V3_0", &[], &[&of_orderers]), Err(ConfigError::NoOrganisation)));
 }

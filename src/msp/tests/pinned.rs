@@ -129,7 +129,10 @@ fn what_could_hide_a_rule_is_refused() {
     with("crls/ok.pem", &crl_pem(&root.crl_der(&[]))).unwrap();
     // A list in DER: Fabric passes over it with a warning.
     let der = with("crls/list.crl", &root.crl_der(&[7]));
-    assert!(matches!(&der, Err(ConfigError::MspFolder(MspError::NotPem { path })) if path.ends_with("list.crl")), "{der:?}");
+    assert!(
+        matches!(&der, Err(ConfigError::MspFolder(MspError::NotPem { path })) if path.ends_with("list.crl")),
+        "{der:?}"
+    );
     assert!(matches!(with("cacerts/README", b"text"), Err(ConfigError::MspFolder(MspError::NotPem { .. }))));
     for yaml in [
         &b"NodeOUs:\n  Enabled: true\n"[..],
@@ -172,7 +175,10 @@ fn folders_have_limits() {
     assert_eq!(reason(&folder.load().unwrap(), &root.member(&["peer"], 7)), InvalidReason::Revoked);
     folder.put("crls/crl.pem", &padded((8 << 20) + 1));
     let refused = folder.load();
-    assert!(matches!(&refused, Err(ConfigError::MspFolder(MspError::FileTooLarge { limit: 8_388_608, .. }))), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(ConfigError::MspFolder(MspError::FileTooLarge { limit: 8_388_608, .. }))),
+        "{refused:?}"
+    );
     // Certificates are smaller.
     let padded = [&root.pem[..], &vec![b'\n'; 64 << 10]].concat();
     let folder = Folder::new(&[("cacerts/ca.pem", &padded), ("config.yaml", ADMIN_OU)]);

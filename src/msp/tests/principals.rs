@@ -48,10 +48,8 @@ fn a_unit_is_certified_by_a_chain() {
     };
     assert!(!is(&config, &member, &elsewhere));
     // With another identifier hash, another identifier.
-    let crypto = pb::msp::FabricCryptoConfig {
-        identity_identifier_hash_function: "SHA3_256".to_owned(),
-        ..Default::default()
-    };
+    let crypto =
+        pb::msp::FabricCryptoConfig { identity_identifier_hash_function: "SHA3_256".to_owned(), ..Default::default() };
     let config = channel(&pb::msp::FabricMspConfig { crypto_config: Some(crypto), ..msp(&[&root], &[&below]) });
     assert!(!is(&config, &member, &of_unit("dev", &chain)));
     let sha3 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA3_256, &[below.der(), root.der()].concat());
@@ -83,7 +81,8 @@ fn one_identity_is_asked_for_however_it_is_spelled() {
         assert!(!is(&config, &member, &Principal::Identity(Bytes::copy_from_slice(garbage))));
     }
     // Who is asked for by name must be valid all the same.
-    let revoking = pb::msp::FabricMspConfig { revocation_list: vec![crl_pem(&root.crl_der(&[1]))], ..msp(&[&root], &[]) };
+    let revoking =
+        pb::msp::FabricMspConfig { revocation_list: vec![crl_pem(&root.crl_der(&[1]))], ..msp(&[&root], &[]) };
     let refused = channel(&revoking).satisfies(&member.identity, &asked(MSP, &member.pem));
     assert!(matches!(refused, Err(MspError::Invalid { reason: InvalidReason::Revoked, .. })));
 }
@@ -114,11 +113,7 @@ fn all_parts_of_a_combined_one_are_asked_for() {
 fn roles_need_node_ous() {
     let root = Ca::root("root");
     let (admin, member) = (root.member(&[], 1), root.member(&["peer", "admin"], 2));
-    let off = pb::msp::FabricMspConfig {
-        fabric_node_ous: None,
-        admins: vec![admin.pem.clone()],
-        ..msp(&[&root], &[])
-    };
+    let off = pb::msp::FabricMspConfig { fabric_node_ous: None, admins: vec![admin.pem.clone()], ..msp(&[&root], &[]) };
     let config = channel(&off);
     for somebody in [&admin, &member] {
         assert!(is(&config, somebody, &role(PrincipalRole::Member)));

@@ -98,8 +98,7 @@ fn a_list_that_does_not_say_whose_it_is_refuses_everybody() {
     let by_number = root.resigned(&root.crl_der(&[1]), |tbs| {
         let at = extensions_at(tbs);
         let identifier = der::write(der::SEQUENCE, &der::write(0x82, &[1]));
-        let extension =
-            [vec![0x06, 3, 0x55, 0x1d, 0x23], der::write(der::OCTET_STRING, &identifier)].concat();
+        let extension = [vec![0x06, 3, 0x55, 0x1d, 0x23], der::write(der::OCTET_STRING, &identifier)].concat();
         let extensions = der::write(der::SEQUENCE, &der::write(der::SEQUENCE, &extension));
         [&tbs[..at], &der::write(0xa0, &extensions)].concat()
     });
@@ -124,7 +123,8 @@ fn a_list_that_cannot_be_read_or_checked_refuses_the_msp() {
     // An entry that isn't one: a reader that is content with what it understands would drop the whole list.
     let serial = [2, 1, 2];
     let odd = root.resigned(&der, |tbs| {
-        let at = tbs.windows(4).position(|window| window[..3] == serial && window[3] == 0x18 || window == [2, 1, 2, 0x17]);
+        let at =
+            tbs.windows(4).position(|window| window[..3] == serial && window[3] == 0x18 || window == [2, 1, 2, 0x17]);
         let mut tbs = tbs.to_vec();
         tbs[at.unwrap()] = 4;
         tbs

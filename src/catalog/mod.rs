@@ -13,6 +13,7 @@
 mod agreement;
 mod agreement_error;
 mod attestation;
+mod conflicts;
 mod detached;
 mod divergence;
 mod entry;
@@ -31,22 +32,24 @@ mod report;
 mod said;
 mod scan;
 mod served;
+mod votes;
 
 pub use agreement::{AgreedSnapshot, Mode, agree, candidates};
 pub use agreement_error::AgreementError;
 pub use attestation::{
     ATTESTATION_BODY_BYTES_MAX, AttestBody, AttestBodyError, Attestation, AttestationError, NONCE_BYTES_MAX,
 };
+pub use conflicts::equivocations;
 pub use detached::{DETACHED_BYTES_MAX, DetachedError, DetachedSignature};
 pub use divergence::Divergence;
 pub use entry::CatalogEntry;
 pub use error::{CatalogError, ReadError, Refusal};
-pub use evidence::{EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, Membership, equivocations};
-pub use judging::{Dismissed, Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements, Uncounted};
+pub use evidence::{EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, Membership};
+pub use judging::{Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements, Uncounted};
 pub use local::{Catalog, ScanReport};
 pub use offer::Offer;
 pub use policy::{TrustPolicy, TrustSettings};
 pub use portable::PortableError;
 pub use receipt::{JoinReceipt, RECEIPT_BYTES_MAX, ReceiptError, ReceiptFacts, ReceiptShare, RootOfTrust};
-pub use report::{Camp, Statement, Tally, Voucher};
+pub use report::{Camp, Dismissed, Statement, Tally, Voucher};
 pub use served::ServedSnapshot;

@@ -8,7 +8,7 @@ use std::{
 use super::{Attestation, DetachedSignature, TrustPolicy};
 use crate::{
     msp::{ChannelConfig, Identity, MspError, MspId},
-    snapshot::{BlockNumber, SnapshotHash},
+    snapshot::BlockNumber,
 };
 
 /// How far a live statement's clock may be from ours, either way.
@@ -188,19 +188,4 @@ impl fmt::Display for How {
             Self::Detached => "detached",
         })
     }
-}
-
-/// A statement that doesn't count, for reports.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Dismissed {
-    /// Whose it is.
-    pub msp_id: MspId,
-    /// The signer's subject.
-    pub subject: String,
-    /// Who handed it over.
-    pub source: String,
-    /// The snapshot it names, where that is known.
-    pub snapshot_hash: Option<SnapshotHash>,
-    /// Why it doesn't count.
-    pub why: Uncounted,
 }

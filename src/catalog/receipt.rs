@@ -4,31 +4,29 @@
 //! Checking it judges the same statements again: the receipt's word counts only for what nobody can prove later, the time and the
 //! shares.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod error;
+mod text;
+
+pub use error::ReceiptError;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgreedSnapshot, AgreementError, Attestation, AttestationError, CatalogEntry, DetachedError, DetachedSignature,
-    Heard, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree,
+    AgreedSnapshot,
     judging::seconds,
-    portable::{self, AttestationText, Base64, PortableError},
+    portable::{self, Base64, PortableError},
 };
 use crate::{
-    msp::{
-        ChannelConfig, ConfigError, Identity, LocalIdentity, MspError, MspId, Purpose, RuleError, SerializedIdentity,
-        TrustRule,
-    },
-    snapshot::{
-        BlockHash, BlockNumber, ChannelId, ChannelIdError, Manifest, ManifestError, ManifestHash, SnapshotHash,
-    },
+    msp::{ChannelConfig, Identity, LocalIdentity, Purpose, SerializedIdentity},
+    snapshot::BlockNumber,
 };
+use text::{ConfigText, PolicyText, ReceiptBody, ReceiptText, VERSION, VoucherText, time};
 
 /// Largest receipt that is read: a configuration block of 16 MiB in base64, and statements of a thousand organisations.
 pub const RECEIPT_BYTES_MAX: usize = 64 << 20;
-
-const VERSION: u64 = 1;
 
 /// Where the joiner's trust came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,148 +75,6 @@ pub struct JoinReceipt {
     text: ReceiptBody,
     joiner: Identity,
     agreed: AgreedSnapshot,
-}
-
-/// Something that isn't a receipt, or proves less than it claims.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReceiptError {
-    /// The file.
-    #[error("no receipt: {0}")]
-    File(#[from] PortableError),
-    /// The same content in other bytes than ours.
-    #[error("the receipt was edited: its bytes aren't as they were written")]
-    NotCanonical,
-    /// A value within is none of its kind.
-    #[error("no receipt: {what} is malformed")]
-    Malformed {
-        /// The key.
-        what: &'static str,
-    },
-    /// The channel's name.
-    #[error("no receipt: {0}")]
-    Channel(#[from] ChannelIdError),
-    /// The manifest.
-    #[error("the receipt's manifest: {0}")]
-    Manifest(#[from] ManifestError),
-    /// A value doesn't fit another.
-    #[error("the receipt contradicts itself: {0}")]
-    Inconsistent(&'static str),
-    /// The joiner's identity or signature, or our own key.
-    #[error("the receipt's signer: {0}")]
-    Signer(#[from] MspError),
-    /// An attestation.
-    #[error("an attestation in the receipt: {0}")]
-    Attestation(#[from] AttestationError),
-    /// A detached signature.
-    #[error("a detached signature in the receipt: {0}")]
-    Detached(#[from] DetachedError),
-    /// The configuration block within.
-    #[error("the receipt's configuration block: {0}")]
-    Config(#[from] ConfigError),
-    /// No configuration to judge by.
-    #[error("the receipt holds no configuration block: give the one that it names, sequence {sequence}")]
-    ConfigMissing {
-        /// The configuration's sequence.
-        sequence: u64,
-    },
-    /// It was judged by another configuration than the one given.
-    #[error(
-        "the receipt was made with another configuration (sequence {receipt}) than the one given (sequence {given})"
-    )]
-    OtherConfig {
-        /// As the receipt names.
-        receipt: u64,
-        /// As given.
-        given: u64,
-    },
-    /// A policy can't be read.
-    #[error("the receipt's policy: {0}")]
-    Rule(#[from] RuleError),
-    /// The statements don't meet the policy.
-    #[error("the statements in the receipt don't meet its policy: {0}")]
-    NotMet(#[source] Box<AgreementError>),
-}
-
-/// What is signed: the compact JSON of this.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReceiptBody {
-    channel: String,
-    block_number: u64,
-    snapshot_hash: String,
-    manifest_hash: String,
-    /// Empty: the ledger has none.
-    last_block_commit_hash: String,
-    mode: ModeText,
-    policy: PolicyText,
-    root_of_trust: RootOfTrust,
-    config: ConfigText,
-    vouchers: Vec<VoucherText>,
-    /// Empty: nobody was asked to echo one.
-    nonce: Base64,
-    floor: u64,
-    allow_older: bool,
-    joiner_msp_id: String,
-    /// `msp.SerializedIdentity`.
-    joiner: Base64,
-    shares: Vec<ReceiptShare>,
-    /// Seconds since 1970, as the two others.
-    started_at: u64,
-    agreed_at: u64,
-    finished_at: u64,
-    manifest: Base64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ModeText {
-    Streaming,
-    Staged,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyText {
-    metadata: String,
-    manifest: String,
-    min_orgs: u32,
-    count_self: bool,
-    require_live: bool,
-    min_block: Option<u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfigText {
-    block_number: u64,
-    sequence: u64,
-    block_sha256: Option<String>,
-    /// MSP IDs of the application organisations.
-    organisations: Vec<String>,
-    block: Option<Base64>,
-}
-
-/// Exactly one of the two last is there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VoucherText {
-    msp_id: String,
-    identity_id: String,
-    subject: String,
-    how: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    attestation: Option<AttestationText>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    detached: Option<Base64>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReceiptText {
-    snapferry_receipt: u64,
-    receipt: ReceiptBody,
-    signature: Base64,
 }
 
 impl JoinReceipt {
@@ -356,167 +212,12 @@ impl JoinReceipt {
     }
 }
 
-impl ReceiptBody {
-    fn signed_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("texts and numbers always serialize into memory")
-    }
-
-    fn check_config(&self, config: &ChannelConfig, embedded: Option<&ChannelConfig>) -> Result<(), ReceiptError> {
-        if let Some(embedded) = embedded {
-            must_be(embedded, config)?;
-            if embedded.block_sha256().map(hex::encode) != self.config.block_sha256 {
-                return Err(ReceiptError::Inconsistent("the configuration block hasn't the SHA-256 that is named"));
-            }
-            if embedded.block_number().0 != self.config.block_number {
-                return Err(ReceiptError::Inconsistent("the configuration block has another number than is named"));
-            }
-        }
-        if config.sequence() != self.config.sequence {
-            return Err(ReceiptError::OtherConfig { receipt: self.config.sequence, given: config.sequence() });
-        }
-        if config.channel().as_str() != self.channel {
-            return Err(ReceiptError::Inconsistent("the configuration is of another channel"));
-        }
-        if !config.orgs().keys().map(MspId::as_str).eq(self.config.organisations.iter().map(String::as_str)) {
-            return Err(ReceiptError::Inconsistent("the configuration has other organisations than are named"));
-        }
-        Ok(())
-    }
-
-    /// Runs the agreement over the statements within, at the time of then, and compares what comes out.
-    fn judged_again(&self, config: &ChannelConfig, joiner: &Identity) -> Result<AgreedSnapshot, ReceiptError> {
-        let channel: ChannelId = self.channel.parse()?;
-        let manifest = Manifest::decode(&self.manifest.0)?;
-        let entry = CatalogEntry {
-            id: manifest.id().clone(),
-            manifest_hash: manifest.hash(),
-            snapshot_hash: manifest.signable().hash(),
-            total_bytes: manifest.total_bytes(),
-            files: u32::try_from(manifest.files().len()).unwrap_or(u32::MAX),
-            only_metadata_available: false,
-            partial: false,
-        };
-        let commit_hash: Option<BlockHash> = match self.last_block_commit_hash.as_str() {
-            "" => None,
-            text => Some(hash(text, "last_block_commit_hash")?),
-        };
-        if entry.id.channel != channel
-            || entry.id.block_number.0 != self.block_number
-            || entry.snapshot_hash != hash::<SnapshotHash>(&self.snapshot_hash, "snapshot_hash")?
-            || entry.manifest_hash != hash::<ManifestHash>(&self.manifest_hash, "manifest_hash")?
-        {
-            return Err(ReceiptError::Inconsistent("the manifest is of another snapshot than is named"));
-        }
-        let [started_at, agreed_at, finished_at] = [self.started_at, self.agreed_at, self.finished_at].map(time);
-        let (Some(started_at), Some(now), Some(finished_at)) = (started_at, agreed_at, finished_at) else {
-            return Err(ReceiptError::Malformed { what: "a time" });
-        };
-        if started_at > now || now > finished_at {
-            return Err(ReceiptError::Inconsistent(
-                "it ended before it was agreed on, or was agreed on before it began",
-            ));
-        }
-        if self.policy.require_live && self.nonce.0.is_empty() {
-            return Err(ReceiptError::Inconsistent(
-                "its policy asks for live statements, but nobody was asked for one",
-            ));
-        }
-        let policy = self.policy.parse()?;
-        let statements = self.statements()?;
-        let judging = Judging {
-            config,
-            policy: &policy,
-            own_msp: joiner.msp_id(),
-            now,
-            nonce: (!self.nonce.0.is_empty()).then_some(&*self.nonce.0),
-            floor: BlockNumber(self.floor),
-            allow_older: self.allow_older,
-        };
-        let offer = Offer {
-            source: "the receipt".to_owned(),
-            msp_id: joiner.msp_id().clone(),
-            identity_id: joiner.id(),
-            entry,
-            manifest: Some(manifest),
-            commit_hash,
-        };
-        let agreed = agree(&judging, &channel, &[offer], &statements, None)
-            .map_err(|error| ReceiptError::NotMet(Box::new(error)))?;
-        let vouchers: Vec<VoucherText> = agreed.vouchers().iter().map(VoucherText::from).collect();
-        if agreed.commit_hash() != commit_hash
-            || ModeText::from(agreed.mode()) != self.mode
-            || vouchers != self.vouchers
-        {
-            return Err(ReceiptError::Inconsistent("its statements lead to another result than it says"));
-        }
-        Ok(agreed)
-    }
-
-    fn statements(&self) -> Result<Statements, ReceiptError> {
-        let mut statements = Statements::default();
-        for voucher in &self.vouchers {
-            match (&voucher.attestation, &voucher.detached) {
-                (Some(text), None) => statements.heard.push(Heard {
-                    attestation: Attestation::try_from(text.clone())?,
-                    source: "the receipt".to_owned(),
-                }),
-                (None, Some(file)) => statements.detached.push(DetachedSignature::decode(&file.0)?),
-                _ => return Err(ReceiptError::Malformed { what: "a voucher's statement" }),
-            }
-        }
-        Ok(statements)
-    }
-}
-
-impl PolicyText {
-    fn parse(&self) -> Result<TrustPolicy, RuleError> {
-        Ok(TrustPolicy {
-            metadata: TrustRule::parse(&self.metadata)?,
-            manifest: TrustRule::parse(&self.manifest)?,
-            min_orgs: self.min_orgs,
-            count_self: self.count_self,
-            require_live: self.require_live,
-            min_block: self.min_block.map(BlockNumber),
-        })
-    }
-}
-
-impl From<&Voucher> for VoucherText {
-    fn from(voucher: &Voucher) -> Self {
-        Self {
-            msp_id: voucher.msp_id.to_string(),
-            identity_id: voucher.identity_id.to_string(),
-            subject: voucher.subject.clone(),
-            how: voucher.how.to_string(),
-            attestation: voucher.attestation().map(AttestationText::from),
-            detached: voucher.detached().map(|detached| Base64(detached.encode().into())),
-        }
-    }
-}
-
-impl From<Mode> for ModeText {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Streaming => Self::Streaming,
-            Mode::Staged => Self::Staged,
-        }
-    }
-}
-
 /// Two files of one configuration may differ in their blocks' metadata; what they say may not.
 fn must_be(receipt: &ChannelConfig, given: &ChannelConfig) -> Result<(), ReceiptError> {
     if receipt.channel() == given.channel() && receipt.config_envelope_bytes() == given.config_envelope_bytes() {
         return Ok(());
     }
     Err(ReceiptError::OtherConfig { receipt: receipt.sequence(), given: given.sequence() })
-}
-
-fn hash<H: std::str::FromStr>(text: &str, what: &'static str) -> Result<H, ReceiptError> {
-    text.parse().map_err(|_| ReceiptError::Malformed { what })
-}
-
-fn time(seconds: u64) -> Option<SystemTime> {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

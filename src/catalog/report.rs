@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Attestation, DetachedSignature, Dismissed, Divergence, Equivocation, How};
+use super::{Attestation, DetachedSignature, Divergence, Equivocation, How, Uncounted};
 use crate::{
     msp::{Identity, IdentityId, MspId},
     snapshot::{BlockHash, BlockNumber, ManifestHash, SnapshotHash, StateDbType},
@@ -58,6 +58,21 @@ pub struct Camp {
     pub meets_metadata: bool,
     /// Whether those who attest meet the manifest policy.
     pub meets_manifest: bool,
+}
+
+/// A statement that doesn't count, for reports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dismissed {
+    /// Whose it is.
+    pub msp_id: MspId,
+    /// The signer's subject.
+    pub subject: String,
+    /// Who handed it over.
+    pub source: String,
+    /// The snapshot it names, where that is known.
+    pub snapshot_hash: Option<SnapshotHash>,
+    /// Why it doesn't count.
+    pub why: Uncounted,
 }
 
 /// What is said about one block.

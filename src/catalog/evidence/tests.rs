@@ -1,12 +1,13 @@
 use super::*;
 use crate::{
     catalog::{
-        Heard,
+        Heard, Offer, Statements, equivocations,
         fixture::{
             COMMIT, config_block, manifest, manifest_of, member, network, offer, org, peer, says, says_so, stranger,
         },
     },
     msp::LocalIdentity,
+    snapshot::{Manifest, StateDbType},
 };
 
 fn signed(by: &LocalIdentity, of: &Manifest) -> Attestation {

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use super::*;
+use super::{text::ModeText, *};
 use crate::{
     catalog::{
-        DetachedSignature,
+        DetachedSignature, Mode,
         fixture::{COMMIT, Case, config_block, manifest, member, network, now, offer, org, peer, says, says_so},
     },
     snapshot::SnapshotMetadata,

@@ -26,6 +26,8 @@ mod scan;
 mod sealed;
 mod served;
 mod statements;
+#[cfg(test)]
+mod test_site;
 
 pub use agreement::{AgreedSnapshot, AgreementError, Camp, Offer, Tally, TrustPolicy, agree};
 pub use attestation::{

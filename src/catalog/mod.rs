@@ -23,7 +23,6 @@ mod local;
 mod manifest_cache;
 mod remains;
 mod scan;
-mod sealed;
 mod served;
 mod statements;
 #[cfg(test)]

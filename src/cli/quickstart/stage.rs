@@ -99,6 +99,7 @@ impl Member {
             tuning: tuning(),
             limits: ServeLimits::default(),
             scan_interval: SCAN_INTERVAL,
+            allow_delete: false,
             clock: wall_clock(),
         };
         let (started, start) = mpsc::channel();

@@ -53,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
     from_core("identity.tls.key", Kind::Path, "peer.tls.key.file"),
     key("identity.grant", Kind::NotSupported),
     from_core("snapshots.rootDir", Kind::Path, "ledger.snapshots.rootDir"),
-    key("snapshots.allowDelete", Kind::NotSupported),
+    with_default("snapshots.allowDelete", Kind::Choice(&["false", "true"]), "false"),
     key("channels.*.configBlock", Kind::Path),
     key("sources", Kind::Sources),
     with_default("trust.minOrgs", Kind::Count(1, 1000), "2"),

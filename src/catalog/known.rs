@@ -23,7 +23,8 @@ pub struct KnownSnapshot {
 
 impl KnownSnapshot {
     /// Of a verified manifest, with its data.
-    pub(super) fn new(manifest: Manifest, commit_hash: Option<BlockHash>) -> Self {
+    #[must_use]
+    pub fn new(manifest: Manifest, commit_hash: Option<BlockHash>) -> Self {
         let manifest_bytes = Bytes::from(manifest.encode());
         let entry = CatalogEntry {
             id: manifest.id().clone(),
@@ -38,7 +39,8 @@ impl KnownSnapshot {
     }
 
     /// The same once the data are deleted.
-    pub(super) fn without_data(&self) -> Self {
+    #[must_use]
+    pub fn without_data(&self) -> Self {
         let mut known = self.clone();
         known.entry.only_metadata_available = true;
         known

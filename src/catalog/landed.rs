@@ -6,9 +6,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::sealed::{Magic, seal, unseal};
 use crate::{
-    disk::{Dir, DiskError, EntryKind, read_small, write_durably},
+    disk::{Dir, DiskError, EntryKind, Magic, read_small, seal, unseal, write_durably},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
 };
 

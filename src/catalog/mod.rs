@@ -37,10 +37,11 @@ mod remains;
 mod report;
 mod said;
 mod scan;
-mod sealed;
 mod served;
 mod statements;
 mod votes;
+#[cfg(test)]
+mod test_site;
 
 pub use agreement::{AgreedSnapshot, Mode, agree, candidates};
 pub use agreement_error::AgreementError;

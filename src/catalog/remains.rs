@@ -5,12 +5,9 @@
 //! 32 bytes), manifest. Written before the folder is touched; the inode tells the folder that is to go from one that the peer makes
 //! later.
 
-use super::{
-    KnownSnapshot,
-    sealed::{Magic, seal, unseal},
-};
+use super::KnownSnapshot;
 use crate::{
-    disk::{Dir, DiskError, EntryKind, read_small, write_durably},
+    disk::{Dir, DiskError, EntryKind, Magic, read_small, seal, unseal, write_durably},
     snapshot::{BlockHash, MANIFEST_BYTES_MAX, Manifest, SnapshotId},
 };
 

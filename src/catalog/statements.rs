@@ -14,10 +14,9 @@ use std::{
 use super::{
     Attestation,
     attestation_file::{ATTESTATION_FILE_BYTES_MAX, decode_attestation_file, encode_attestation_file},
-    sealed::{Magic, seal, unseal},
 };
 use crate::{
-    disk::{Dir, DiskError, read_small, write_durably},
+    disk::{Dir, DiskError, Magic, read_small, seal, unseal, write_durably},
     msp::{IdentityId, MspId},
     snapshot::{BlockHash, ManifestHash, SnapshotHash, SnapshotId},
 };

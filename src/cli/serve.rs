@@ -95,6 +95,7 @@ impl Serve {
                 ..ServeLimits::default()
             },
             scan_interval: SCAN_INTERVAL,
+            allow_delete: config.allow_delete,
             clock: channel::wall_clock(),
         })
     }

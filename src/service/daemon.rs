@@ -20,10 +20,11 @@ use quinn::Endpoint;
 use tokio::sync::watch;
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Attestor, Catalog, Landed, StatementStore},
     chunking::Workers,
     disk::{Dir, DiskError},
     msp::{ChannelConfig, LocalIdentity, MspError, TlsPair},
+    service::control::{ControlContext, ControlError, ControlServer},
     snapshot::ChannelId,
     transport::{
         WallClock,
@@ -39,6 +40,10 @@ use crate::{
 const WORKERS_MAX: usize = 4;
 /// Folder of the catalog's manifests, in the state folder.
 const MANIFESTS_DIR: &str = "manifests";
+/// Folder of what was signed and said, in the state folder.
+const STATEMENTS_DIR: &str = "statements";
+/// Folder of what came from others, in the state folder.
+const LANDED_DIR: &str = "landed";
 /// Folder of finished snapshots, in the peer's `ledger.snapshots.rootDir` (fabric: core/ledger/kvledger/snapshot.go).
 pub const COMPLETED_DIR: &str = "completed";
 
@@ -63,6 +68,8 @@ pub struct DaemonSettings {
     pub limits: ServeLimits,
     /// How often the snapshots folder is looked at.
     pub scan_interval: Duration,
+    /// Whether an admin may have snapshots deleted; nothing is ever written in the snapshots folder otherwise.
+    pub allow_delete: bool,
     /// Wall time.
     pub clock: WallClock,
 }
@@ -121,6 +128,9 @@ pub enum DaemonError {
         /// What is configured.
         root: PathBuf,
     },
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// A thread.
     #[error("the system refused a thread: {0}")]
     Threads(io::Error),
@@ -131,6 +141,8 @@ pub struct Daemon {
     endpoint: Endpoint,
     address: SocketAddr,
     catalog: Arc<Catalog>,
+    attestor: Arc<Attestor>,
+    control: ControlServer,
     context: ServeContext,
     stop: watch::Sender<bool>,
     scanner: Scanner,
@@ -144,9 +156,13 @@ impl Daemon {
     pub fn start(settings: DaemonSettings) -> Result<Self, DaemonError> {
         check_membership(&settings)?;
         let completed = open_completed(&*settings.snapshots_root)?;
-        settings.state.create_dir(MANIFESTS_DIR)?;
-        let state = settings.state.open_dir(MANIFESTS_DIR)?;
-        let catalog = Arc::new(Catalog::open(completed, state, (settings.clock)()));
+        let manifests = subfolder(&*settings.state, MANIFESTS_DIR)?;
+        let catalog = Catalog::open(completed, manifests, (settings.clock)()).with_deletion(settings.allow_delete);
+        let catalog = Arc::new(catalog);
+        let statements = Arc::new(StatementStore::open(subfolder(&*settings.state, STATEMENTS_DIR)?));
+        let landed = Arc::new(Landed::open(subfolder(&*settings.state, LANDED_DIR)?));
+        let attestor =
+            Arc::new(Attestor::new(Arc::clone(&settings.identity), Arc::clone(&statements), Arc::clone(&landed)));
 
         let bundle = TlsBundle::new(&settings.channels);
         bundle.warn_of_outdated((settings.clock)());
@@ -169,8 +185,18 @@ impl Daemon {
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
             shutdown,
         };
+        let control = ControlContext {
+            catalog: Arc::clone(&catalog),
+            attestor: Arc::clone(&attestor),
+            statements,
+            landed,
+            channels: Arc::clone(&context.channels),
+            identity: Arc::clone(&context.session.identity),
+            clock: Arc::clone(&context.session.clock),
+        };
+        let control = ControlServer::start(&settings.state, control)?;
         let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
-        Ok(Self { endpoint, address, catalog, context, stop, scanner })
+        Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner })
     }
 
     /// Where it listens: the port that the system chose, if 0 was asked for.
@@ -185,12 +211,19 @@ impl Daemon {
         &self.catalog
     }
 
+    /// What signs for it.
+    #[must_use]
+    pub const fn attestor(&self) -> &Arc<Attestor> {
+        &self.attestor
+    }
+
     /// Serves until `stop` completes; running answers are finished first, for a few seconds.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let serving = serve(self.endpoint, self.context);
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             () = &mut serving => return,
+            () = self.control.run() => {}
             () = stop => {}
         }
         let _ = self.stop.send(true); // nobody to tell: serving has ended by itself
@@ -220,6 +253,11 @@ fn check_membership(settings: &DaemonSettings) -> Result<(), DaemonError> {
         }
     }
     Ok(())
+}
+
+fn subfolder(state: &dyn Dir, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
+    state.create_dir(name)?;
+    state.open_dir(name)
 }
 
 /// A peer that never finished a snapshot has no `completed` yet: an empty one may come later, a missing root is a mistake.

@@ -5,6 +5,7 @@ pub mod builtin;
 mod channel_config;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod daemon;
 mod log_spec;
 mod nearest;

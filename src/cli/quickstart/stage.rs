@@ -109,6 +109,7 @@ impl Member {
             tuning: tuning(),
             limits: ServeLimits::default(),
             scan_interval: SCAN_INTERVAL,
+            allow_delete: false,
             clock: wall_clock(),
         };
         let (started, start) = mpsc::channel();

@@ -4,10 +4,10 @@ const MAGIC_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 32;
 
 /// Says what a file is, and of which version.
-pub(super) type Magic = [u8; MAGIC_BYTES];
+pub(crate) type Magic = [u8; MAGIC_BYTES];
 
 /// The file's bytes.
-pub(super) fn seal(magic: &Magic, content: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(magic: &Magic, content: &[u8]) -> Vec<u8> {
     let mut out = [magic, content].concat();
     let checksum = blake3::hash(&out);
     out.extend_from_slice(checksum.as_bytes());
@@ -15,7 +15,7 @@ pub(super) fn seal(magic: &Magic, content: &[u8]) -> Vec<u8> {
 }
 
 /// The content, if the file is whole and of that kind.
-pub(super) fn unseal<'a>(magic: &Magic, bytes: &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn unseal<'a>(magic: &Magic, bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
     (blake3::hash(body).as_bytes() == checksum).then(|| body.strip_prefix(magic)).flatten()
 }

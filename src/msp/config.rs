@@ -12,7 +12,15 @@ use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::{ConfigError, MspId, OrganisationError, folder, org::OrgConfig, pb::common, policy::ChannelPolicies};
+use super::{
+    ConfigError, MspId, OrganisationError, folder,
+    org::OrgConfig,
+    pb::{
+        common,
+        msp::{FabricMspConfig, MspConfig},
+    },
+    policy::ChannelPolicies,
+};
 use crate::snapshot::{BlockNumber, ChannelId};
 
 /// Largest configuration that is read: the block of a channel with hundreds of organisations is about 1 MiB.
@@ -42,6 +50,8 @@ pub struct ChannelConfig {
     orgs: BTreeMap<MspId, OrgConfig>,
     orderer_orgs: BTreeMap<MspId, OrgConfig>,
     policies: ChannelPolicies,
+    /// The name of each organisation's group, which may be another than its MSP ID.
+    groups: BTreeMap<MspId, String>,
     envelope: Bytes,
 }
 
@@ -115,6 +125,7 @@ impl ChannelConfig {
             orderer_orgs: orderer_organisations(&group, &orgs)?,
             orgs,
             policies: ChannelPolicies::from_group(&group)?,
+            groups: group_names(&application.groups),
             envelope: Bytes::copy_from_slice(bytes),
         })
     }
@@ -149,6 +160,7 @@ impl ChannelConfig {
             orgs,
             orderer_orgs: BTreeMap::new(),
             policies: ChannelPolicies::default(),
+            groups: BTreeMap::new(),
             envelope: Bytes::new(),
         })
     }
@@ -203,6 +215,11 @@ impl ChannelConfig {
 
     pub(super) const fn policies(&self) -> &ChannelPolicies {
         &self.policies
+    }
+
+    /// The group of an organisation in the configuration, by which its policies are found.
+    pub(super) fn group_of(&self, msp_id: &MspId) -> Option<&str> {
+        self.groups.get(msp_id).map(String::as_str)
     }
 
     /// The serialized ConfigEnvelope; empty for pinned MSPs.
@@ -293,4 +310,15 @@ impl ChannelConfig {
         self.orgs.remove(org);
         self
     }
+}
+
+/// By MSP ID. One that two groups have has the first one's policies, by name.
+fn group_names(groups: &HashMap<String, common::ConfigGroup>) -> BTreeMap<MspId, String> {
+    let groups: BTreeMap<_, _> = groups.iter().collect();
+    let named = groups.into_iter().rev().filter_map(|(name, group)| {
+        let msp = MspConfig::decode(group.values.get("MSP")?.value.clone()).ok()?;
+        let msp = FabricMspConfig::decode(msp.config).ok()?;
+        Some((MspId::new(&msp.name)?, name.clone()))
+    });
+    named.collect()
 }

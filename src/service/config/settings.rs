@@ -28,8 +28,6 @@ pub struct Config {
     pub identity: IdentitySettings,
     /// The peer's `ledger.snapshots.rootDir`; finished snapshots lie in `completed/CHANNEL/N` below it.
     pub snapshots_root: Option<PathBuf>,
-    /// Whether an admin may have the service delete snapshots there.
-    pub allow_delete: bool,
     /// Channels that are served or joined.
     pub channels: BTreeMap<ChannelId, ChannelSettings>,
     /// Whom to ask.
@@ -166,7 +164,6 @@ impl Config {
                 grant: values.path("identity.grant"),
             },
             snapshots_root: values.path("snapshots.rootDir"),
-            allow_delete: values.switch("snapshots.allowDelete")?,
             channels,
             sources: sources.map(|(_, sources)| sources).unwrap_or_default(),
             trust: TrustSettings {
@@ -339,15 +336,6 @@ impl Values<'_> {
             "console" => Ok(LogFormat::Console),
             "json" => Ok(LogFormat::Json),
             _ => Err(wrong("logging.format", setting, "it should be console or json".to_owned())),
-        }
-    }
-
-    fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
-        let setting = self.required(key)?;
-        match setting.value.to_ascii_lowercase().as_str() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(wrong(key, setting, "it should be true or false".to_owned())),
         }
     }
 

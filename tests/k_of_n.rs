@@ -135,7 +135,8 @@ fn a_receipt_is_verified_offline_and_every_edited_byte_is_found() {
     let block = block.to_str().unwrap();
     let (code, text, errors) = verify(&["--receipt", &path, "--config-block", block]);
     assert_eq!(code, Some(0), "{errors}");
-    for words in ["mychannel/83", "Org1MSP: ", "Org2MSP: ", "OutOf(2,", "Admin@org3.example.com", &from[0].to_string()] {
+    for words in ["mychannel/83", "Org1MSP: ", "Org2MSP: ", "OutOf(2,", "Admin@org3.example.com", &from[0].to_string()]
+    {
         assert!(text.contains(words), "no {words:?} in {text}");
     }
     let bytes = std::fs::read(&path).unwrap();

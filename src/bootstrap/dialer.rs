@@ -170,7 +170,8 @@ impl Dialer {
         let resolved = tokio::net::lookup_host(&source.address).await;
         let addresses = resolved
             .map_err(|error| fail(format!("its name can't be resolved here, is it spelled right? ({error})")))?;
-        let config = self.live.current(&self.channel).ok_or_else(|| fail("the channel has no configuration here".to_owned()))?;
+        let config =
+            self.live.current(&self.channel).ok_or_else(|| fail("the channel has no configuration here".to_owned()))?;
         let mut last = fail("its name has no address".to_owned());
         for address in addresses {
             let endpoint = if address.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };

@@ -334,7 +334,8 @@ fn check_channel_config(
         let (found, given) = (found.sequence(), given.sequence());
         return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
     }
-    let strangers = agreed.vouchers().iter().filter(|voucher| found.validate_stored(voucher.statement.identity()).is_err());
+    let strangers =
+        agreed.vouchers().iter().filter(|voucher| found.validate_stored(voucher.statement.identity()).is_err());
     let strangers: Vec<String> = strangers.map(|voucher| voucher.msp_id.to_string()).collect();
     if id.block_number >= given.block_number() && !strangers.is_empty() {
         return Err(JoinError::VouchersNotInState { id: id.clone(), strangers });

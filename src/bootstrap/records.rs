@@ -1,6 +1,10 @@
 //! What a joining peer keeps in its state folder: what it landed, what others attested, receipts and evidence.
 
-use std::{path::PathBuf, sync::Arc, time::{SystemTime, UNIX_EPOCH}};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -11,9 +15,9 @@ use crate::{
 };
 
 /// Folder of what landed, in the state folder.
-pub const LANDED_DIR: &str = "landed";
+pub(super) const LANDED_DIR: &str = "landed";
 /// Folder of what we signed and what others attested.
-pub const STATEMENTS_DIR: &str = "statements";
+pub(super) const STATEMENTS_DIR: &str = "statements";
 /// Folder of join receipts, in the state folder.
 const RECEIPTS_DIR: &str = "receipts";
 /// Folder of evidence against organisations that contradict themselves.

@@ -417,7 +417,8 @@ impl Sources {
             ready.session.close(ErrorCode::Unauthorized, "");
         }
         let source = self.address(index).to_owned();
-        let trouble = SourceTrouble { source: source.clone(), reason: reason.to_owned(), refused: true, dropped: false };
+        let trouble =
+            SourceTrouble { source: source.clone(), reason: reason.to_owned(), refused: true, dropped: false };
         self.troubles.insert(index, trouble);
         (self.observer)(JoinEvent::SourceLost { source, reason: reason.to_owned() });
     }

@@ -9,8 +9,8 @@ use std::{
 use super::{error::JoinError, sources::Sources};
 use crate::{
     catalog::{
-        AgreedSnapshot, AgreementError, Attestation, Equivocation, Heard, Judging, Offer, Statements, TrustPolicy, agree,
-        candidates, equivocations,
+        AgreedSnapshot, AgreementError, Equivocation, Judging, Offer, Statements, TrustPolicy, agree, candidates,
+        equivocations,
     },
     msp::{ChannelConfig, MspId},
     snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotId},
@@ -128,7 +128,6 @@ impl<'a> Vouching<'a> {
         }
     }
 
-
     fn judging<'b>(&'b self, config: &'b ChannelConfig) -> Judging<'b> {
         Judging {
             config,
@@ -167,9 +166,11 @@ impl<'a> Vouching<'a> {
         let by_offers_alone = self.trust.policy.require_live && self.statements.detached.is_empty();
         let hopeful = |block: &&BlockNumber| !by_offers_alone || self.enough_offer(offers, **block);
         let hopeless_asked = || self.asked.iter().filter(|block| !self.enough_offer(offers, **block)).count();
-        unasked.iter().find(hopeful).copied().or_else(|| {
-            unasked.first().copied().filter(|_| hopeless_asked() < HOPELESS_BLOCKS_ASKED)
-        })
+        unasked
+            .iter()
+            .find(hopeful)
+            .copied()
+            .or_else(|| unasked.first().copied().filter(|_| hopeless_asked() < HOPELESS_BLOCKS_ASKED))
     }
 
     fn enough_offer(&self, offers: &[Offer], block: BlockNumber) -> bool {

@@ -15,8 +15,8 @@ mod agreement_error;
 mod attestation;
 mod attestation_file;
 mod attestor;
-mod delete;
 mod conflicts;
+mod delete;
 mod detached;
 mod divergence;
 mod entry;
@@ -39,9 +39,9 @@ mod said;
 mod scan;
 mod served;
 mod statements;
-mod votes;
 #[cfg(test)]
 mod test_site;
+mod votes;
 
 pub use agreement::{AgreedSnapshot, Mode, agree, candidates};
 pub use agreement_error::AgreementError;
@@ -52,16 +52,16 @@ pub use attestation_file::{
     ATTESTATION_FILE_BYTES_MAX, AttestationFileError, decode_attestation_file, encode_attestation_file,
 };
 pub use attestor::{AttestRefusal, Attestor, LIVE_VALIDITY, STORED_VALIDITY};
-pub use delete::{DeleteError, Deleted};
 pub use conflicts::equivocations;
+pub use delete::{DeleteError, Deleted};
 pub use detached::{DETACHED_BYTES_MAX, DetachedError, DetachedSignature};
 pub use divergence::Divergence;
 pub use entry::CatalogEntry;
 pub use error::{CatalogError, ReadError, Refusal};
-pub use known::KnownSnapshot;
-pub use landed::{LANDED_PER_BLOCK_MAX, Landed, LandedError};
 pub use evidence::{EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, Membership};
 pub use judging::{Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements, Uncounted};
+pub use known::KnownSnapshot;
+pub use landed::{LANDED_PER_BLOCK_MAX, Landed, LandedError};
 pub use local::{Catalog, ScanReport};
 pub use offer::Offer;
 pub use policy::{TrustPolicy, TrustSettings};

@@ -8,9 +8,12 @@ use super::{
 use bytes::Bytes;
 use clap::Args;
 use snapferry::{
-    bootstrap::{Dialling, JoinTrust, Records, SourceAddress},
+    bootstrap::{Dialling, JoinError, JoinTrust, Records, SourceAddress},
     catalog::TrustPolicy,
-    msp::{ChannelConfig, GRANT_BYTES_MAX, GrantBody, JoinGrant, LocalIdentity, Principal, PrincipalRole, RuleError, TlsPair},
+    msp::{
+        ChannelConfig, GRANT_BYTES_MAX, GrantBody, JoinGrant, LocalIdentity, Principal, PrincipalRole, RuleError,
+        TlsPair,
+    },
     service::{
         ChannelConfigError, RootError, Rooted, clock,
         config::{Config, NameCheck},
@@ -132,7 +135,8 @@ pub(crate) fn trust(
     records: Option<&Records>,
 ) -> Result<JoinTrust, Failure> {
     let channel = rooted.config.channel();
-    let highest_had = records.map(|records| records.highest_had(channel)).transpose()?.flatten();
+    let highest_had =
+        records.map(|records| records.highest_had(channel)).transpose().map_err(JoinError::from)?.flatten();
     Ok(JoinTrust {
         policy: TrustPolicy::new(&config.trust, &rooted.config)?,
         highest_had,
@@ -221,12 +225,20 @@ impl From<RootError> for Failure {
             }
             RootError::Several { .. } => "give one of them",
             RootError::Pin { .. } => "ask who gave you the hash; don't use this block",
-            RootError::Walk { .. } => "put every configuration block of the channel into one folder, or pin the newest one",
-            RootError::Msps(_) => "each folder should be an organisation's msp/ with cacerts/, tlscacerts/ and config.yaml",
+            RootError::Walk { .. } => {
+                "put every configuration block of the channel into one folder, or pin the newest one"
+            }
+            RootError::Msps(_) => {
+                "each folder should be an organisation's msp/ with cacerts/, tlscacerts/ and config.yaml"
+            }
             _ => "`peer channel fetch config FILE -c CHANNEL` writes a channel's newest one",
         };
         // A walk that fails is a chain of signatures that fails.
-        let exit = if matches!(error, RootError::Walk { .. } | RootError::Pin { .. }) { Exit::Verification } else { Exit::Usage };
+        let exit = if matches!(error, RootError::Walk { .. } | RootError::Pin { .. }) {
+            Exit::Verification
+        } else {
+            Exit::Usage
+        };
         Self::new(exit, chain(&error)).next(next)
     }
 }

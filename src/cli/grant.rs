@@ -13,11 +13,7 @@ use serde_json::json;
 use snapferry::{
     disk::{OsDir, write_durably},
     msp::{GrantBody, Identity, JoinGrant, LocalIdentity, MspId, Principal, PrincipalRole, SerializedIdentity},
-    service::{
-        LogLevel,
-        config::Loaded,
-        units::parse_duration,
-    },
+    service::{LogLevel, config::Loaded, units::parse_duration},
     snapshot::{BlockNumber, ChannelId},
     transport::fault::chain,
 };
@@ -124,7 +120,7 @@ impl Grant {
 
 /// The admin's MSP identity; no TLS is needed.
 fn admin(config: &snapferry::service::config::Config) -> Result<LocalIdentity, Failure> {
-    let missing = |what: &str, next: &str| Failure::new(Exit::Usage, format!("{what} is not set")).next(next);
+    let missing = |what: &str, next: &'static str| Failure::new(Exit::Usage, format!("{what} is not set")).next(next);
     let msp_id = config.identity.msp_id.clone();
     let msp_id = msp_id.ok_or_else(|| missing("identity.mspId", "give --msp-id or CORE_PEER_LOCALMSPID"))?;
     let folder = config.identity.msp_config_path.clone().ok_or_else(|| {

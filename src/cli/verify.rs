@@ -58,9 +58,8 @@ impl Verify {
         }
         let Some(path) = &self.dir else { return Err(Failure::new(Exit::Usage, "which folder?").next("give DIR")) };
         // Before minutes of reading: what is wrong with the rule is said at once.
-        let asked = self.trust.policy.is_some()
-            || self.trust.metadata_policy.is_some()
-            || !self.trust.attestations.is_empty();
+        let asked =
+            self.trust.policy.is_some() || self.trust.metadata_policy.is_some() || !self.trust.attestations.is_empty();
         let rule = if asked {
             Some(verify_policy::Rule::load(context, &self.trust, &self.root, &self.flags)?)
         } else {
@@ -98,11 +97,13 @@ pub(super) struct Verdict {
     pub(super) json: Value,
 }
 
-static UNJUDGED: std::sync::LazyLock<Verdict> = std::sync::LazyLock::new(|| Verdict {
+static UNJUDGED: std::sync::LazyLock<Verdict> = std::sync::LazyLock::new(|| {
+    Verdict {
     text: "Whether it is the channel's true one, its organisations tell: give --policy, --config-block and --attestations, or compare \
            the snapshot hash with theirs.\n"
         .to_owned(),
     json: Value::Null,
+}
 });
 
 /// Bytes of all files in a folder, for the progress.

@@ -12,8 +12,8 @@ use super::{
 use serde_json::json;
 use snapferry::{
     catalog::{
-        EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, JoinReceipt, Membership, Mode, RECEIPT_BYTES_MAX, ReceiptError,
-        RootOfTrust,
+        EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, JoinReceipt, Membership, Mode, RECEIPT_BYTES_MAX,
+        ReceiptError, RootOfTrust,
     },
     msp::{ChannelConfig, MspId},
     service::{load_channel_config, units::format_bytes},
@@ -115,12 +115,14 @@ pub(super) fn evidence(context: &Context, path: &Path, root: &RootArgs) -> Resul
     let membership = proof.verify(config.as_ref()).map_err(unproved)?;
     let (known, note) = match membership {
         Membership::Given => ("given", "its signers are members by the configuration block given here"),
-        Membership::Embedded => {
-            ("embedded", "its signers are members by the configuration block in the file: to be sure of that, give yours with --config-block")
-        }
-        Membership::NotChecked => {
-            ("not_checked", "whether its signers are members can't be told without a configuration block: give one with --config-block")
-        }
+        Membership::Embedded => (
+            "embedded",
+            "its signers are members by the configuration block in the file: to be sure of that, give yours with --config-block",
+        ),
+        Membership::NotChecked => (
+            "not_checked",
+            "whether its signers are members can't be told without a configuration block: give one with --config-block",
+        ),
     };
     if context.json() {
         return output::print_json(&json!({

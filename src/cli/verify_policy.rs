@@ -9,7 +9,9 @@ use super::{
 };
 use serde_json::json;
 use snapferry::{
-    catalog::{AgreedSnapshot, AgreementError, CatalogEntry, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree},
+    catalog::{
+        AgreedSnapshot, AgreementError, CatalogEntry, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree,
+    },
     msp::{IdentityId, MspId},
     service::{LogLevel, Rooted, VouchingFileError, config::Loaded, load_statements},
     snapshot::{ChannelId, VerifiedFolder},
@@ -101,7 +103,9 @@ impl Rule {
         let who: String = agreed.vouchers().iter().map(|voucher| format!("  {}\n", line(voucher))).collect();
         let scope = match agreed.mode() {
             Mode::Streaming => "",
-            Mode::Staged => " (only for Fabric's metadata; nobody vouches for a manifest, and a whole folder needs none)",
+            Mode::Staged => {
+                " (only for Fabric's metadata; nobody vouches for a manifest, and a whole folder needs none)"
+            }
         };
         Verdict {
             text: format!(

@@ -19,7 +19,7 @@ use quinn::Endpoint;
 use tokio::sync::watch;
 
 use crate::{
-    catalog::{Attestor, Catalog, Landed, StatementStore},
+    catalog::{Attestation, Attestor, Catalog, Landed, StatementStore},
     chunking::Workers,
     disk::{Dir, DiskError},
     msp::{ChannelConfig, LocalIdentity, MspError, TlsPair},
@@ -28,13 +28,13 @@ use crate::{
     transport::{
         WallClock,
         endpoint::{Tuning, bind},
-        fault::ErrorCode,
+        fault::{ErrorCode, chain},
         limits::SERVE_BUFFERS,
         live::LiveChannels,
-        serving::{ServeContext, ServeLimits, serve},
+        serving::{Attest, ServeContext, ServeLimits, serve},
         session::SessionContext,
         tls::{Usage, orgs_accepting, server_config},
-        wire::Refusal,
+        wire::{self, Refusal},
     },
 };
 

@@ -10,8 +10,8 @@ pub mod daemon;
 mod log_spec;
 mod nearest;
 mod root_of_trust;
-mod vouching_files;
 pub mod units;
+mod vouching_files;
 
 pub use channel_config::{ChannelConfigError, load_channel_config};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};

@@ -132,11 +132,7 @@ impl Member {
     }
 
     /// Starts a source with this identity that flips a bit of every chunk of `snapshot`. Needs a tokio runtime.
-    pub(super) fn lie(
-        &self,
-        channel: &ChannelConfig,
-        snapshot: Arc<ServedSnapshot>,
-    ) -> Result<SocketAddr, Failure> {
+    pub(super) fn lie(&self, channel: &ChannelConfig, snapshot: Arc<ServedSnapshot>) -> Result<SocketAddr, Failure> {
         let failed =
             |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the liar can't start: {error}"));
         let live = LiveChannels::new([channel.clone()]);

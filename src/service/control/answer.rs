@@ -80,7 +80,8 @@ fn sign(context: &ControlContext, id: &SnapshotId, nonce: &[u8]) -> Result<Respo
 }
 
 fn obey(context: &ControlContext, seen: &SeenCommands, command: &SignedCommand) -> Result<Response, Refused> {
-    let admitted = admit(command, &context.identity, |channel| context.channels.current(channel), seen, (context.clock)());
+    let admitted =
+        admit(command, &context.identity, |channel| context.channels.current(channel), seen, (context.clock)());
     let Admitted { method: Method::Delete(id), by } = admitted.map_err(|error| {
         tracing::warn!(reason = %error, "a command wasn't obeyed");
         error

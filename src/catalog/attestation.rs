@@ -153,7 +153,7 @@ pub struct Attestation {
 }
 
 /// Longest signature that is read, in bytes: P-384's have about 104.
-const SIGNATURE_BYTES_MAX: usize = 512;
+pub(super) const SIGNATURE_BYTES_MAX: usize = 512;
 
 impl Attestation {
     /// Takes a received one apart and checks its signature, over the bytes as sent.

@@ -1,12 +1,13 @@
 //! The catalog of our own peer's snapshots: what was found and verified, and what was refused.
 
 use super::{
-    CatalogEntry, CatalogError, Refusal, ServedSnapshot,
+    CatalogEntry, CatalogError, KnownSnapshot, Refusal, ServedSnapshot,
     manifest_cache::{self, Cached},
+    remains::{self, Remains, Stage},
     scan::{Candidate, Found, Place, Stamp, look},
 };
 use crate::{
-    disk::Dir,
+    disk::{Dir, DiskError},
     snapshot::{ChannelId, FolderError, SnapshotId, verify_folder},
 };
 use std::{
@@ -22,14 +23,20 @@ const WAIT_SCANS_MAX: u64 = 64;
 /// What we serve. Readers never wait for a scan: a snapshot appears when all of it was verified.
 #[derive(Debug)]
 pub struct Catalog {
-    completed: Arc<dyn Dir>,
-    state: Arc<dyn Dir>,
+    pub(super) completed: Arc<dyn Dir>,
+    pub(super) state: Arc<dyn Dir>,
+    /// Whether we may write below `completed`.
+    pub(super) deletion_allowed: bool,
+    /// Held while a folder is deleted, and while one becomes advertised. Locked before the next two.
+    pub(super) folders: Mutex<()>,
     served: RwLock<BTreeMap<SnapshotId, Served>>,
+    /// What is left of deleted ones; those that are served (again) too, but then nobody looks here. Locked after `served`.
+    pub(super) remains: RwLock<BTreeMap<SnapshotId, Remains>>,
     /// Held through a whole scan: one at a time.
     seen: Mutex<Seen>,
     /// Versions start with this one.
     first_version: u64,
-    /// Per channel, so that nobody is woken for a channel that isn't theirs. Locked after `served`, if both are.
+    /// Per channel, so that nobody is woken for a channel that isn't theirs. Locked last.
     versions: Mutex<BTreeMap<ChannelId, watch::Sender<u64>>>,
 }
 
@@ -81,14 +88,28 @@ impl Refused {
 }
 
 impl Catalog {
-    /// A catalog over `ROOT/completed` that keeps its manifests in `STATE/manifests`. Empty until the first
-    /// [`Self::scan`]. Versions count from `now` (in ms), so they are greater than those before a restart.
+    /// A catalog over `ROOT/completed` that keeps its manifests in `STATE/manifests`. Until the first [`Self::scan`] it knows
+    /// deleted snapshots only. Versions count from `now` (in ms), so they are greater than those before a restart.
     #[must_use]
     pub fn open(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime) -> Self {
         let since = now.duration_since(UNIX_EPOCH);
         let first_version = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
-        let (served, seen, versions) = (RwLock::default(), Mutex::default(), Mutex::default());
-        Self { completed, state, served, seen, first_version, versions }
+        let remains = remains::load_all(state.as_ref()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the metadata of deleted snapshots can't be read: they can't be signed");
+            Vec::new()
+        });
+        let remains = remains.into_iter().map(|remains| (remains.known.entry.id.clone(), remains)).collect();
+        Self {
+            completed,
+            state,
+            deletion_allowed: false,
+            folders: Mutex::default(),
+            served: RwLock::default(),
+            remains: RwLock::new(remains),
+            seen: Mutex::default(),
+            first_version,
+            versions: Mutex::default(),
+        }
     }
 
     /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
@@ -122,7 +143,8 @@ impl Catalog {
 
     /// What lies there now; whatever is gone is withdrawn and forgotten.
     fn look(&self, seen: &mut Seen, report: &mut ScanReport) -> Result<Vec<Candidate>, CatalogError> {
-        let found = look(self.completed.as_ref()).map_err(CatalogError::Completed)?;
+        let mut found = look(self.completed.as_ref()).map_err(CatalogError::Completed)?;
+        self.finish_deletions(&mut found, report);
         self.withdraw_missing(&found, report);
         seen.refused.retain(|id, _| found.may_hold(id));
         let unreadable = found.unreadable.into_iter().map(|(place, error)| (place, error.to_string())).collect();
@@ -147,10 +169,14 @@ impl Catalog {
         }
         let known = seen.refused.remove(&id);
         let stamp = candidate.stamp.clone();
+        if !self.stands(&id, &stamp) {
+            return false; // deleted or replaced since we looked
+        }
         let cached = manifest_cache::load(self.state.as_ref(), &id, &stamp);
         let read = cached.is_none();
         match self.admit(candidate, cached) {
             Ok(()) => report.added.push(id),
+            Err(_) if self.is_gone(&id) => {} // deleted while it was read
             Err(refusal) => {
                 let reason = refusal.to_string();
                 let again = matches!(refusal, Refusal::Changed) || is_disk_failure(&refusal);
@@ -170,22 +196,36 @@ impl Catalog {
         read
     }
 
-    /// The channel's version, and its snapshots, ascending by block.
+    /// The channel's version, and its snapshots, ascending by block; also those of which only the metadata are left.
     #[must_use]
     pub fn page(&self, channel: &ChannelId) -> (u64, Vec<CatalogEntry>) {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        let entries =
-            served.values().map(|served| served.snapshot.entry()).filter(|entry| entry.id.channel == *channel);
+        let remains = self.remains.read().unwrap_or_else(PoisonError::into_inner);
+        let left = remains.values().map(|remains| &remains.known.entry);
+        // The later ones win: what is served is listed as such.
+        let entries = left.chain(served.values().map(|served| served.snapshot.entry()));
+        let entries: BTreeMap<&SnapshotId, &CatalogEntry> =
+            entries.filter(|entry| entry.id.channel == *channel).map(|entry| (&entry.id, entry)).collect();
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let version = versions.get(channel).map_or(self.first_version, |version| *version.borrow());
-        (version, entries.cloned().collect())
+        (version, entries.into_values().cloned().collect())
     }
 
-    /// Every channel that has a snapshot.
+    /// Every channel that has a snapshot, or metadata of one.
     #[must_use]
     pub fn channels(&self) -> BTreeSet<ChannelId> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        served.keys().map(|id| id.channel.clone()).collect()
+        let remains = self.remains.read().unwrap_or_else(PoisonError::into_inner);
+        served.keys().chain(remains.keys()).map(|id| id.channel.clone()).collect()
+    }
+
+    /// What is known of a snapshot, whether its data are there or not.
+    #[must_use]
+    pub fn known(&self, id: &SnapshotId) -> Option<KnownSnapshot> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        let remains = self.remains.read().unwrap_or_else(PoisonError::into_inner);
+        let left = || remains.get(id).map(|remains| &remains.known);
+        served.get(id).map(|served| served.snapshot.known()).or_else(left).cloned()
     }
 
     /// A snapshot to read from.
@@ -213,9 +253,41 @@ impl Catalog {
         served.get(&candidate.id).is_some_and(|served| served.stamp == candidate.stamp)
     }
 
+    /// Whether the folder that is served is still the one in its place.
+    pub(super) fn is_as_served(&self, id: &SnapshotId) -> bool {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.get(id).is_some_and(|served| self.stands(id, &served.stamp))
+    }
+
+    /// Whether the folder in the snapshot's place looks just so; if it can't be looked at, it is believed to.
+    fn stands(&self, id: &SnapshotId, stamp: &Stamp) -> bool {
+        match self.open_folder(id).and_then(|dir| Stamp::of(dir.as_ref())) {
+            Ok(found) => found == *stamp,
+            Err(error) => !error.is_not_found(),
+        }
+    }
+
+    fn is_gone(&self, id: &SnapshotId) -> bool {
+        self.open_folder(id).is_err_and(|error| error.is_not_found())
+    }
+
+    fn open_folder(&self, id: &SnapshotId) -> Result<Arc<dyn Dir>, DiskError> {
+        self.completed.open_dir(id.channel.as_str())?.open_dir(&id.block_number.to_string())
+    }
+
+    /// Only the metadata are left from now on.
+    pub(super) fn withdraw_to(&self, remains: Remains) {
+        debug_assert_eq!(remains.stage, Stage::Deleting, "files go only after the stage is durable");
+        let id = remains.known.entry.id.clone();
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        self.remains.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), remains);
+        served.remove(&id);
+        self.changed(&id.channel);
+    }
+
     /// Verifies a folder, unless that was kept, and advertises it.
     fn admit(&self, candidate: Candidate, cached: Option<Cached>) -> Result<(), Refusal> {
-        let Candidate { id, dir, stamp } = candidate;
+        let Candidate { id, dir, stamp, .. } = candidate;
         let cached = match cached {
             Some(cached) => cached,
             None => {
@@ -231,6 +303,11 @@ impl Catalog {
         };
         let snapshot = ServedSnapshot::open(dir.as_ref(), cached.manifest, cached.commit_hash, cached.trees)?;
         let snapshot = Arc::new(snapshot);
+        // It may have been deleted while it was read, which took no notice of us.
+        let _folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.stands(&id, &stamp) {
+            return Err(Refusal::Changed);
+        }
         tracing::info!(snapshot = %id, bytes = snapshot.entry().total_bytes, manifest = %snapshot.entry().manifest_hash, "advertised");
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
         let channel = id.channel.clone();

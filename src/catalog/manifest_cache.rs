@@ -5,7 +5,10 @@
 //! (flag, 32 bytes); manifest (length, bytes); per file its group values (count, 32 bytes each); BLAKE3 of all before.
 //! A cache that doesn't read back exactly, or that holds for another stamp, counts as missing.
 
-use super::scan::{Stamp, StampedFile};
+use super::{
+    remains::is_remains,
+    scan::{Stamp, StampedFile},
+};
 use crate::{
     disk::{Dir, DiskError, EntryKind, read_small, write_durably},
     snapshot::{BlockHash, ChunkTree, GroupValue, Manifest, SnapshotId},
@@ -54,12 +57,13 @@ fn store_within(state: &dyn Dir, stamp: &Stamp, cached: &Cached, bytes_max: u64)
     write_durably(state.open_dir(id.channel.as_str())?.as_ref(), &id.block_number.to_string(), &bytes)
 }
 
-/// Forgets every snapshot but those to `keep`, and what else lies in the channels' folders.
+/// Forgets every snapshot but those to `keep`, and what else lies in the channels' folders, the remains of deleted ones apart.
 pub(super) fn retain(state: &dyn Dir, keep: impl Fn(&SnapshotId) -> bool) -> Result<(), DiskError> {
     for channel in state.list()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
         let dir = state.open_dir(&channel.name)?;
         for entry in dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
-            if !snapshot_named(&channel.name, &entry.name).is_some_and(|id| keep(&id)) {
+            let keeps = snapshot_named(&channel.name, &entry.name).is_some_and(|id| keep(&id));
+            if !keeps && !is_remains(&entry.name) {
                 dir.remove_file(&entry.name)?;
             }
         }

@@ -15,6 +15,8 @@ pub(super) struct Candidate {
     pub(super) id: SnapshotId,
     pub(super) dir: Arc<dyn Dir>,
     pub(super) stamp: Stamp,
+    /// Of the folder itself.
+    pub(super) inode: u64,
 }
 
 /// Names, sizes, times and inodes of a folder: equal stamps mean that nothing was written in between.
@@ -58,10 +60,12 @@ pub(super) type Place = (ChannelId, Option<BlockNumber>);
 impl Found {
     /// Whether the snapshot may still be there: it is, or its folder or that of its channel can't be looked at.
     pub(super) fn may_hold(&self, id: &SnapshotId) -> bool {
-        self.candidates.binary_search_by(|candidate| candidate.id.cmp(id)).is_ok()
-            || [None, Some(id.block_number)]
-                .iter()
-                .any(|block| self.unreadable.contains_key(&(id.channel.clone(), *block)))
+        self.candidates.binary_search_by(|candidate| candidate.id.cmp(id)).is_ok() || self.is_unreadable(id)
+    }
+
+    /// Whether its folder or that of its channel can't be looked at.
+    pub(super) fn is_unreadable(&self, id: &SnapshotId) -> bool {
+        [None, Some(id.block_number)].iter().any(|block| self.unreadable.contains_key(&(id.channel.clone(), *block)))
     }
 
     /// What was opened; a failure is noted, unless the folder is simply gone.
@@ -95,7 +99,8 @@ pub(super) fn look(completed: &dyn Dir) -> Result<Found, DiskError> {
             }
             let opened = channel_dir.open_dir(&entry.name).and_then(|dir| Ok((Stamp::of(dir.as_ref())?, dir)));
             let Some((stamp, dir)) = found.readable(&(channel.clone(), Some(block_number)), opened) else { continue };
-            found.candidates.push(Candidate { id: SnapshotId { channel: channel.clone(), block_number }, dir, stamp });
+            let id = SnapshotId { channel: channel.clone(), block_number };
+            found.candidates.push(Candidate { id, dir, stamp, inode: entry.inode });
         }
     }
     found.candidates.sort_by(|a, b| a.id.cmp(&b.id));

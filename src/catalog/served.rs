@@ -1,7 +1,7 @@
 //! A snapshot of our own peer that others may read: every file was hashed when it was found, and every chunk is checked
 //! again when it is read.
 
-use super::{CatalogEntry, ReadError};
+use super::{CatalogEntry, KnownSnapshot, ReadError};
 use crate::{
     disk::{Access, Dir, DiskError, File},
     snapshot::{BlockHash, ChunkIndex, ChunkTree, Manifest, SnapshotId, group_value, hash_small},
@@ -14,11 +14,10 @@ use std::{io, sync::Arc};
 #[non_exhaustive]
 pub struct ServedSnapshot {
     /// What the chunks prove against.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     /// The manifest's canonical bytes.
     pub manifest_bytes: Bytes,
-    entry: CatalogEntry,
-    commit_hash: Option<BlockHash>,
+    known: KnownSnapshot,
     files: Vec<(ChunkTree, Arc<dyn File>)>,
 }
 
@@ -32,18 +31,10 @@ impl ServedSnapshot {
     ) -> Result<Self, DiskError> {
         let opened = manifest.files().iter().map(|file| dir.open_file(file.file.name(), Access::Read));
         let opened = opened.collect::<Result<Vec<_>, _>>()?;
-        let manifest_bytes = Bytes::from(manifest.encode());
-        let entry = CatalogEntry {
-            id: manifest.id().clone(),
-            manifest_hash: manifest.hash(),
-            snapshot_hash: manifest.signable().hash(),
-            total_bytes: manifest.total_bytes(),
-            files: u32::try_from(opened.len()).unwrap_or(u32::MAX),
-            only_metadata_available: false,
-            partial: false,
-        };
+        let known = KnownSnapshot::new(manifest, commit_hash);
+        let (manifest, manifest_bytes) = (Arc::clone(&known.manifest), known.manifest_bytes.clone());
         let files = trees.into_iter().zip(opened).collect();
-        Ok(Self { manifest, manifest_bytes, entry, commit_hash, files })
+        Ok(Self { manifest, manifest_bytes, known, files })
     }
 
     /// Channel and last block.
@@ -55,13 +46,19 @@ impl ServedSnapshot {
     /// The line of the catalog.
     #[must_use]
     pub const fn entry(&self) -> &CatalogEntry {
-        &self.entry
+        &self.known.entry
     }
 
     /// Commit hash of the last block, from the additional metadata; covered by no hash.
     #[must_use]
     pub const fn commit_hash(&self) -> Option<BlockHash> {
-        self.commit_hash
+        self.known.commit_hash
+    }
+
+    /// What is known of it, which outlives its data.
+    #[must_use]
+    pub const fn known(&self) -> &KnownSnapshot {
+        &self.known
     }
 
     /// The chunk tree of a file, by its place in the manifest.

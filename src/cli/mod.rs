@@ -11,6 +11,7 @@ mod config;
 mod config_check;
 mod context;
 mod exit;
+mod grant;
 mod inspect;
 mod join;
 mod logging;
@@ -23,6 +24,8 @@ mod serve;
 mod stop;
 mod transfer_view;
 mod verify;
+mod verify_files;
+mod verify_policy;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 use context::Context;
@@ -49,6 +52,7 @@ enum Command {
     Serve(serve::Serve),
     Join(join::Join),
     Catalog(catalog::CatalogCommand),
+    Grant(grant::Grant),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Sample(sample::Sample),
@@ -65,6 +69,7 @@ impl Command {
             Self::Serve(command) => command.run(context),
             Self::Join(command) => command.run(context),
             Self::Catalog(command) => command.run(context),
+            Self::Grant(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Sample(command) => command.run(context),

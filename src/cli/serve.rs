@@ -15,7 +15,7 @@ use snapferry::{
         BundleError, LogLevel,
         config::{Config, Loaded},
         daemon::{Daemon, DaemonError, DaemonSettings},
-        load_channel_config,
+        load_channel_config, load_root,
     },
     transport::serving::ServeLimits,
 };
@@ -73,10 +73,9 @@ impl Serve {
             channels.push(block);
         }
         for (id, settings) in &config.channels {
-            let block = load_channel_config(&settings.config_block, Some(id))?;
             if channels.iter().all(|known| known.channel() != id) {
-                watched.insert(id.clone(), settings.config_block.clone());
-                channels.push(block);
+                channels.push(load_root(id, settings)?.config);
+                watched.extend(settings.config_block.clone().map(|path| (id.clone(), path)));
             }
         }
         let root = config.snapshots_root.as_ref().ok_or_else(|| {
@@ -101,6 +100,7 @@ impl Serve {
                 ..ServeLimits::default()
             },
             scan_interval: SCAN_INTERVAL,
+            allow_delete: config.allow_delete,
             clock: channel::wall_clock(),
         })
     }

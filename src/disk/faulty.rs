@@ -18,6 +18,8 @@ use super::{Access, Dir, DirEntry, DiskError, File, Lock};
 pub(crate) struct Faults {
     countdown: AtomicU64,
     full: AtomicBool,
+    /// Whether nothing works any more after the chosen one.
+    crash: AtomicBool,
     /// What was done, as `operation name`.
     log: Mutex<Vec<String>>,
     /// Which of these always fail; here also `read name`.
@@ -41,6 +43,12 @@ impl Faults {
     pub(crate) fn fail_next(&self, n: u64, kind: ErrorKind) {
         self.full.store(kind == ErrorKind::StorageFull, Ordering::Relaxed);
         self.countdown.store(n, Ordering::Relaxed);
+    }
+
+    /// The `n`th operation from now fails, and so does everything after it: the process has died there.
+    pub(crate) fn crash_at(&self, n: u64) {
+        self.crash.store(true, Ordering::Relaxed);
+        self.fail_next(n, ErrorKind::Other);
     }
 
     /// These operations fail from now on, and no others.
@@ -74,7 +82,7 @@ impl Faults {
         }
         self.check_broken(what, path)?;
         let before = self.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if before == Ok(1) {
+        if before == Ok(1) || (before == Err(0) && self.crash.load(Ordering::Relaxed)) {
             let kind = if self.full.load(Ordering::Relaxed) { ErrorKind::StorageFull } else { ErrorKind::Other };
             return Err(DiskError::io("(fault)", path, kind.into()));
         }

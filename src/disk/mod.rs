@@ -20,6 +20,7 @@ mod file_reader;
 mod journal;
 mod os;
 mod publish;
+mod sealed;
 
 use std::{any::Any, fmt::Debug, ops::Range, path::Path, sync::Arc};
 
@@ -28,6 +29,7 @@ pub use file_reader::FileReader;
 pub use journal::{JOURNAL_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, Journal};
 pub use os::OsDir;
 pub use publish::{publish_dir, read_small, write_durably};
+pub(crate) use sealed::{Magic, seal, unseal};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,21 +21,22 @@ use tokio::sync::watch;
 
 use super::{BundleError, Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings};
 use crate::{
-    catalog::Catalog,
+    catalog::{Attestation, Attestor, Catalog, Landed, StatementStore},
     chunking::Workers,
     disk::{Dir, DiskError},
     msp::{ChannelConfig, LocalIdentity, MspError, TlsPair},
+    service::control::{ControlContext, ControlError, ControlServer},
     snapshot::ChannelId,
     transport::{
         WallClock,
         endpoint::{Tuning, bind},
-        fault::ErrorCode,
+        fault::{ErrorCode, chain},
         limits::SERVE_BUFFERS,
         live::LiveChannels,
-        serving::{ServeContext, ServeLimits, serve},
+        serving::{Attest, ServeContext, ServeLimits, serve},
         session::SessionContext,
         tls::{Usage, orgs_accepting, server_config},
-        wire::Refusal,
+        wire::{self, Refusal},
     },
 };
 
@@ -43,6 +44,10 @@ use crate::{
 const WORKERS_MAX: usize = 4;
 /// Folder of the catalog's manifests, in the state folder.
 const MANIFESTS_DIR: &str = "manifests";
+/// Folder of what was signed and said, in the state folder.
+const STATEMENTS_DIR: &str = "statements";
+/// Folder of what came from others, in the state folder.
+const LANDED_DIR: &str = "landed";
 /// Folder of finished snapshots, in the peer's `ledger.snapshots.rootDir` (fabric: core/ledger/kvledger/snapshot.go).
 pub const COMPLETED_DIR: &str = "completed";
 
@@ -69,6 +74,8 @@ pub struct DaemonSettings {
     pub limits: ServeLimits,
     /// How often the snapshots folder is looked at.
     pub scan_interval: Duration,
+    /// Whether an admin may have snapshots deleted; nothing is ever written in the snapshots folder otherwise.
+    pub allow_delete: bool,
     /// Wall time.
     pub clock: WallClock,
 }
@@ -130,6 +137,9 @@ pub enum DaemonError {
         /// What is configured.
         root: PathBuf,
     },
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// A thread.
     #[error("the system refused a thread: {0}")]
     Threads(io::Error),
@@ -140,6 +150,8 @@ pub struct Daemon {
     endpoint: Endpoint,
     address: SocketAddr,
     catalog: Arc<Catalog>,
+    attestor: Arc<Attestor>,
+    control: ControlServer,
     context: ServeContext,
     stop: watch::Sender<bool>,
     scanner: Scanner,
@@ -154,9 +166,13 @@ impl Daemon {
     pub fn start(settings: DaemonSettings) -> Result<Self, DaemonError> {
         check_membership(&settings)?;
         let completed = open_completed(&*settings.snapshots_root)?;
-        settings.state.create_dir(MANIFESTS_DIR)?;
-        let state = settings.state.open_dir(MANIFESTS_DIR)?;
-        let catalog = Arc::new(Catalog::open(completed, state, (settings.clock)()));
+        let manifests = subfolder(&*settings.state, MANIFESTS_DIR)?;
+        let catalog = Catalog::open(completed, manifests, (settings.clock)()).with_deletion(settings.allow_delete);
+        let catalog = Arc::new(catalog);
+        let statements = Arc::new(StatementStore::open(subfolder(&*settings.state, STATEMENTS_DIR)?));
+        let landed = Arc::new(Landed::open(subfolder(&*settings.state, LANDED_DIR)?));
+        let attestor =
+            Arc::new(Attestor::new(Arc::clone(&settings.identity), Arc::clone(&statements), Arc::clone(&landed)));
 
         let bundles = Bundles::open(&*settings.state)?;
         settings.channels.iter().try_for_each(|config| bundles.admit(config))?;
@@ -183,15 +199,24 @@ impl Daemon {
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
             channels,
-            // Until this service signs, it has no attestation of anything.
-            attest: Arc::new(|_, _| Err(Refusal::new(ErrorCode::NotFound, "no attestations here yet"))),
+            attest: attest(&catalog, &attestor, &settings.clock),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
             limits: settings.limits,
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
             shutdown,
         };
+        let control = ControlContext {
+            catalog: Arc::clone(&catalog),
+            attestor: Arc::clone(&attestor),
+            statements,
+            landed,
+            channels: context.channels.clone(),
+            identity: Arc::clone(&context.session.identity),
+            clock: Arc::clone(&context.session.clock),
+        };
+        let control = ControlServer::start(&settings.state, control)?;
         let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
-        Ok(Self { endpoint, address, catalog, context, stop, scanner, config_watch })
+        Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner, config_watch })
     }
 
     /// Where it listens: the port that the system chose, if 0 was asked for.
@@ -206,6 +231,12 @@ impl Daemon {
         &self.catalog
     }
 
+    /// What signs for it.
+    #[must_use]
+    pub const fn attestor(&self) -> &Arc<Attestor> {
+        &self.attestor
+    }
+
     /// The channels that it serves, with the configurations of the moment.
     #[must_use]
     pub const fn channels(&self) -> &LiveChannels {
@@ -218,6 +249,7 @@ impl Daemon {
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             () = &mut serving => return,
+            () = self.control.run() => {}
             () = stop => {}
         }
         let _ = self.stop.send(true); // nobody to tell: serving has ended by itself
@@ -247,6 +279,28 @@ fn check_membership(settings: &DaemonSettings) -> Result<(), DaemonError> {
         }
     }
     Ok(())
+}
+
+/// What the wire asks for: the reason of a refusal stays in the log.
+fn attest(catalog: &Arc<Catalog>, attestor: &Arc<Attestor>, clock: &WallClock) -> Attest {
+    let (catalog, attestor, clock) = (Arc::clone(catalog), Arc::clone(attestor), Arc::clone(clock));
+    Arc::new(move |config, get| {
+        let signed = attestor.attest(&catalog, &get.id, &get.nonce, config.sequence(), clock());
+        let signed = signed.map_err(|error| {
+            tracing::warn!(snapshot = %get.id, reason = %chain(&error), "asked for an attestation, and refused");
+            Refusal::new(ErrorCode::NotFound, "this snapshot isn't attested here")
+        })?;
+        let on_wire = |attestation: Attestation| wire::Attestation {
+            body: attestation.body_bytes().clone(),
+            signature: attestation.signature().clone(),
+        };
+        Ok(signed.into_iter().map(on_wire).collect())
+    })
+}
+
+fn subfolder(state: &dyn Dir, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
+    state.create_dir(name)?;
+    state.open_dir(name)
 }
 
 /// A peer that never finished a snapshot has no `completed` yet: an empty one may come later, a missing root is a mistake.

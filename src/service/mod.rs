@@ -7,13 +7,18 @@ mod channel_config;
 pub mod clock;
 pub mod config;
 mod config_watch;
+pub mod control;
 pub mod daemon;
 mod log_spec;
 mod nearest;
+mod root_of_trust;
 pub mod units;
+mod vouching_files;
 
 pub use bundles::{BUNDLES_DIR, BundleError, BundleRecord, Bundles};
 pub use channel_config::{ChannelConfigError, load_channel_config};
 pub use config_watch::{CONFIG_POLL, ConfigWatch, ConfigWatchSettings};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};
 pub use nearest::nearest;
+pub use root_of_trust::{RootError, Rooted, load_root};
+pub use vouching_files::{VouchingFileError, load_statements};

@@ -99,7 +99,7 @@ fn page(session: &ServedSession, get: CatalogGet) -> CatalogPage {
     let next = if end < entries.len() { end as u64 } else { 0 };
     let claims = entries.into_iter().skip(start).take(end - start).map(|entry| {
         // Gone since the list was made: then without it, the client will find out.
-        let commit_hash = session.catalog().snapshot(&entry.id).and_then(|snapshot| snapshot.commit_hash());
+        let commit_hash = session.catalog().known(&entry.id).and_then(|known| known.commit_hash);
         claim(entry, commit_hash)
     });
     CatalogPage { version, entries: claims.collect(), next }
@@ -120,5 +120,5 @@ fn claim(entry: CatalogEntry, last_block_commit_hash: Option<BlockHash>) -> Cata
 }
 
 fn manifest(session: &ServedSession, get: &ManifestGet) -> Result<Body, Refusal> {
-    session.find(&get.id, get.manifest_hash).map(|snapshot| Body::Manifest(snapshot.manifest_bytes.clone()))
+    session.known(&get.id, get.manifest_hash).map(|known| Body::Manifest(known.manifest_bytes))
 }

@@ -139,9 +139,6 @@ async fn chunks(
     request: ChunkRequest,
 ) -> Result<(), Stop> {
     let snapshot = session.find(&request.id, request.manifest_hash).map_err(Stop::Refused)?;
-    if snapshot.entry().only_metadata_available {
-        return Err(refused(ErrorCode::Gone, "only the metadata are left"));
-    }
     let file = snapshot.manifest.files().get(request.file_index as usize);
     let file = file.ok_or_else(|| refused(ErrorCode::Protocol, "no such file in the manifest"))?;
     let chunks = ChunkIndex::count(file.size).unwrap_or(0);

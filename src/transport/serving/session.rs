@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{access::Access, attest::Pace, buffers::SessionBuffers, control, listener::Shared, range, seats::Seat};
 use crate::{
-    catalog::{Catalog, ServedSnapshot},
+    catalog::{Catalog, KnownSnapshot, ServedSnapshot},
     msp::{ChannelConfig, Operation},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
     transport::{
@@ -234,12 +234,23 @@ impl ServedSession {
         self.access.check(&*self.config()?, &self.peer, operation, block, now)
     }
 
-    /// The snapshot of that id and manifest, if it is of the session's channel. Whatever is wrong, the answer is the same.
-    pub(super) fn find(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Result<Arc<ServedSnapshot>, Refusal> {
-        let known = (id.channel == self.channel).then(|| self.catalog().snapshot(id)).flatten();
+    /// What is known of the snapshot of that id and manifest, if it is of the session's channel. Whatever is wrong, the answer is the
+    /// same.
+    pub(super) fn known(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Result<KnownSnapshot, Refusal> {
+        let known = (id.channel == self.channel).then(|| self.catalog().known(id)).flatten();
         known
-            .filter(|snapshot| snapshot.entry().manifest_hash == manifest_hash)
+            .filter(|known| known.entry.manifest_hash == manifest_hash)
             .ok_or_else(|| Refusal::new(ErrorCode::NotFound, "no snapshot of that block with that manifest"))
+    }
+
+    /// As [`Self::known`], with its data.
+    pub(super) fn find(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Result<Arc<ServedSnapshot>, Refusal> {
+        // Before the data are looked for: what is deleted in between is gone, not unknown.
+        self.known(id, manifest_hash)?;
+        let served = self.catalog().snapshot(id);
+        served
+            .filter(|snapshot| snapshot.entry().manifest_hash == manifest_hash)
+            .ok_or_else(|| Refusal::new(ErrorCode::Gone, "only the metadata are left"))
     }
 
     /// Refuses a request: in words on the control stream, if there is room. The code goes by RESET as well where there is a stream.

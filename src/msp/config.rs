@@ -12,7 +12,10 @@ use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::{ConfigError, MspId, OrganisationError, folder, org::OrgConfig, pb::common, policy::ChannelPolicies};
+use super::{
+    ConfigError, MspId, OrganisationError, block_signatures::Consenters, folder, org::OrgConfig, pb::common,
+    policy::ChannelPolicies,
+};
 use crate::snapshot::{BlockNumber, ChannelId};
 
 /// Largest configuration that is read: the block of a channel with hundreds of organisations is about 1 MiB.
@@ -42,6 +45,7 @@ pub struct ChannelConfig {
     orgs: BTreeMap<MspId, OrgConfig>,
     orderer_orgs: BTreeMap<MspId, OrgConfig>,
     policies: ChannelPolicies,
+    consenters: Consenters,
     envelope: Bytes,
 }
 
@@ -73,21 +77,6 @@ impl ChannelConfig {
         Ok(Self { block_sha256: Some(Sha256::digest(bytes).into()), ..config })
     }
 
-    /// The configuration of a newer block of the same channel.
-    ///
-    /// # Errors
-    /// As [`Self::from_block`]; another channel; a sequence that isn't greater.
-    pub fn successor(&self, block: &[u8]) -> Result<Self, ConfigError> {
-        let next = Self::from_block(block)?;
-        if next.channel != self.channel {
-            return Err(ConfigError::OtherChannel { found: next.channel, wanted: self.channel.clone() });
-        }
-        if next.sequence <= self.sequence {
-            return Err(ConfigError::NotNewer { found: next.sequence, current: self.sequence });
-        }
-        Ok(next)
-    }
-
     /// From a serialized ConfigEnvelope, as the state keeps it under `CHANNEL_CONFIG_ENV_BYTES`; it doesn't say itself
     /// which channel it is of, nor at which block.
     ///
@@ -106,15 +95,17 @@ impl ChannelConfig {
         if orgs.is_empty() {
             return Err(ConfigError::NoOrganisation);
         }
+        let msp_version = msp_version(&group)?;
         Ok(Self {
             channel,
             block_number,
             block_sha256: None,
             sequence: config.sequence,
-            msp_version: msp_version(&group)?,
+            msp_version,
             orderer_orgs: orderer_organisations(&group, &orgs)?,
             orgs,
             policies: ChannelPolicies::from_group(&group)?,
+            consenters: Consenters::from_group(&group, msp_version)?,
             envelope: Bytes::copy_from_slice(bytes),
         })
     }
@@ -149,6 +140,7 @@ impl ChannelConfig {
             orgs,
             orderer_orgs: BTreeMap::new(),
             policies: ChannelPolicies::default(),
+            consenters: Consenters::default(),
             envelope: Bytes::new(),
         })
     }
@@ -199,6 +191,10 @@ impl ChannelConfig {
         &self.policies
     }
 
+    pub(super) const fn consenters(&self) -> &Consenters {
+        &self.consenters
+    }
+
     /// The serialized ConfigEnvelope; empty for pinned MSPs.
     #[must_use]
     pub const fn config_envelope_bytes(&self) -> &Bytes {
@@ -217,7 +213,7 @@ impl fmt::Debug for ChannelConfig {
     }
 }
 
-fn decode<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, ConfigError> {
+pub(super) fn decode<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, ConfigError> {
     if bytes.len() > CONFIG_BYTES_MAX {
         return Err(ConfigError::TooLarge { limit: CONFIG_BYTES_MAX });
     }

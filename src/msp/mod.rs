@@ -3,6 +3,7 @@
 //! Decides whether a certificate is a member of a channel's organisation, and whose a signature is. Which of them may do what,
 //! and how many it takes, is for the layers above. Fabric's messages stop here.
 
+mod block_signatures;
 mod ca_tree;
 mod certificate;
 mod chain;
@@ -21,6 +22,8 @@ mod policy;
 mod principal;
 mod signature;
 mod signer;
+#[cfg(test)]
+mod test_channel;
 #[cfg(test)]
 mod tests;
 mod units;

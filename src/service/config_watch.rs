@@ -50,31 +50,19 @@ pub struct ConfigWatchSettings {
     pub interval: Duration,
 }
 
-/// The thread that looks; dropped, it ends after the look that runs.
-#[derive(Debug)]
+/// Looks at the files when told to, or on a thread of its own.
 pub struct ConfigWatch {
-    _stop: mpsc::Sender<()>,
+    settings: ConfigWatchSettings,
+    /// As they were when they were last read, or why they couldn't be.
+    seen: BTreeMap<ChannelId, Result<Vec<Stamp>, String>>,
+    /// SHA-256 of what is refused, and logged.
+    refused: BTreeSet<[u8; 32]>,
 }
 
-impl ConfigWatch {
-    /// Starts to look, at once for the first time.
-    ///
-    /// # Errors
-    /// When the system refuses a thread.
-    pub fn start(settings: ConfigWatchSettings) -> io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let interval = settings.interval;
-        let mut watch = Watch { settings, seen: BTreeMap::new(), refused: BTreeSet::new() };
-        thread::Builder::new().name("config-watch".to_owned()).spawn(move || {
-            loop {
-                watch.look();
-                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { _stop: stop })
-    }
+/// The thread of a started [`ConfigWatch`]; dropped, it ends after the look that runs.
+#[derive(Debug)]
+pub struct ConfigWatcher {
+    _stop: mpsc::Sender<()>,
 }
 
 /// What a changed file can be told by.
@@ -86,16 +74,33 @@ struct Stamp {
     inode: u64,
 }
 
-struct Watch {
-    settings: ConfigWatchSettings,
-    /// As they were when they were last read, or why they couldn't be.
-    seen: BTreeMap<ChannelId, Result<Vec<Stamp>, String>>,
-    /// SHA-256 of what is refused, and logged.
-    refused: BTreeSet<[u8; 32]>,
-}
+impl ConfigWatch {
+    /// Nothing is looked at yet.
+    #[must_use]
+    pub const fn new(settings: ConfigWatchSettings) -> Self {
+        Self { settings, seen: BTreeMap::new(), refused: BTreeSet::new() }
+    }
 
-impl Watch {
-    fn look(&mut self) {
+    /// Looks on a thread of its own, at once for the first time.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(mut self) -> io::Result<ConfigWatcher> {
+        let (stop, stopped) = mpsc::channel();
+        let interval = self.settings.interval;
+        thread::Builder::new().name("config-watch".to_owned()).spawn(move || {
+            loop {
+                self.look();
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(ConfigWatcher { _stop: stop })
+    }
+
+    /// Reads what has changed since the last look, and puts in force what is newer and signed as it has to be. Blocking.
+    pub fn look(&mut self) {
         for (channel, path) in self.settings.paths.clone() {
             // Before the content: what changes while it is read has another stamp the next time.
             let stamps = stamps(&path).map_err(|error| error.to_string());

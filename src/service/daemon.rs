@@ -19,7 +19,7 @@ use std::{
 use quinn::Endpoint;
 use tokio::sync::watch;
 
-use super::{BundleError, Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings};
+use super::{BundleError, Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 use crate::{
     catalog::{Attestation, Attestor, Catalog, Landed, StatementStore},
     chunking::Workers,
@@ -155,7 +155,7 @@ pub struct Daemon {
     context: ServeContext,
     stop: watch::Sender<bool>,
     scanner: Scanner,
-    config_watch: ConfigWatch,
+    config_watch: ConfigWatcher,
 }
 
 impl Daemon {
@@ -185,7 +185,7 @@ impl Daemon {
         let endpoint = bind(settings.listen, Some(quic), &settings.tuning).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
 
-        let config_watch = ConfigWatch::start(ConfigWatchSettings {
+        let config_watch = ConfigWatch::new(ConfigWatchSettings {
             paths: settings.watched,
             channels: channels.clone(),
             bundles,
@@ -193,7 +193,7 @@ impl Daemon {
             clock: Arc::clone(&settings.clock),
             interval: CONFIG_POLL,
         });
-        let config_watch = config_watch.map_err(DaemonError::Threads)?;
+        let config_watch = config_watch.start().map_err(DaemonError::Threads)?;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let (stop, shutdown) = watch::channel(false);
         let context = ServeContext {

@@ -2,12 +2,13 @@
 //! what `fuzz/corpus` holds (if somebody ran the fuzzer), and over deterministic mutations of both.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use snapferry::{
     catalog::AttestBody,
     msp::{ChannelConfig, Identity, MspId, SerializedIdentity, is_revocation_list},
+    msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, SerializedIdentity},
     snapshot::{BlockHash, BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
     transport::session::is_signed_auth,
 };
@@ -16,6 +17,8 @@ use snapferry::{
 mod attestation;
 #[path = "../fuzz/bodies/config_block.rs"]
 mod config_block;
+#[path = "../fuzz/bodies/grant.rs"]
+mod grant;
 #[path = "../fuzz/bodies/identity.rs"]
 mod identity;
 #[path = "../fuzz/bodies/revocation_list.rs"]
@@ -171,4 +174,18 @@ fn attestation_bodies_hold() {
         bytes
     });
     run("attestation", seeds.to_vec(), 10_000, attestation::body);
+}
+
+#[test]
+fn grant_bodies_hold() {
+    let folder = root().join("tests/fixtures/network/crypto/peerOrganizations/org1.example.com");
+    let msp = folder.join("users/Admin@org1.example.com/msp");
+    let admin = LocalIdentity::load(&MspId::new("Org1MSP").unwrap(), &msp).unwrap();
+    let channel = "mychannel".parse().unwrap();
+    let now = admin.identity.not_before() + Duration::from_secs(86_400);
+    let body = GrantBody::for_one_command(&channel, &admin.identity, now)
+        .with_blocks(Some(BlockNumber(1)), Some(BlockNumber(300)));
+    let grant = JoinGrant::sign(&body, &admin).unwrap();
+    assert_eq!(JoinGrant::decode(&grant.encode()).unwrap().body(), &body);
+    run("grant", vec![body.encode(), grant.encode()], 4_000, grant::body);
 }

@@ -173,7 +173,7 @@ fn policy_bodies_hold() {
     let any_readers = [&[3][..], &[0x0a, 7], b"Readers"].concat();
     assert!(policy::satisfied(3, &any_readers[1..]));
     seeds.push(any_readers);
-    run("policy", seeds, 150, policy::body);
+    run("policy", seeds, 100, policy::body);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{fs, path::PathBuf};
 use bytes::Bytes;
 use snapferry::{
     catalog::AttestBody,
-    msp::{ChannelConfig, Identity, MspId, SerializedIdentity},
+    msp::{ChannelConfig, Identity, MspId, SerializedIdentity, is_revocation_list},
     snapshot::{BlockHash, BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
     transport::session::is_signed_auth,
 };
@@ -22,6 +22,8 @@ mod config_block;
 mod identity;
 #[path = "../fuzz/bodies/policy.rs"]
 mod policy;
+#[path = "../fuzz/bodies/revocation_list.rs"]
+mod revocation_list;
 #[path = "../fuzz/bodies/session.rs"]
 mod session;
 #[path = "../fuzz/bodies/trust_rule.rs"]
@@ -113,6 +115,9 @@ fn config_block_bodies_hold() {
     let channel = "mychannel".parse().unwrap();
     ChannelConfig::from_config_envelope(channel, BlockNumber(1), &envelope).unwrap();
     run("config_block", vec![block, envelope], 8_000, config_block::body);
+    // One with intermediate CAs, revocation lists and listed admins; its envelope, whose hash nobody asks for.
+    let hard = ChannelConfig::from_block(&fixture("msp/hard.block")).unwrap().config_envelope_bytes().to_vec();
+    run("config_block_hard", vec![hard], 2_000, config_block::body);
 }
 
 #[test]
@@ -123,6 +128,32 @@ fn identity_bodies_hold() {
     let rows = String::from_utf8(fixture("msp/hard.tsv")).unwrap();
     seeds.extend(rows.lines().map(|row| hex::decode(row.split_once('\t').unwrap().0).unwrap()));
     run("identity", seeds, 2_000, identity::body);
+}
+
+#[test]
+fn revocation_list_bodies_hold() {
+    let ca = rcgen::CertificateParams::default();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let list = |serials: &[u64]| {
+        let revoked = |serial: &u64| rcgen::RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2050, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&rcgen::Issuer::from_params(&ca, &key)).unwrap()
+    };
+    let seeds = [list(&[]).der().to_vec(), list(&[1, u64::MAX]).der().to_vec(), list(&[7]).pem().unwrap().into_bytes()];
+    assert!(seeds.iter().all(|seed| is_revocation_list(seed)));
+    run("revocation_list", seeds.to_vec(), 40_000, revocation_list::body);
 }
 
 #[test]

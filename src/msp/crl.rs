@@ -54,6 +54,13 @@ impl Crl {
     }
 }
 
+/// Whether those bytes are a revocation list that can be used, by their form alone: for the fuzz target, which has no MSP.
+#[doc(hidden)]
+#[must_use]
+pub fn is_revocation_list(bytes: &[u8]) -> bool {
+    Crl::parse(bytes).is_ok()
+}
+
 /// Refuses a certificate that its issuer revoked; also whatever is asked while the answer can't be known.
 pub(super) fn check(crls: &[Crl], certificate: &Certificate, issuer: &Certificate) -> Result<(), InvalidReason> {
     let key_id = issuer.subject_key_id.as_deref().ok_or(InvalidReason::IssuerWithoutKeyId)?;

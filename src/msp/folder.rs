@@ -15,7 +15,7 @@ use super::{
     pb::msp::{FabricMspConfig, FabricNodeOUs, FabricOuIdentifier},
 };
 
-/// Largest revocation list that is read: about 200 000 certificates.
+/// Largest revocation list that is read: more than 100 000 certificates.
 const CRL_BYTES_MAX: u64 = 8 << 20;
 /// Most files in one folder: what an MSP may have of anything is less.
 const FILES_MAX: usize = 256;

@@ -30,6 +30,8 @@ mod units;
 mod validate;
 
 pub use config::{CONFIG_BYTES_MAX, ChannelConfig, MspVersion};
+#[doc(hidden)]
+pub use crl::is_revocation_list;
 pub use error::{CertificateError, ConfigError, InvalidReason, MspError, OrganisationError, RevocationListError};
 pub use identity::{Identity, IdentityId, Role, SerializedIdentity};
 pub use local::{LocalIdentity, TlsPair};

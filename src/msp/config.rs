@@ -13,7 +13,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::{
-    ConfigError, MspId, OrganisationError, folder,
+    ConfigError, MspId, OrganisationError, block_signatures::Consenters, folder,
     org::OrgConfig,
     pb::{
         common,
@@ -52,6 +52,7 @@ pub struct ChannelConfig {
     policies: ChannelPolicies,
     /// The name of each organisation's group, which may be another than its MSP ID.
     groups: BTreeMap<MspId, String>,
+    consenters: Consenters,
     envelope: Bytes,
 }
 
@@ -83,21 +84,6 @@ impl ChannelConfig {
         Ok(Self { block: Some(Bytes::copy_from_slice(bytes)), ..config })
     }
 
-    /// The configuration of a newer block of the same channel.
-    ///
-    /// # Errors
-    /// As [`Self::from_block`]; another channel; a sequence that isn't greater.
-    pub fn successor(&self, block: &[u8]) -> Result<Self, ConfigError> {
-        let next = Self::from_block(block)?;
-        if next.channel != self.channel {
-            return Err(ConfigError::OtherChannel { found: next.channel, wanted: self.channel.clone() });
-        }
-        if next.sequence <= self.sequence {
-            return Err(ConfigError::NotNewer { found: next.sequence, current: self.sequence });
-        }
-        Ok(next)
-    }
-
     /// From a serialized ConfigEnvelope, as the state keeps it under `CHANNEL_CONFIG_ENV_BYTES`; it doesn't say itself
     /// which channel it is of, nor at which block.
     ///
@@ -116,16 +102,18 @@ impl ChannelConfig {
         if orgs.is_empty() {
             return Err(ConfigError::NoOrganisation);
         }
+        let msp_version = msp_version(&group)?;
         Ok(Self {
             channel,
             block_number,
             block: None,
             sequence: config.sequence,
-            msp_version: msp_version(&group)?,
+            msp_version,
             orderer_orgs: orderer_organisations(&group, &orgs)?,
             orgs,
             policies: ChannelPolicies::from_group(&group)?,
             groups: group_names(&application.groups),
+            consenters: Consenters::from_group(&group, msp_version)?,
             envelope: Bytes::copy_from_slice(bytes),
         })
     }
@@ -161,6 +149,7 @@ impl ChannelConfig {
             orderer_orgs: BTreeMap::new(),
             policies: ChannelPolicies::default(),
             groups: BTreeMap::new(),
+            consenters: Consenters::default(),
             envelope: Bytes::new(),
         })
     }
@@ -222,6 +211,10 @@ impl ChannelConfig {
         self.groups.get(msp_id).map(String::as_str)
     }
 
+    pub(super) const fn consenters(&self) -> &Consenters {
+        &self.consenters
+    }
+
     /// The serialized ConfigEnvelope; empty for pinned MSPs.
     #[must_use]
     pub const fn config_envelope_bytes(&self) -> &Bytes {
@@ -240,7 +233,7 @@ impl fmt::Debug for ChannelConfig {
     }
 }
 
-fn decode<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, ConfigError> {
+pub(super) fn decode<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, ConfigError> {
     if bytes.len() > CONFIG_BYTES_MAX {
         return Err(ConfigError::TooLarge { limit: CONFIG_BYTES_MAX });
     }

@@ -275,6 +275,52 @@ pub enum ConfigError {
         /// Ours.
         current: u64,
     },
+    /// The block's number isn't greater than that of what we have.
+    #[error("the block is number {found}, not later than {current}, whose configuration is in force")]
+    NotLater {
+        /// Its number.
+        found: crate::snapshot::BlockNumber,
+        /// Ours.
+        current: crate::snapshot::BlockNumber,
+    },
+    /// A walk must begin with block 0.
+    #[error(
+        "a channel's configuration is followed from its genesis block, number 0, but the block given is number {0}"
+    )]
+    NotGenesis(crate::snapshot::BlockNumber),
+    /// A walk left a configuration out.
+    #[error(
+        "the block holds configuration {found}, but the one before it is {current}: give the config blocks in between too (peer channel fetch BLOCK_NUMBER)"
+    )]
+    Gap {
+        /// Its sequence.
+        found: u64,
+        /// The sequence before.
+        current: u64,
+    },
+    /// A block of a walk was refused.
+    #[error("config block {position} of those given behind the genesis block: {source}")]
+    InWalk {
+        /// Its place, from 1.
+        position: usize,
+        /// Why.
+        source: Box<ConfigError>,
+    },
+    /// The orderers' signatures on the block aren't what the configuration in force demands.
+    #[error(
+        "block {block} is not signed as configuration {sequence} demands: {source}. If the orderers were changed in between, give the config blocks in between too; else the block is not of this channel's orderers"
+    )]
+    NotSigned {
+        /// The block.
+        block: crate::snapshot::BlockNumber,
+        /// The configuration whose orderers should have signed.
+        sequence: u64,
+        /// What is missing.
+        source: Box<MspError>,
+    },
+    /// More signatures on a block, or consenters, than an ordering service has.
+    #[error("there are more than {0} signatures on the block, or consenters in the configuration")]
+    TooManySigners(usize),
     /// More policies, or access control lists, than a configuration has.
     #[error("the configuration has more than {0} policies or access control lists")]
     TooManyPolicies(usize),

@@ -47,6 +47,13 @@ pub(super) fn lowered(signature: &[u8], curve: Curve) -> Option<Vec<u8>> {
     Some(der::write(der::SEQUENCE, &[der::write_positive(r), der::write_positive(&twin)].concat()))
 }
 
+/// The signature's twin, high or low.
+#[cfg(test)]
+pub(super) fn twin(signature: &[u8], curve: Curve) -> Option<Vec<u8>> {
+    let (r, s) = split(signature)?;
+    Some(der::write(der::SEQUENCE, &[der::write_positive(r), der::write_positive(&negated(s, curve)?)].concat()))
+}
+
 /// [`lowered`] for a certificate's signature, whose curve is told by its width.
 pub(super) fn lowered_by_width(signature: &[u8]) -> Option<Vec<u8>> {
     let (r, s) = split(signature)?;

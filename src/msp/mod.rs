@@ -4,6 +4,7 @@
 //! and how many it takes, is for the layers above. Fabric's messages stop here.
 
 mod access;
+mod block_signatures;
 mod ca_tree;
 mod certificate;
 mod chain;
@@ -23,6 +24,8 @@ mod policy;
 mod principal;
 mod signature;
 mod signer;
+#[cfg(test)]
+mod test_channel;
 #[cfg(test)]
 mod tests;
 mod units;

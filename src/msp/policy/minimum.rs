@@ -20,7 +20,7 @@ const STEPS_MAX: usize = 1 << 20;
 const PRICE: u64 = 1 << 32;
 
 /// A policy, as far as it matters whose signatures satisfy it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Formula {
     /// Nobody of the channel's application organisations.
     Never,
@@ -118,14 +118,50 @@ pub(super) fn can_have(config: &ChannelConfig, msp_id: &MspId, role: PrincipalRo
 
 /// Fewest organisations that satisfy it; `None` if not even all of them do.
 pub(super) fn minimum(formula: &Formula) -> Result<Option<usize>, TooComplex> {
+    let formula = &formula.simplified();
     let mut occurrences = BTreeMap::new();
     let size = count(formula, &mut occurrences);
-    let mut search = Search { formula, size, steps: 0, states: BTreeMap::new(), best: None, least: 0 };
-    search.states = occurrences.into_iter().map(|(org, occurrences)| (org, State::Free { occurrences })).collect();
-    // With nobody at all: only a policy that asks for nothing. It also keeps the bound right where anybody will do.
-    search.least = usize::from(!met_by_none(formula));
+    let states = occurrences.into_iter().map(|(org, occurrences)| (org, State::Free { occurrences })).collect();
+    // Where anybody will do the price is nothing, but nobody at all satisfies only what asks for nothing.
+    let least = usize::from(!formula.asks_for_nothing());
+    let mut search = Search { formula, size, steps: 0, states, best: None, least };
     search.branch(0)?;
     Ok(search.best)
+}
+
+impl Formula {
+    /// The same with nothing in it that is decided already, and each organisation in as few places as can be told at a glance: what is
+    /// all one organisation's becomes one (`OR('A.peer', 'A.admin')`), since each place more makes the bound worse.
+    fn simplified(&self) -> Self {
+        let Self::OutOf { needed, of } = self else { return self.clone() };
+        let mut inner: Vec<Self> = of.iter().map(Self::simplified).filter(|inner| *inner != Self::Never).collect();
+        let before = inner.len();
+        inner.retain(|inner| !inner.asks_for_nothing());
+        let needed = usize::try_from(*needed).unwrap_or(0).saturating_sub(before - inner.len());
+        if needed == 0 {
+            return Self::OutOf { needed: 0, of: Vec::new() };
+        }
+        if needed > inner.len() {
+            return Self::Never;
+        }
+        let all = needed == inner.len();
+        if all || needed == 1 {
+            // Of equals in an AND or an OR one will do.
+            inner.sort();
+            inner.dedup();
+        }
+        let needed = if all { inner.len() } else { needed };
+        match inner.first() {
+            Some(first) if inner.len() == 1 => first.clone(),
+            Some(Self::Org(org)) if inner.iter().all(|inner| *inner == Self::Org(*org)) => Self::Org(*org),
+            _ => Self::OutOf { needed: i64::try_from(needed).unwrap_or(i64::MAX), of: inner },
+        }
+    }
+
+    /// Once simplified.
+    fn asks_for_nothing(&self) -> bool {
+        matches!(self, Self::OutOf { needed, .. } if *needed <= 0)
+    }
 }
 
 fn count(formula: &Formula, occurrences: &mut BTreeMap<usize, u64>) -> usize {
@@ -136,15 +172,6 @@ fn count(formula: &Formula, occurrences: &mut BTreeMap<usize, u64>) -> usize {
             1
         }
         Formula::OutOf { of, .. } => 1 + of.iter().map(|inner| count(inner, occurrences)).sum::<usize>(),
-    }
-}
-
-fn met_by_none(formula: &Formula) -> bool {
-    match formula {
-        Formula::Never | Formula::Anybody | Formula::Org(_) => false,
-        Formula::OutOf { needed, of } => {
-            i64::try_from(of.iter().filter(|inner| met_by_none(inner)).count()).is_ok_and(|met| met >= *needed)
-        }
     }
 }
 

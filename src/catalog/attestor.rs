@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    AttestBody, Attestation, AttestationError, Catalog, Landed, LandedError, NONCE_BYTES_MAX, Statement,
+    AttestBody, Attestation, AttestationError, Catalog, Landed, LandedError, NONCE_BYTES_MAX, OwnStatement,
     StatementError, StatementStore,
 };
 use crate::{msp::LocalIdentity, snapshot::SnapshotId};
@@ -77,7 +77,7 @@ impl Attestor {
         }
         let known = catalog.known(id).ok_or_else(|| AttestRefusal::Unknown(id.clone()))?;
         let statement =
-            Statement { snapshot_hash: known.entry.snapshot_hash, manifest_hash: known.entry.manifest_hash };
+            OwnStatement { snapshot_hash: known.entry.snapshot_hash, manifest_hash: known.entry.manifest_hash };
         if self.landed.contains(id, statement.manifest_hash)? {
             return Err(AttestRefusal::Landed(id.clone()));
         }

@@ -37,7 +37,7 @@ const SEAL_BYTES: u64 = 48;
 
 /// What the service signed about a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statement {
+pub struct OwnStatement {
     /// SHA-256 of the signable metadata.
     pub snapshot_hash: SnapshotHash,
     /// Hash of the manifest.
@@ -66,9 +66,9 @@ pub enum StatementError {
         /// The snapshot.
         id: SnapshotId,
         /// What was signed.
-        signed: Box<Statement>,
+        signed: Box<OwnStatement>,
         /// What should be signed now.
-        asked: Box<Statement>,
+        asked: Box<OwnStatement>,
         /// The guard, below the state folder.
         file: String,
     },
@@ -99,7 +99,7 @@ impl StatementStore {
     ///
     /// # Errors
     /// Another one was signed, the record is damaged, or it can't be made durable: don't sign.
-    pub fn allow(&self, id: &SnapshotId, asked: Statement) -> Result<(), StatementError> {
+    pub fn allow(&self, id: &SnapshotId, asked: OwnStatement) -> Result<(), StatementError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.holds(id, asked)? {
             return Ok(());
@@ -118,7 +118,7 @@ impl StatementStore {
     ///
     /// # Errors
     /// The record is damaged, or can't be read.
-    pub fn signed(&self, id: &SnapshotId) -> Result<Option<Statement>, StatementError> {
+    pub fn signed(&self, id: &SnapshotId) -> Result<Option<OwnStatement>, StatementError> {
         let damaged = || StatementError::Damaged { id: id.clone(), file: guard_path(id) };
         let bytes = match self.read(id, GUARD, SEAL_BYTES + 64) {
             Err(error) if error.is_not_found() => return Ok(None),
@@ -127,7 +127,7 @@ impl StatementStore {
         };
         let content = unseal(GUARD_MAGIC, &bytes).ok_or_else(damaged)?;
         let (snapshot_hash, manifest_hash) = content.split_at_checked(32).ok_or_else(damaged)?;
-        Ok(Some(Statement {
+        Ok(Some(OwnStatement {
             snapshot_hash: SnapshotHash::try_from(snapshot_hash).map_err(|_| damaged())?,
             manifest_hash: ManifestHash::try_from(manifest_hash).map_err(|_| damaged())?,
         }))
@@ -200,7 +200,7 @@ impl StatementStore {
     }
 
     /// Whether just this was signed already.
-    fn holds(&self, id: &SnapshotId, asked: Statement) -> Result<bool, StatementError> {
+    fn holds(&self, id: &SnapshotId, asked: OwnStatement) -> Result<bool, StatementError> {
         match self.signed(id)? {
             None => Ok(false),
             Some(signed) if signed == asked => Ok(true),

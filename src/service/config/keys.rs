@@ -13,6 +13,8 @@ pub(super) enum Kind {
     /// A whole number, within limits.
     Count(u64, u64),
     Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
     /// A list of sources: mappings in a file, `HOST:PORT,...` elsewhere.
     Sources,
     /// Belongs to a feature that this version doesn't have.
@@ -53,7 +55,7 @@ pub(super) const KEYS: &[Key] = &[
     from_core("identity.tls.key", Kind::Path, "peer.tls.key.file"),
     key("identity.grant", Kind::NotSupported),
     from_core("snapshots.rootDir", Kind::Path, "ledger.snapshots.rootDir"),
-    with_default("snapshots.allowDelete", Kind::Choice(&["false", "true"]), "false"),
+    with_default("snapshots.allowDelete", Kind::Flag, "false"),
     key("channels.*.configBlock", Kind::Path),
     key("sources", Kind::Sources),
     with_default("trust.minOrgs", Kind::Count(1, 1000), "2"),

@@ -214,7 +214,7 @@ impl Layers {
                 self.insert_sources(sources, origin);
                 Ok(())
             }
-            Kind::Text | Kind::Address | Kind::Bytes(..) | Kind::Count(..) | Kind::Choice(_) => {
+            Kind::Text | Kind::Address | Kind::Bytes(..) | Kind::Count(..) | Kind::Choice(_) | Kind::Flag => {
                 self.insert(path, value, origin);
                 Ok(())
             }

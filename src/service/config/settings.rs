@@ -151,7 +151,7 @@ impl Config {
                 tls_key: values.path("identity.tls.key"),
             },
             snapshots_root: values.path("snapshots.rootDir"),
-            allow_delete: values.switch("snapshots.allowDelete")?,
+            allow_delete: values.flag("snapshots.allowDelete")?.unwrap_or_default(),
             channels,
             sources: sources.map(|(_, sources)| sources).unwrap_or_default(),
             min_orgs: values.number("trust.minOrgs")?,
@@ -258,6 +258,12 @@ impl Values<'_> {
         T::try_from(number).map_err(|_| bad(format!("it should be between {low} and {high}")))
     }
 
+    fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
+        let Some(setting) = self.0.get(key) else { return Ok(None) };
+        let bad = |_| wrong(key, setting, "it should be true or false".to_owned());
+        setting.value.to_ascii_lowercase().parse().map(Some).map_err(bad)
+    }
+
     fn msp_id(&self) -> Result<Option<MspId>, ConfigError> {
         let Some(setting) = self.0.get("identity.mspId") else { return Ok(None) };
         let bad = || wrong("identity.mspId", setting, "it is no MSP ID".to_owned());
@@ -276,15 +282,6 @@ impl Values<'_> {
             "console" => Ok(LogFormat::Console),
             "json" => Ok(LogFormat::Json),
             _ => Err(wrong("logging.format", setting, "it should be console or json".to_owned())),
-        }
-    }
-
-    fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
-        let setting = self.required(key)?;
-        match setting.value.to_ascii_lowercase().as_str() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(wrong(key, setting, "it should be true or false".to_owned())),
         }
     }
 

@@ -146,7 +146,7 @@ fn report(context: &Context, id: &SnapshotId, bytes: u64, already: bool) -> Resu
         return output::print(&format!("only the metadata of snapshot {id} are left already: nothing to do\n"));
     }
     output::print(&format!(
-        "snapshot {id} is deleted: {} are free; its metadata are kept, and `snapferry snapshot sign` still signs them\n",
+        "snapshot {id} is deleted, {} are freed; its metadata are kept, and `snapferry snapshot sign` still signs them\n",
         format_bytes(bytes)
     ))
 }

@@ -2,12 +2,13 @@
 //! what `fuzz/corpus` holds (if somebody ran the fuzzer), and over deterministic mutations of both.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use snapferry::{
     catalog::AttestBody,
-    msp::{ChannelConfig, Identity, MspId, SerializedIdentity},
+    msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, SerializedIdentity},
+    msp::{ChannelConfig, Identity, MspId, SerializedIdentity, is_revocation_list},
     snapshot::{BlockHash, BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
     transport::session::is_signed_auth,
 };
@@ -16,8 +17,12 @@ use snapferry::{
 mod attestation;
 #[path = "../fuzz/bodies/config_block.rs"]
 mod config_block;
+#[path = "../fuzz/bodies/grant.rs"]
+mod grant;
 #[path = "../fuzz/bodies/identity.rs"]
 mod identity;
+#[path = "../fuzz/bodies/revocation_list.rs"]
+mod revocation_list;
 #[path = "../fuzz/bodies/session.rs"]
 mod session;
 
@@ -107,6 +112,9 @@ fn config_block_bodies_hold() {
     let channel = "mychannel".parse().unwrap();
     ChannelConfig::from_config_envelope(channel, BlockNumber(1), &envelope).unwrap();
     run("config_block", vec![block, envelope], 8_000, config_block::body);
+    // One with intermediate CAs, revocation lists and listed admins; its envelope, whose hash nobody asks for.
+    let hard = ChannelConfig::from_block(&fixture("msp/hard.block")).unwrap().config_envelope_bytes().to_vec();
+    run("config_block_hard", vec![hard], 2_000, config_block::body);
 }
 
 #[test]
@@ -117,6 +125,32 @@ fn identity_bodies_hold() {
     let rows = String::from_utf8(fixture("msp/hard.tsv")).unwrap();
     seeds.extend(rows.lines().map(|row| hex::decode(row.split_once('\t').unwrap().0).unwrap()));
     run("identity", seeds, 2_000, identity::body);
+}
+
+#[test]
+fn revocation_list_bodies_hold() {
+    let ca = rcgen::CertificateParams::default();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let list = |serials: &[u64]| {
+        let revoked = |serial: &u64| rcgen::RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2050, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&rcgen::Issuer::from_params(&ca, &key)).unwrap()
+    };
+    let seeds = [list(&[]).der().to_vec(), list(&[1, u64::MAX]).der().to_vec(), list(&[7]).pem().unwrap().into_bytes()];
+    assert!(seeds.iter().all(|seed| is_revocation_list(seed)));
+    run("revocation_list", seeds.to_vec(), 40_000, revocation_list::body);
 }
 
 #[test]
@@ -140,4 +174,18 @@ fn attestation_bodies_hold() {
         bytes
     });
     run("attestation", seeds.to_vec(), 10_000, attestation::body);
+}
+
+#[test]
+fn grant_bodies_hold() {
+    let folder = root().join("tests/fixtures/network/crypto/peerOrganizations/org1.example.com");
+    let msp = folder.join("users/Admin@org1.example.com/msp");
+    let admin = LocalIdentity::load(&MspId::new("Org1MSP").unwrap(), &msp).unwrap();
+    let channel = "mychannel".parse().unwrap();
+    let now = admin.identity.not_before() + Duration::from_secs(86_400);
+    let body = GrantBody::for_one_command(&channel, &admin.identity, now)
+        .with_blocks(Some(BlockNumber(1)), Some(BlockNumber(300)));
+    let grant = JoinGrant::sign(&body, &admin).unwrap();
+    assert_eq!(JoinGrant::decode(&grant.encode()).unwrap().body(), &body);
+    run("grant", vec![body.encode(), grant.encode()], 4_000, grant::body);
 }

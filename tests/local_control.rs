@@ -17,7 +17,8 @@ use snapferry::{
             REQUEST_BYTES_MAX, RefusedCode, Request, Response, SignedCommand, ask_control, control_socket_path,
         },
     },
-    snapshot::{BlockNumber, ChannelId, SnapshotId},
+    snapshot::{BlockNumber, SnapshotId},
+    transport::live::LiveChannels,
 };
 use std::{
     fs,
@@ -162,13 +163,13 @@ impl InProcess {
         let statements = Arc::new(StatementStore::open(self.open("state/statements")));
         let landed = Arc::new(Landed::open(self.open("state/landed")));
         let block = fs::read(fixture("config_block.pb")).unwrap();
-        let config = Arc::new(ChannelConfig::from_block(&block).unwrap());
+        let config = ChannelConfig::from_block(&block).unwrap();
         let context = ControlContext {
             catalog: Arc::new(Catalog::open(self.open("completed"), self.open("state/manifests"), wall_time())),
             attestor: Arc::new(Attestor::new(Arc::clone(&identity), Arc::clone(&statements), Arc::clone(&landed))),
             statements,
             landed,
-            channels: Arc::new(move |channel: &ChannelId| (channel == config.channel()).then(|| Arc::clone(&config))),
+            channels: LiveChannels::new([config]),
             identity,
             clock: Arc::new(wall_time),
         };

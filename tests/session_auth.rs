@@ -15,11 +15,11 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sha2::{Digest, Sha256};
 use snapferry::{
     msp::{ChannelConfig, LocalIdentity, MspError, MspId, Purpose, TlsPair},
-    snapshot::ChannelId,
     transport::{
         WallClock,
         endpoint::{self, Tuning},
         fault::{ErrorCode, Fault},
+        live::LiveChannels,
         session::{AcceptedClient, SessionContext, SessionError, authenticate_client, authenticate_server},
         tls::{self, NameCheck, TlsBundle, TlsTrust, Usage, orgs_accepting},
     },
@@ -139,14 +139,11 @@ async fn connect(client: &Side, server: &Side) -> Link {
     Link { client: client.unwrap(), server, endpoints }
 }
 
-fn channels(config: Arc<ChannelConfig>) -> impl Fn(&ChannelId) -> Option<Arc<ChannelConfig>> + Send + Sync {
-    move |channel| (channel == config.channel()).then(|| config.clone())
-}
-
 fn serve(connection: Connection, context: SessionContext) -> JoinHandle<Result<AcceptedClient, SessionError>> {
     tokio::spawn(async move {
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-        authenticate_server(&connection, &mut send, &mut recv, &context, &channels(config())).await
+        authenticate_server(&connection, &mut send, &mut recv, &context, &LiveChannels::new([(*config()).clone()]))
+            .await
     })
 }
 

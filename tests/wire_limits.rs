@@ -227,7 +227,7 @@ async fn a_source_that_does_not_greet_in_time_is_the_links_fault() {
             let connection = server.accept().await.unwrap().await.unwrap();
             let (mut send, mut recv) = connection.accept_bi().await.unwrap();
             if authenticates {
-                let channels = |_: &_| Some(loopback::config());
+                let channels = loopback::live();
                 authenticate_server(&connection, &mut send, &mut recv, &loopback::context(1), &channels).await.unwrap();
             }
             connection.closed().await;

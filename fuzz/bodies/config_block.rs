@@ -19,6 +19,10 @@ pub(crate) fn body(data: &[u8]) {
 fn check(config: &ChannelConfig, again: &ChannelConfig) {
     assert_eq!(config.sequence(), again.sequence());
     assert!(!config.orgs().is_empty() && config.orgs().keys().eq(again.orgs().keys()));
+    for (id, org) in config.orderer_orgs() {
+        let other = config.orgs().get(id).unwrap_or(org);
+        assert_eq!(other.fabric_msp_config(), org.fabric_msp_config());
+    }
     for org in config.orgs().values() {
         assert!(org.anchor_peers().len() <= 64 && org.tls_roots().len() == org.tls_root_dates().len());
     }

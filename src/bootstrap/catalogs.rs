@@ -10,14 +10,14 @@ use std::{
 };
 
 use super::{
-    agree_with,
     dialer::{Dialer, Dialling, SourceAddress},
     error::{JoinError, SourceTrouble},
     event::Observer,
     sources::Sources,
+    vouching::{JoinTrust, Vouching},
 };
 use crate::{
-    catalog::{AgreedSnapshot, TrustPolicy},
+    catalog::AgreedSnapshot,
     chunking::BufferPool,
     msp::{IdentityId, MspId},
     snapshot::{BlockNumber, Manifest, ManifestHash},
@@ -36,8 +36,16 @@ pub struct CatalogRequest {
     pub sources: Vec<SourceAddress>,
     /// This block; else all, of which the newest that meets the policy is chosen.
     pub block_number: Option<BlockNumber>,
-    /// Who must agree.
-    pub policy: TrustPolicy,
+    /// Who must vouch.
+    pub trust: JoinTrust,
+}
+
+impl CatalogRequest {
+    /// The channel's application organisations, by its configuration of the moment.
+    #[must_use]
+    pub fn orgs(&self) -> Vec<MspId> {
+        self.dialling.config().map(|config| config.orgs().keys().cloned().collect()).unwrap_or_default()
+    }
 }
 
 /// What a source offers.
@@ -71,8 +79,10 @@ pub async fn catalogs(
     request: &CatalogRequest,
 ) -> Result<(Vec<SourceCatalog>, Result<AgreedSnapshot, JoinError>), JoinError> {
     let (dialer, mut sources) = dial(request)?;
-    let channel = request.dialling.channel.channel();
-    let agreed = agree_with(channel, &request.policy, request.block_number, &mut sources).await;
+    let dialling = &request.dialling;
+    let config = dialling.config()?;
+    let vouching = Vouching::new(&request.trust, dialling.identity.identity.msp_id(), &dialling.clock)?;
+    let agreed = vouching.agree(&config, request.block_number, &mut sources).await.map(|vouched| vouched.agreed);
     let answers = answers(request, &sources);
     goodbye(dialer, sources).await;
     Ok((answers, agreed))

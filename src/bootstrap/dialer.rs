@@ -7,19 +7,22 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use quinn::Endpoint;
 
-use super::error::SourceTrouble;
+use super::error::{JoinError, SourceTrouble};
 use crate::{
     chunking::BufferPool,
     msp::{ChannelConfig, LocalIdentity, TlsPair},
+    snapshot::ChannelId,
     transport::{
         WallClock,
         asking::{AskError, AskProblem, ConnectParams, Session},
         endpoint::{Tuning, bind},
         fault::{Effect, ErrorCode, Fault},
+        live::LiveChannels,
         session::SessionContext,
-        tls::{NameCheck, TlsBundle, TlsTrust, client_config},
+        tls::{NameCheck, client_config},
     },
 };
 
@@ -59,15 +62,29 @@ pub struct SourceAddress {
 #[derive(Clone)]
 pub struct Dialling {
     /// The channel that all connections are about.
-    pub channel: Arc<ChannelConfig>,
+    pub channel: ChannelId,
+    /// Its configuration of the moment, by which sources are judged.
+    pub live: LiveChannels,
     /// Our MSP identity.
     pub identity: Arc<LocalIdentity>,
     /// Our TLS pair; its certificate must be usable as a client's.
     pub tls: Arc<TlsPair>,
+    /// An admin's grant for our identity, if it is no admin's own.
+    pub grant: Option<Bytes>,
     /// Settings of the connections.
     pub tuning: Tuning,
     /// Wall time.
     pub clock: WallClock,
+}
+
+impl Dialling {
+    /// The channel's configuration of the moment.
+    ///
+    /// # Errors
+    /// [`JoinError::NoConfig`] if `live` lacks the channel.
+    pub fn config(&self) -> Result<Arc<ChannelConfig>, JoinError> {
+        self.live.current(&self.channel).ok_or_else(|| JoinError::NoConfig(self.channel.clone()))
+    }
 }
 
 /// Why no connection can even be tried.
@@ -100,8 +117,10 @@ pub(super) struct Dialer {
     v6: Option<Endpoint>,
     by_name: quinn::ClientConfig,
     by_org: quinn::ClientConfig,
-    context: SessionContext,
-    channel: Arc<ChannelConfig>,
+    pub(super) context: SessionContext,
+    pub(super) channel: ChannelId,
+    pub(super) live: LiveChannels,
+    grant: Option<Bytes>,
     buffers: BufferPool,
 }
 
@@ -119,9 +138,8 @@ impl Dialer {
         let share = budget_bytes.checked_div(sources as u64).unwrap_or(budget_bytes);
         let receive_window_bytes = u32::try_from(share.clamp(WINDOW_MIN_BYTES, WINDOW_MAX_BYTES)).unwrap_or(u32::MAX);
         let tuning = Tuning { receive_window_bytes, ..dialling.tuning.clone() };
-        let bundle = TlsBundle::new([&*dialling.channel]);
-        bundle.warn_of_outdated((dialling.clock)());
-        let trust = TlsTrust::new(bundle);
+        let trust = dialling.live.trust();
+        trust.current().warn_of_outdated((dialling.clock)());
         let config = |name_check| {
             let tls = client_config(trust.clone(), &dialling.tls, name_check, Arc::clone(&dialling.clock))?;
             tuning.client(tls).map_err(|_| DialError::NoInitialSuite)
@@ -134,7 +152,9 @@ impl Dialer {
             by_name: config(NameCheck::San)?,
             by_org: config(NameCheck::OrgOnly)?,
             context: SessionContext::new(Arc::clone(&dialling.identity), leaf, Arc::clone(&dialling.clock)),
-            channel: Arc::clone(&dialling.channel),
+            channel: dialling.channel.clone(),
+            live: dialling.live.clone(),
+            grant: dialling.grant.clone(),
             buffers,
         })
     }
@@ -150,6 +170,8 @@ impl Dialer {
         let resolved = tokio::net::lookup_host(&source.address).await;
         let addresses = resolved
             .map_err(|error| fail(format!("its name can't be resolved here, is it spelled right? ({error})")))?;
+        let config =
+            self.live.current(&self.channel).ok_or_else(|| fail("the channel has no configuration here".to_owned()))?;
         let mut last = fail("its name has no address".to_owned());
         for address in addresses {
             let endpoint = if address.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
@@ -161,8 +183,9 @@ impl Dialer {
                     NameCheck::San => self.by_name.clone(),
                     NameCheck::OrgOnly => self.by_org.clone(),
                 },
-                channel: Arc::clone(&self.channel),
+                channel: Arc::clone(&config),
                 context: self.context.clone(),
+                grant: self.grant.clone(),
                 buffers: self.buffers.clone(),
             };
             match Session::connect(endpoint, &params).await {
@@ -184,7 +207,7 @@ impl Dialer {
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Dialer({})", self.channel.channel())
+        write!(f, "Dialer({})", self.channel)
     }
 }
 

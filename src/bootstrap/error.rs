@@ -4,11 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::dialer::DialError;
 use crate::{
-    catalog::AgreementError,
+    catalog::{AgreementError, Equivocation, LandedError},
     chunking::{ProofError, StoreError, plan::LayoutError},
     disk::DiskError,
     msp::ConfigError,
-    snapshot::{ContentError, FolderError, MetadataError, SnapshotFile, SnapshotId},
+    snapshot::{ChannelId, ContentError, FolderError, MetadataError, SnapshotFile, SnapshotId},
 };
 
 /// One source that couldn't be used, and why.
@@ -39,8 +39,42 @@ pub enum JoinError {
     Agreement {
         /// Who offers what.
         source: Box<AgreementError>,
-        /// Those that couldn't be asked.
+        /// Those that couldn't be asked, or didn't attest.
         troubles: Vec<SourceTrouble>,
+        /// Proofs that organisations contradict themselves, found on the way.
+        evidence: Vec<Equivocation>,
+    },
+    /// The channel's configuration changed, and what was agreed on isn't any more.
+    #[error("{id} is no longer vouched for by the channel's newer configuration: {source}")]
+    NoLongerAgreed {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Why not.
+        source: Box<AgreementError>,
+    },
+    /// Who vouches isn't in the channel by the snapshot's own configuration.
+    #[error(
+        "{id} holds a channel configuration in which {} that vouched for it is no valid member: don't use this snapshot", .strangers.join(" and ")
+    )]
+    VouchersNotInState {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Their organisations.
+        strangers: Vec<String>,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: nobody can be asked for an attestation of this very join")]
+    NoRandomness,
+    /// The channel that is joined has no configuration here.
+    #[error("no configuration of channel {0} is loaded, which is a bug in snapferry: report it")]
+    NoConfig(ChannelId),
+    /// Everything landed, but the receipt can't be made.
+    #[error("{id} is in place, but its receipt can't be written: {reason}; the same command finds the folder in place")]
+    Receipt {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Why.
+        reason: String,
     },
     /// None of the sources gave the manifest or a chunk tree that they all name.
     #[error("no source delivered {what} of {id}: {}", list(.troubles))]
@@ -124,6 +158,9 @@ pub enum JoinError {
     /// A file too large for this version.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The record of what landed here.
+    #[error(transparent)]
+    Record(#[from] LandedError),
     /// Our own disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -154,6 +191,14 @@ pub enum JoinError {
     /// Stopped from outside; what was proved is saved.
     #[error("stopped; what was fetched is kept: run the same command again to go on")]
     Stopped,
+}
+
+impl JoinError {
+    /// Whether the manifest doesn't lead to the files that the metadata name: if only sources claimed it, they are to blame. Content
+    /// that is wrong under the right SHA-256 isn't theirs.
+    pub(super) const fn is_of_manifest(&self) -> bool {
+        matches!(self, Self::Proof(ProofError::FileHash { .. } | ProofError::TreeRoot { .. }))
+    }
 }
 
 impl From<StoreError> for JoinError {

@@ -27,7 +27,7 @@ pub enum JoinEvent {
         /// Why, in words.
         reason: String,
     },
-    /// Enough organisations offer the same snapshot.
+    /// Enough organisations vouch for the same snapshot.
     Agreed {
         /// The channel.
         channel: String,
@@ -37,12 +37,25 @@ pub enum JoinEvent {
         snapshot_hash: String,
         /// Hash of the manifest.
         manifest_hash: String,
-        /// Who offers exactly this.
+        /// Who vouches for exactly this.
         organisations: Vec<String>,
+        /// The rule that they satisfy.
+        policy: String,
+        /// Only the metadata are vouched for: chunks count once their file is whole.
+        staged: bool,
         /// Bytes in its files.
         total_bytes: u64,
         /// Number of data files.
         files: usize,
+    },
+    /// An organisation contradicts itself: it doesn't count, and the proof is kept.
+    Equivocation {
+        /// The organisation.
+        msp_id: String,
+        /// What it said, in words.
+        what: String,
+        /// The file with the proof: `verify --evidence` proves it to anybody.
+        file: String,
     },
     /// Chunks of an earlier run are here; each is proved again before it counts.
     Resuming {

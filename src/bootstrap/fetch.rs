@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinHandle, time};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time,
+};
 
 use super::{
     error::JoinError,
@@ -117,6 +121,9 @@ pub(super) struct Fetch<'a> {
     pub(super) plan: PlanConfig,
     pub(super) accept_zstd: bool,
     pub(super) observer: Observer,
+    /// Whether those who vouched still count: asked whenever the channel's configuration changes.
+    pub(super) still: &'a (dyn Fn() -> Result<(), JoinError> + Send + Sync),
+    pub(super) changes: watch::Receiver<u64>,
 }
 
 /// What a transfer gives.
@@ -228,6 +235,13 @@ impl Driver<'_> {
                     self.tick();
                     if let Some(error) = self.withheld() {
                         return Err(error);
+                    }
+                }
+                // A configuration that changes may take a source's membership, or the agreement itself.
+                Ok(()) = self.job.changes.changed() => {
+                    (self.job.still)()?;
+                    for news in self.job.sources.judge_again() {
+                        self.source_news(news);
                     }
                 }
                 news = self.job.sources.next() => self.source_news(news),

@@ -168,13 +168,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        catalog::{CatalogEntry, Offer, TrustPolicy, agree},
+        catalog,
         chunking::{FILES_DIR, fixture::Sample},
         disk::{
             Access, OsDir,
             faulty::{Faults, FaultyDir},
         },
-        msp::{IdentityId, MspId},
     };
 
     const JOB: &str = "mychannel-132";
@@ -190,24 +189,7 @@ mod tests {
     impl Place {
         fn new() -> Self {
             let sample = Sample::recorded();
-            let offer = |org: u8| Offer {
-                source: format!("peer0.org{org}:7061"),
-                msp_id: MspId::new(&format!("Org{org}MSP")).unwrap(),
-                identity_id: IdentityId([org; 32]),
-                entry: CatalogEntry {
-                    id: sample.manifest.id().clone(),
-                    manifest_hash: sample.manifest.hash(),
-                    snapshot_hash: sample.manifest.signable().hash(),
-                    total_bytes: sample.manifest.total_bytes(),
-                    files: u32::try_from(sample.files.len()).unwrap(),
-                    only_metadata_available: false,
-                    partial: false,
-                },
-                manifest: Some(sample.manifest.clone()),
-                commit_hash: sample.metadata.commit_hash,
-            };
-            let channel = &sample.manifest.id().channel;
-            let agreed = agree(channel, &[offer(1), offer(2)], &TrustPolicy { min_orgs: 2 }, None).unwrap();
+            let agreed = catalog::fixture::agreed(&sample.manifest, sample.metadata.commit_hash);
             let keep = tempfile::tempdir().unwrap();
             let root = OsDir::open(keep.path()).unwrap();
             root.create_dir("land").unwrap();

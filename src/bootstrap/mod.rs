@@ -14,17 +14,20 @@ mod keeper;
 mod landing;
 mod meter;
 mod ready;
+mod receipt;
+mod records;
 mod request;
 mod sources;
+mod vouching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     future::Future,
     path::PathBuf,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, manifests};
@@ -32,18 +35,21 @@ use dialer::Dialer;
 pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
 pub use event::{JoinEvent, Observer, Share, TransferProgress};
-use fetch::{Fetch, fetch};
+use fetch::{Fetch, Fetched, fetch};
 use landing::Landing;
 pub use landing::WORK_DIR;
+pub use records::Records;
 use sources::Sources;
 use tokio::{task::spawn_blocking, time::Instant};
+pub use vouching::JoinTrust;
+use vouching::{Vouched, Vouching};
 
 use crate::{
-    catalog::{AgreedSnapshot, AgreementError, TrustPolicy, agree},
+    catalog::{AgreedSnapshot, Equivocation, Judging, Mode, RootOfTrust},
     chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
-    snapshot::{BlockNumber, CHUNK_BYTES, ChannelId, ContentSummary, Manifest, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockNumber, CHUNK_BYTES, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
 };
 
 /// What to join, from whom, under which rule, to where.
@@ -55,8 +61,12 @@ pub struct JoinRequest {
     pub sources: Vec<SourceAddress>,
     /// This block; else the newest that meets the policy.
     pub block_number: Option<BlockNumber>,
-    /// Who must agree.
-    pub policy: TrustPolicy,
+    /// Who must vouch.
+    pub trust: JoinTrust,
+    /// Why the channel's configuration is believed: stands in the receipt.
+    pub root: RootOfTrust,
+    /// Our state folder.
+    pub records: Records,
     /// The landing folder.
     pub land: Arc<dyn Dir>,
     /// The scheduler's limits; `budget_chunks` MiB bound the transfer's memory.
@@ -89,8 +99,14 @@ pub struct Joined {
     pub snapshot_hash: SnapshotHash,
     /// Hash of its manifest.
     pub manifest_hash: ManifestHash,
-    /// The organisations that offer exactly this.
+    /// The organisations that vouch for exactly this.
     pub organisations: BTreeSet<String>,
+    /// The rule that they satisfy.
+    pub policy: String,
+    /// Whether chunks counted at once, or only whole files did.
+    pub mode: Mode,
+    /// The receipt; written when something landed.
+    pub receipt: Option<PathBuf>,
     /// Bytes in its data files.
     pub total_bytes: u64,
     /// Bytes of an earlier run that were not fetched again.
@@ -116,24 +132,95 @@ pub async fn join(
     observer: &Observer,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<Joined, JoinError> {
-    let started = Instant::now();
+    let times = Times { begun: Instant::now(), begun_at: (request.dialling.clock)() };
     let mut stop = pin!(stop);
     let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
     let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
     let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
     let mut sources = Sources::dial(&dialer, &request.sources, true, observer);
 
-    // catalog: who has what, who agrees
-    let channel = request.dialling.channel.channel();
-    let agreed = tokio::select! {
-        agreed = agree_with(channel, &request.policy, request.block_number, &mut sources) => Arc::new(agreed?),
-        () = &mut stop => return Err(JoinError::Stopped),
+    // Ends: each turn but the last bans whoever offered a manifest that doesn't lead to the files that were vouched for.
+    let (vouched, landing, landed) = loop {
+        // catalog: who has what, who vouches
+        let vouched = tokio::select! {
+            vouched = vouch(request, &mut sources, observer) => vouched?,
+            () = &mut stop => return Err(JoinError::Stopped),
+        };
+        let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
+        // plan, fetch, verify, load
+        match land(request, &vouched, &landing, &mut sources, &buffers, observer, stop.as_mut()).await {
+            Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
+                sources.misled(&vouched.agreed, &error.to_string());
+            }
+            landed => break (vouched, landing, landed?),
+        }
     };
-    observer(told(&agreed));
-    let landing = Landing::new(Arc::clone(&request.land), agreed.id().clone());
-    let landing = Arc::new(landing);
+    drop(sources);
+    // The sources hear that we are done; a lost one doesn't hold us up.
+    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
+    let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
+    let receipt = match (landed.outcome, request.records.newest_receipt(&summary.id)?) {
+        (Outcome::DryRun, _) => None,
+        (Outcome::AlreadyThere, Some(earlier)) => Some(earlier),
+        // Also of what was found in place: whoever landed it may have been stopped before its receipt.
+        (Outcome::Landed | Outcome::AlreadyThere, _) => Some(receipt::write(request, &vouched, &summary, &times)?),
+    };
+    Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
+}
+
+/// When a join began.
+struct Times {
+    begun: Instant,
+    begun_at: SystemTime,
+}
+
+/// How it ended at the landing folder, and what was fetched for it.
+struct Landed {
+    outcome: Outcome,
+    fetched: Option<Fetched>,
+}
+
+/// Agrees on a snapshot, and keeps what was said about it.
+async fn vouch(request: &JoinRequest, sources: &mut Sources, observer: &Observer) -> Result<Vouched, JoinError> {
+    let dialling = &request.dialling;
+    let vouching = Vouching::new(&request.trust, dialling.identity.identity.msp_id(), &dialling.clock)?;
+    let config = dialling.config()?;
+    let vouched = vouching.agree(&config, request.block_number, sources).await;
+    let proofs: &[Equivocation] = match &vouched {
+        Ok(Vouched { evidence, .. }) | Err(JoinError::Agreement { evidence, .. }) => evidence,
+        Err(_) => &[],
+    };
+    for proof in proofs {
+        let proof = match config.block_bytes() {
+            Some(block) => proof.clone().with_config_block(block.clone()),
+            None => proof.clone(),
+        };
+        let file = match request.records.evidence(&proof) {
+            Ok(path) => path.display().to_string(),
+            Err(error) => format!("nowhere: {error}"),
+        };
+        tracing::error!(org = %proof.msp_id(), %file, "an organisation contradicts itself: it doesn't count");
+        observer(JoinEvent::Equivocation { msp_id: proof.msp_id().to_string(), what: proof.to_string(), file });
+    }
+    let vouched = vouched?;
+    request.records.keep(&vouched.statements, (dialling.clock)());
+    observer(told(&vouched.agreed, &request.trust));
+    Ok(vouched)
+}
+
+/// Fetches what was agreed on and publishes it, unless it is there.
+async fn land(
+    request: &JoinRequest,
+    vouched: &Vouched,
+    landing: &Arc<Landing>,
+    sources: &mut Sources,
+    buffers: &BufferPool,
+    observer: &Observer,
+    mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+) -> Result<Landed, JoinError> {
+    let agreed = Arc::new(vouched.agreed.clone());
     let there = on_disk({
-        let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
+        let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         move || landing.is_there(&agreed)
     });
     let there = tokio::select! {
@@ -145,20 +232,20 @@ pub async fn join(
         if there && !request.dry_run {
             landing.clean_up(); // a crash right behind the renaming leaves the work folder
         }
-        return Ok(summary(&agreed, &landing, outcome, started));
+        return Ok(Landed { outcome, fetched: None });
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
     let trees = tokio::select! {
-        trees = chunk_trees(&agreed, &mut sources) => trees?,
+        trees = chunk_trees(&agreed, sources) => trees?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
     let opened = on_disk({
-        let (landing, agreed) = (Arc::clone(&landing), Arc::clone(&agreed));
+        let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         move || landing.open_store(&agreed)
     });
     let Some((store, candidates)) = opened.await? else {
-        return Ok(summary(&agreed, &landing, Outcome::AlreadyThere, started));
+        return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
     };
     let store = Arc::new(store);
     let job = Fetch {
@@ -166,31 +253,47 @@ pub async fn join(
         trees: trees.into(),
         store: Arc::clone(&store),
         candidates,
-        sources: &mut sources,
+        sources,
         workers: workers(&request.plan)?,
-        buffers,
+        buffers: buffers.clone(),
         plan: request.plan.clone(),
         accept_zstd: request.accept_zstd,
         observer: Arc::clone(observer),
+        still: &|| still_agreed(request, vouched),
+        changes: request.dialling.live.changes(),
     };
     let fetched = fetch(job, stop).await?;
 
-    // load: the folder gets its name when all is proved
-    check_channel_config(&request.dialling.channel, &agreed, &fetched.proved.content)?;
+    // load: the folder gets its name when all is proved, and those who vouched for it still count
+    check_channel_config(&*request.dialling.config()?, &agreed, &fetched.proved.content)?;
+    still_agreed(request, vouched)?;
     let publish = {
-        let (landing, agreed, files) = (Arc::clone(&landing), Arc::clone(&agreed), fetched.proved.files);
-        move || landing.publish(store, &agreed, &files)
+        let (landing, agreed, files) = (Arc::clone(landing), Arc::clone(&agreed), fetched.proved.files.clone());
+        let records = request.records.clone();
+        move || {
+            // First: a crash in between must not leave a folder that looks as if our own peer had made it.
+            records.landed(agreed.id(), agreed.manifest_hash())?;
+            landing.publish(store, &agreed, &files)
+        }
     };
     on_disk(publish).await?;
-    drop(sources);
-    // The sources hear that we are done; a lost one doesn't hold us up.
-    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
-    Ok(Joined {
-        shares: fetched.shares,
-        reused_bytes: fetched.reused_bytes,
-        content: Some(fetched.proved.content),
-        ..summary(&agreed, &landing, Outcome::Landed, started)
-    })
+    Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
+}
+
+/// Whether those who vouched still count, by the configuration and the clock of the moment.
+fn still_agreed(request: &JoinRequest, vouched: &Vouched) -> Result<(), JoinError> {
+    let dialling = &request.dialling;
+    let config = dialling.config()?;
+    let confirmed = vouched.agreed.confirm(&Judging {
+        config: &config,
+        policy: &request.trust.policy,
+        own_msp: dialling.identity.identity.msp_id(),
+        now: (dialling.clock)(),
+        nonce: Some(&vouched.nonce),
+        floor: request.trust.floor(&config),
+        allow_older: request.trust.allow_older,
+    });
+    confirmed.map_err(|error| JoinError::NoLongerAgreed { id: vouched.agreed.id().clone(), source: Box::new(error) })
 }
 
 /// Threads for proofs and writes: they keep up with any link long before there are so many.
@@ -200,48 +303,6 @@ fn workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
     let count = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     // A place per permit, so that handing over never waits.
     Workers::threads(count, plan.budget_chunks as usize + count).map_err(JoinError::Threads)
-}
-
-/// Waits for all answers and applies the policy; the manifest that it needs is fetched from whoever names it.
-async fn agree_with(
-    channel: &ChannelId,
-    policy: &TrustPolicy,
-    block_number: Option<BlockNumber>,
-    sources: &mut Sources,
-) -> Result<AgreedSnapshot, JoinError> {
-    sources.settle().await?;
-    let mut manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest> = BTreeMap::new();
-    // Ends: each turn brings a manifest that wasn't there, or drops a liar, or is the last.
-    loop {
-        for ((id, manifest_hash), manifest) in &manifests {
-            sources.hold_to(id, *manifest_hash, manifest.signable().hash());
-        }
-        if sources.all_dropped() {
-            return Err(sources.nobody());
-        }
-        // Counted anew each time: who lied about a manifest no longer has a say.
-        let mut offers = sources.offers();
-        for offer in &mut offers {
-            offer.manifest = manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();
-        }
-        match agree(channel, &offers, policy, block_number) {
-            Ok(agreed) => return Ok(agreed),
-            Err(AgreementError::ManifestMissing { id, manifest_hash })
-                if !manifests.contains_key(&(id.clone(), manifest_hash)) =>
-            {
-                let liars = sources.liars();
-                match sources.manifest(&id, manifest_hash).await {
-                    Ok(manifest) => drop(manifests.insert((id, manifest_hash), manifest)),
-                    // Without who named it, something else may be agreed on.
-                    Err(_) if sources.liars() > liars => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) => {
-                return Err(JoinError::Agreement { source: Box::new(error), troubles: sources.troubles() });
-            }
-        }
-    }
 }
 
 /// Every file's list of values, merged to the root that was agreed on before a chunk is asked for.
@@ -259,7 +320,8 @@ async fn chunk_trees(agreed: &AgreedSnapshot, sources: &mut Sources) -> Result<V
     Ok(trees)
 }
 
-/// The state's own channel configuration must be readable, and not older than the one that we were given.
+/// The state's own channel configuration must be readable, and not older than the one that we were given; and who vouches must be in
+/// the channel by it, too.
 fn check_channel_config(
     given: &ChannelConfig,
     agreed: &AgreedSnapshot,
@@ -272,10 +334,16 @@ fn check_channel_config(
         let (found, given) = (found.sequence(), given.sequence());
         return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
     }
+    let strangers =
+        agreed.vouchers().iter().filter(|voucher| found.validate_stored(voucher.statement.identity()).is_err());
+    let strangers: Vec<String> = strangers.map(|voucher| voucher.msp_id.to_string()).collect();
+    if id.block_number >= given.block_number() && !strangers.is_empty() {
+        return Err(JoinError::VouchersNotInState { id: id.clone(), strangers });
+    }
     Ok(())
 }
 
-fn told(agreed: &AgreedSnapshot) -> JoinEvent {
+fn told(agreed: &AgreedSnapshot, trust: &JoinTrust) -> JoinEvent {
     let manifest = agreed.manifest();
     JoinEvent::Agreed {
         channel: agreed.id().channel.to_string(),
@@ -283,24 +351,35 @@ fn told(agreed: &AgreedSnapshot) -> JoinEvent {
         snapshot_hash: manifest.signable().hash().to_string(),
         manifest_hash: agreed.manifest_hash().to_string(),
         organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
+        policy: trust.policy.metadata.as_str().to_owned(),
+        staged: agreed.mode() == Mode::Staged,
         total_bytes: manifest.files().iter().map(|file| file.size).sum(),
         files: manifest.files().len(),
     }
 }
 
-fn summary(agreed: &AgreedSnapshot, landing: &Landing, outcome: Outcome, started: Instant) -> Joined {
+fn summary(
+    agreed: &AgreedSnapshot,
+    request: &JoinRequest,
+    landing: &Landing,
+    landed: &Landed,
+    times: &Times,
+) -> Joined {
     Joined {
-        outcome,
+        outcome: landed.outcome,
         id: agreed.id().clone(),
         snapshot_hash: agreed.manifest().signable().hash(),
         manifest_hash: agreed.manifest_hash(),
         organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
+        policy: request.trust.policy.metadata.as_str().to_owned(),
+        mode: agreed.mode(),
+        receipt: None,
         total_bytes: agreed.manifest().files().iter().map(|file| file.size).sum(),
-        reused_bytes: 0,
-        shares: Vec::new(),
+        reused_bytes: landed.fetched.as_ref().map_or(0, |fetched| fetched.reused_bytes),
+        shares: landed.fetched.as_ref().map(|fetched| fetched.shares.clone()).unwrap_or_default(),
         path: landing.path(),
         content: None,
-        elapsed: started.elapsed(),
+        elapsed: times.begun.elapsed(),
     }
 }
 

@@ -1,15 +1,21 @@
 //! A source that accepted us: what it claims to have, and how its chunk trees come.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::keeper::{Peer, peer_of};
+use bytes::Bytes;
+use tokio::time;
+
+use super::{
+    dialer::again_after,
+    keeper::{Peer, peer_of},
+};
 use crate::{
-    catalog::{AgreedSnapshot, CatalogEntry, Offer},
+    catalog::{AgreedSnapshot, Attestation, CatalogEntry, Offer},
     chunking::{FileTree, ProofError, SpanTree},
     snapshot::{ManifestHash, SnapshotId},
     transport::{
         asking::{AskError, Listing, Session},
-        wire::{CatalogClaim, ChunkTreeRequest},
+        wire::{AttestationGet, CatalogClaim, ChunkTreeRequest},
     },
 };
 
@@ -53,6 +59,42 @@ impl Ready {
         self.listing.claims.iter().map(offer).collect()
     }
 
+    /// Whether it offers a snapshot of that block, if only its metadata, and could vouch for it.
+    pub(super) fn offers_block(&self, id: &SnapshotId) -> bool {
+        self.listing.claims.iter().any(|claim| claim.id == *id && !claim.partial)
+    }
+
+    /// What it attests, and relays: each signed as it should be, about that snapshot; its own, if there is one, for this nonce.
+    pub(super) async fn attestations(&self, id: &SnapshotId, nonce: &[u8]) -> Result<Vec<Attestation>, AttestError> {
+        let get = || AttestationGet { id: id.clone(), nonce: Bytes::copy_from_slice(nonce) };
+        let mut tries = 1..ATTEST_TRIES;
+        let received = loop {
+            match self.session.attestations(get()).await {
+                Err(error) if tries.next().is_some() => match again_after(&error) {
+                    Some(pause) => time::sleep(pause.min(ATTEST_PAUSE_MAX)).await,
+                    None => return Err(error.into()),
+                },
+                received => break received?,
+            }
+        };
+        let (msp_id, identity_id) = self.peer();
+        let mut attestations = Vec::new();
+        for attestation in received {
+            let attestation = Attestation::from_wire(attestation.body, attestation.signature)
+                .map_err(|error| AttestError::Lie(format!("it sent an unsound attestation: {error}")))?;
+            let (body, signer) = (attestation.body(), attestation.identity());
+            if body.id != *id {
+                return Err(AttestError::Lie(format!("asked about {id}, it sent an attestation of {}", body.id)));
+            }
+            let own = *signer.msp_id() == msp_id && signer.id() == identity_id;
+            if own && body.request_nonce != nonce {
+                return Err(AttestError::Lie("it answered with an attestation made for somebody else".to_owned()));
+            }
+            attestations.push(attestation);
+        }
+        Ok(attestations)
+    }
+
     /// The list of a file, believed once it merges to the agreed root; above 64 GiB span by span, each believed on its own.
     pub(super) async fn chunk_tree(
         &self,
@@ -73,6 +115,25 @@ impl Ready {
             tree.add(manifest, &list(Some(span)).await?)?;
         }
         Ok(tree.finish(manifest)?)
+    }
+}
+
+/// How often a source is asked to attest: it may be busy, or want us to wait for a second between two questions.
+const ATTEST_TRIES: u32 = 5;
+/// Longest wait between two of them: one source must not hold up all others for minutes.
+const ATTEST_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Why a source's attestations aren't used.
+#[derive(Debug)]
+pub(super) enum AttestError {
+    Ask(AskError),
+    /// What it did.
+    Lie(String),
+}
+
+impl From<AskError> for AttestError {
+    fn from(error: AskError) -> Self {
+        Self::Ask(error)
     }
 }
 

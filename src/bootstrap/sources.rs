@@ -9,22 +9,28 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinHandle, time};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+    time,
+};
 
 use super::{
     dialer::{Dialer, SourceAddress, again_after, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
-    ready::{GiveError, Ready},
+    ready::{AttestError, GiveError, Ready},
 };
 use crate::{
-    catalog::{AgreedSnapshot, Offer},
+    catalog::{AgreedSnapshot, Attestation, Heard, Offer},
     chunking::FileTree,
-    snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{ChannelId, Manifest, ManifestFile, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
+        WallClock,
         asking::AskError,
-        fault::{ErrorCode, Fault},
+        fault::{ErrorCode, Fault, chain},
+        live::LiveChannels,
     },
 };
 
@@ -57,6 +63,12 @@ pub(super) struct Sources {
     patient: bool,
     /// Of chunks, since the last one that each source gave.
     refusals: BTreeMap<SourceIndex, Refusals>,
+    /// Who is connected, but didn't attest what it offers, and why.
+    silent: BTreeMap<SourceIndex, SourceTrouble>,
+    /// The channel and its configuration of the moment, by which all are judged.
+    channel: ChannelId,
+    live: LiveChannels,
+    clock: WallClock,
     observer: Observer,
 }
 
@@ -79,6 +91,10 @@ impl Sources {
             banned: BTreeSet::new(),
             patient,
             refusals: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            channel: dialer.channel.clone(),
+            live: dialer.live.clone(),
+            clock: Arc::clone(&dialer.context.clock),
             observer: Arc::clone(observer),
         }
     }
@@ -111,9 +127,10 @@ impl Sources {
         &self.ready
     }
 
-    /// Those that aren't, and why.
+    /// Those that aren't, and why; and those that don't attest what they offer.
     pub(super) fn troubles(&self) -> Vec<SourceTrouble> {
-        self.troubles.values().cloned().collect()
+        let silent = self.silent.iter().filter(|(index, _)| !self.troubles.contains_key(index));
+        self.troubles.values().chain(silent.map(|(_, trouble)| trouble)).cloned().collect()
     }
 
     /// The address as the operator wrote it.
@@ -170,6 +187,50 @@ impl Sources {
             |ready: &Ready| ready.listing.claims.iter().any(|claim| claim.id == *id && claim.manifest_hash == hash);
         let ask = |ready: Ready| async move { Ok(ready.session.manifest(id, hash).await?) };
         self.whoever_gives(id, "the manifest", names, ask).await
+    }
+
+    /// What every connected source that offers that block attests, asked of all at once, with what they relay of others. Who sends
+    /// something that no honest service would is dropped.
+    pub(super) async fn attestations(&mut self, id: &SnapshotId, nonce: &[u8]) -> Vec<Heard> {
+        let mut asking = JoinSet::new();
+        for (index, ready) in self.ready.iter().filter(|(_, ready)| ready.offers_block(id)) {
+            let (index, ready, id, nonce) = (*index, ready.clone(), id.clone(), nonce.to_vec());
+            asking.spawn(async move { (index, ready.peer(), ready.attestations(&id, &nonce).await) });
+        }
+        // In the order of the sources, whoever answers first: what is said of them doesn't depend on the network.
+        let mut answers = BTreeMap::new();
+        while let Some(answer) = asking.join_next().await {
+            if let Ok((index, peer, answer)) = answer {
+                answers.insert(index, (peer, answer));
+            }
+        }
+        let mut heard = Vec::new();
+        for (index, (peer, answer)) in answers {
+            match answer {
+                Ok(attestations) => heard.extend(
+                    attestations
+                        .into_iter()
+                        .map(|attestation| Heard { attestation, source: self.address(index).to_owned() }),
+                ),
+                Err(AttestError::Lie(reason)) => drop(self.lied(&peer, &reason)),
+                Err(AttestError::Ask(error)) => {
+                    let trouble = self.failed(index, &peer, &error);
+                    let reason = format!("it doesn't attest {id}: {}", trouble.reason);
+                    (self.observer)(JoinEvent::SourceFailed { source: trouble.source.clone(), reason: reason.clone() });
+                    // That it has none is an answer; that it can't or won't say is none.
+                    if trouble.refused || again_after(&error).is_some() {
+                        self.silent.insert(index, SourceTrouble { reason, ..trouble });
+                    }
+                }
+            }
+        }
+        heard
+    }
+
+    /// Whether the attestation is of an identity that lied in this job.
+    pub(super) fn lied_before(&self, attestation: &Attestation) -> bool {
+        let signer = attestation.identity();
+        self.banned.contains(&(signer.msp_id().clone(), signer.id()))
     }
 
     /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped.
@@ -324,6 +385,42 @@ impl Sources {
             );
             self.lied(&liar, &reason);
         }
+    }
+
+    /// Drops whoever offers the manifest that was agreed on: it doesn't lead to the files that were vouched for.
+    pub(super) fn misled(&mut self, agreed: &AgreedSnapshot, reason: &str) {
+        let offers = |ready: &&Ready| ready.has(agreed.id(), agreed.manifest_hash());
+        let liars: Vec<Peer> = self.ready.values().filter(offers).map(Ready::peer).collect();
+        for liar in liars {
+            self.lied(&liar, &format!("its manifest does not lead to the files that were vouched for: {reason}"));
+        }
+    }
+
+    /// Judges every connected source by the channel configuration of the moment: who is no longer a member is dropped, without blame.
+    pub(super) fn judge_again(&mut self) -> Vec<News> {
+        let Some(config) = self.live.current(&self.channel) else { return Vec::new() };
+        let now = (self.clock)();
+        let gone = |(index, ready): (&SourceIndex, &Ready)| {
+            let error = ready.session.judge_again(&config, now).err()?;
+            Some((*index, format!("by the channel's newer configuration it is no longer accepted: {}", chain(&error))))
+        };
+        let gone: Vec<(SourceIndex, String)> = self.ready.iter().filter_map(gone).collect();
+        for (index, reason) in &gone {
+            self.leave(*index, reason);
+        }
+        gone.into_iter().map(|(index, reason)| News::Lost(index, reason)).collect()
+    }
+
+    /// Closes a connection that may not go on; its address is dialled again, and judged anew, as any other that was lost.
+    fn leave(&mut self, index: SourceIndex, reason: &str) {
+        if let Some(ready) = self.ready.remove(&index) {
+            ready.session.close(ErrorCode::Unauthorized, "");
+        }
+        let source = self.address(index).to_owned();
+        let trouble =
+            SourceTrouble { source: source.clone(), reason: reason.to_owned(), refused: true, dropped: false };
+        self.troubles.insert(index, trouble);
+        (self.observer)(JoinEvent::SourceLost { source, reason: reason.to_owned() });
     }
 
     fn not_delivered(&self, what: String, id: &SnapshotId, answers: &BTreeMap<SourceIndex, Answer>) -> JoinError {
@@ -508,6 +605,10 @@ mod tests {
             banned: BTreeSet::new(),
             patient: true,
             refusals: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            channel: "ch1".parse().unwrap(),
+            live: LiveChannels::new([]),
+            clock: Arc::new(|| std::time::UNIX_EPOCH),
             observer: Arc::new(|_| ()),
         }
     }

@@ -1,54 +1,62 @@
-//! Which snapshot enough organisations agree on: a pure function of what they offer.
+//! Which snapshot enough organisations vouch for: a pure function of what they signed, and of who has its data.
 //!
-//! Only offers that name the same block, snapshot hash, manifest hash and commit hash count together, and each
-//! organisation counts once, however many peers it has. The order in which offers come in, and how often, changes
-//! nothing. Who contradicts itself about a block counts for nothing there.
+//! ```text
+//! Attestation, DetachedSignature --judged, counted--> Tally of a block --policies--> AgreedSnapshot (streaming or staged)
+//! ```
+//!
+//! Only statements about the same block, snapshot hash and manifest hash count together, and among those only the ones that name one
+//! commit hash. Offers are unsigned and vouch for nothing.
 
-use super::CatalogEntry;
-use crate::{
-    msp::{IdentityId, MspId},
-    snapshot::{BlockHash, BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId, StateDbType},
-};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    time::SystemTime,
 };
 
-/// Blocks that an error lists, newest first: enough to see why, short enough to read.
-const TALLIES_SHOWN: usize = 5;
+use super::{
+    AgreementError, Camp, Judging, Offer, Statements, Tally, TrustPolicy, Voucher,
+    judging::How,
+    said::{Count, Doubt, Said},
+};
+use crate::{
+    msp::{Identity, MspId},
+    snapshot::{BlockHash, BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
+};
 
-/// What one source offers for one snapshot.
+/// How far the agreed manifest may be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Enough organisations vouch for the manifest: a proved chunk may be used at once.
+    Streaming,
+    /// They vouch for the files' SHA-256 alone: chunks are checked against one source's manifest for attribution, and only a whole
+    /// file with the right SHA-256 may be used.
+    Staged,
+}
+
+/// A snapshot that enough organisations vouch for. Only [`agree`] makes one.
 #[derive(Debug, Clone)]
-pub struct Offer {
-    /// The source's address, as dialled.
-    pub source: String,
-    /// Its organisation, proved by session auth.
-    pub msp_id: MspId,
-    /// Its identity, proved by session auth.
-    pub identity_id: IdentityId,
-    /// The line of its catalog.
-    pub entry: CatalogEntry,
-    /// The manifest, if it was fetched; from any source, as its hash is in the entry.
-    pub manifest: Option<Manifest>,
-    /// The commit hash that it claims; `None` is a claim, too: the ledger has none.
-    pub commit_hash: Option<BlockHash>,
-}
-
-/// How many organisations it takes. (Policies over attestations come on top.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrustPolicy {
-    /// Distinct MSP IDs that must offer the very same snapshot; 0 counts as 1.
-    pub min_orgs: u32,
-}
-
-/// A snapshot that enough organisations offer. Only [`agree`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgreedSnapshot {
     manifest: Manifest,
     manifest_hash: ManifestHash,
     commit_hash: Option<BlockHash>,
+    mode: Mode,
     vouching_orgs: BTreeSet<MspId>,
+    vouchers: Vec<Voucher>,
     sources: BTreeSet<String>,
+    tally: Tally,
+    basis: Basis,
+}
+
+/// What an agreement was reached by: kept for the receipt.
+#[derive(Debug, Clone)]
+pub(super) struct Basis {
+    pub(super) policy: TrustPolicy,
+    pub(super) own_msp: MspId,
+    pub(super) agreed_at: SystemTime,
+    pub(super) nonce: Option<Vec<u8>>,
+    pub(super) floor: BlockNumber,
+    pub(super) allow_older: bool,
+    pub(super) config_sequence: u64,
 }
 
 impl AgreedSnapshot {
@@ -58,7 +66,7 @@ impl AgreedSnapshot {
         self.manifest.id()
     }
 
-    /// Metadata, sizes and chunk roots that were agreed on.
+    /// Metadata, sizes and chunk roots; in staged mode sizes and roots are one manifest's claim.
     #[must_use]
     pub const fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -76,266 +84,255 @@ impl AgreedSnapshot {
         self.commit_hash
     }
 
-    /// The organisations that offer exactly this.
+    /// Whether a proved chunk may be used at once.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The organisations that vouch for exactly this.
     #[must_use]
     pub const fn vouching_orgs(&self) -> &BTreeSet<MspId> {
         &self.vouching_orgs
     }
 
-    /// Addresses that have its data: those who vouch, and partial sources of the same manifest.
+    /// By which identities and statements they do, by organisation.
+    #[must_use]
+    pub fn vouchers(&self) -> &[Voucher] {
+        &self.vouchers
+    }
+
+    /// Addresses that offer this manifest with its data. In staged mode it is theirs: if a file that was right by its chunks has the
+    /// wrong SHA-256, they gave a wrong manifest.
     #[must_use]
     pub const fn sources(&self) -> &BTreeSet<String> {
         &self.sources
     }
+
+    /// All that was said about the block, dissent included.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Judges the same statements again, with the configuration, policy and clock of now: whose organisation was removed or whose
+    /// certificate was revoked or (for live statements) ended meanwhile no longer counts. That time has passed since they were made is
+    /// no fault, nor that the channel went on: floor and freshness were looked at when it was agreed on.
+    ///
+    /// # Errors
+    /// [`AgreementError::NoLongerMet`].
+    pub fn confirm(&self, judging: &Judging<'_>) -> Result<(), AgreementError> {
+        let mut fallen = Vec::new();
+        let (mut signers, mut attesting): (Vec<&Identity>, Vec<&Identity>) = (Vec::new(), Vec::new());
+        for voucher in &self.vouchers {
+            let identity = voucher.statement.identity();
+            let is_own = &voucher.msp_id == judging.own_msp && !judging.policy.count_self;
+            match judging.still_valid(identity, voucher.how) {
+                Err(error) => fallen.push(error.to_string()),
+                Ok(()) if is_own => fallen.push(format!("{} is our own organisation", voucher.msp_id)),
+                Ok(()) => {
+                    signers.push(identity);
+                    if voucher.how != How::Detached {
+                        attesting.push(identity);
+                    }
+                }
+            }
+        }
+        let (policy, config) = (judging.policy, judging.config);
+        let unmet = if !policy.is_met(&policy.metadata, config, &signers) {
+            &policy.metadata
+        } else if self.mode == Mode::Streaming && !policy.is_met(&policy.manifest, config, &attesting) {
+            &policy.manifest
+        } else {
+            return Ok(());
+        };
+        let (id, rule, min_orgs) = (self.id().clone(), unmet.as_str().to_owned(), policy.min_orgs.max(1));
+        Err(AgreementError::NoLongerMet { id, rule, min_orgs, fallen })
+    }
+
+    pub(super) const fn basis(&self) -> &Basis {
+        &self.basis
+    }
 }
 
-/// Everybody who says the same about one block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Camp {
-    /// SHA-256 of the signable metadata.
-    pub snapshot_hash: SnapshotHash,
-    /// Hash of the manifest.
-    pub manifest_hash: ManifestHash,
-    /// Commit hash.
-    pub commit_hash: Option<BlockHash>,
-    /// State database, where the manifest is known.
-    pub state_db_type: Option<StateDbType>,
-    /// Who says so.
-    pub orgs: BTreeSet<MspId>,
-    /// Where.
-    pub sources: BTreeSet<String>,
-    /// Who has the data of just this: those of `sources` that didn't delete them, and partial sources.
-    pub data_sources: BTreeSet<String>,
-}
-
-/// What is said about one block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Tally {
-    /// The last block of the offered snapshots.
-    pub block_number: BlockNumber,
-    /// Who agrees with whom; the camp with most organisations first.
-    pub camps: Vec<Camp>,
-    /// Organisations and sources that contradict themselves about this block, and so don't count.
-    pub contradicting: BTreeSet<String>,
-}
-
-/// No snapshot can be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AgreementError {
-    /// Nobody offers anything.
-    #[error("no source offers a snapshot of channel {channel}{}", at_block(.block_number))]
-    NothingOffered {
-        /// The channel.
-        channel: ChannelId,
-        /// The block asked for.
-        block_number: Option<BlockNumber>,
-    },
-    /// Too few organisations offer the same, or enough, but nobody has the data any more.
-    #[error("no snapshot of channel {channel}{} is offered alike by {min_orgs} organisations, with its data: {}", at_block(.block_number), listed(.tallies))]
-    NotReached {
-        /// The channel.
-        channel: ChannelId,
-        /// The block asked for.
-        block_number: Option<BlockNumber>,
-        /// How many it takes.
-        min_orgs: u32,
-        /// Who offers what, newest block first.
-        tallies: Vec<Tally>,
-    },
-    /// Two different snapshots of one block are each offered by enough: which one is true can't be told.
-    #[error("channel {channel} is split, ask its organisations: {}", .tally)]
-    Split {
-        /// The channel.
-        channel: ChannelId,
-        /// Who offers what.
-        tally: Box<Tally>,
-    },
-    /// Enough offer it, but nobody gave a manifest with the hash that they name.
-    #[error("{id} is offered by enough organisations, but none gave its manifest {manifest_hash}")]
-    ManifestMissing {
-        /// The snapshot.
-        id: SnapshotId,
-        /// The manifest to fetch.
-        manifest_hash: ManifestHash,
-    },
-}
-
-/// The newest snapshot of `channel` (or the one at `block_number`) that at least `policy.min_orgs` organisations offer
-/// alike, and whose data some source still has.
-///
-/// # Errors
-/// Nothing is offered; too few agree, or on nothing that can be fetched; two different answers both have enough; the manifest is missing.
-pub fn agree(
+/// Blocks worth asking for attestations: at or above the floor (unless older ones are allowed), or just `block_number`, with data
+/// somewhere; newest first.
+#[must_use]
+pub fn candidates(
+    judging: &Judging<'_>,
     channel: &ChannelId,
     offers: &[Offer],
-    policy: &TrustPolicy,
+    block_number: Option<BlockNumber>,
+) -> Vec<BlockNumber> {
+    let worth = |offer: &&Offer| {
+        let id = &offer.entry.id;
+        let wanted = block_number.is_none_or(|wanted| wanted == id.block_number);
+        id.channel == *channel
+            && wanted
+            && !offer.entry.only_metadata_available
+            && judging.is_new_enough(id.block_number)
+    };
+    let blocks: BTreeSet<BlockNumber> = offers.iter().filter(worth).map(|offer| offer.entry.id.block_number).collect();
+    blocks.into_iter().rev().collect()
+}
+
+/// The newest snapshot of `channel` (or the one at `block_number`) that meets the policy and whose data some source still has.
+///
+/// # Errors
+/// [`AgreementError`]. On [`AgreementError::ManifestMissing`], fetch that manifest, put it into an offer and ask again; if nobody gives
+/// it, ask again without the offers that name it.
+pub fn agree(
+    judging: &Judging<'_>,
+    channel: &ChannelId,
+    offers: &[Offer],
+    statements: &Statements,
     block_number: Option<BlockNumber>,
 ) -> Result<AgreedSnapshot, AgreementError> {
-    let mut blocks: BTreeMap<BlockNumber, Vec<&Offer>> = BTreeMap::new();
-    for offer in offers.iter().filter(|offer| offer.entry.id.channel == *channel) {
-        if block_number.is_none_or(|wanted| wanted == offer.entry.id.block_number) {
-            blocks.entry(offer.entry.id.block_number).or_default().push(offer);
-        }
-    }
-    if blocks.is_empty() {
+    let said = Said::about(channel, offers, statements);
+    let wanted = |block: &BlockNumber| block_number.is_none_or(|wanted| wanted == *block);
+    let blocks: Vec<BlockNumber> = said.offers.keys().rev().copied().filter(wanted).collect();
+    let Some(newest) = blocks.first().copied() else {
         return Err(AgreementError::NothingOffered { channel: channel.clone(), block_number });
-    }
-    let needed = usize::try_from(policy.min_orgs.max(1)).unwrap_or(usize::MAX);
-    let mut tallies = Vec::new();
-    for (block_number, offers) in blocks.iter().rev() {
-        let tally = tally(*block_number, offers);
-        let mut enough = tally.camps.iter().filter(|camp| camp.orgs.len() >= needed);
-        match (enough.next(), enough.next()) {
-            (Some(camp), None) if !camp.data_sources.is_empty() => return agreed(camp, offers),
-            (Some(_), Some(_)) => {
-                return Err(AgreementError::Split { channel: channel.clone(), tally: Box::new(tally) });
-            }
-            _ => tallies.push(tally),
-        }
-    }
-    let min_orgs = policy.min_orgs.max(1);
-    Err(AgreementError::NotReached { channel: channel.clone(), block_number, min_orgs, tallies })
-}
-
-/// What an offer says, apart from who says it.
-type Claim = (SnapshotHash, ManifestHash, Option<BlockHash>);
-
-fn claim(offer: &Offer) -> Claim {
-    (offer.entry.snapshot_hash, offer.entry.manifest_hash, offer.commit_hash)
-}
-
-fn tally(block_number: BlockNumber, offers: &[&Offer]) -> Tally {
-    let mut by_identity: BTreeMap<(&MspId, IdentityId), BTreeSet<Claim>> = BTreeMap::new();
-    let mut by_source: BTreeMap<&str, BTreeSet<Claim>> = BTreeMap::new();
-    for offer in offers {
-        by_identity.entry((&offer.msp_id, offer.identity_id)).or_default().insert(claim(offer));
-        by_source.entry(&offer.source).or_default().insert(claim(offer));
-    }
-    let mut camps: BTreeMap<Claim, Camp> = BTreeMap::new();
-    let mut contradicting = BTreeSet::new();
-    for offer in offers {
-        let several = |claims: Option<&BTreeSet<Claim>>| claims.is_some_and(|claims| claims.len() > 1);
-        let identity = (&offer.msp_id, offer.identity_id);
-        if several(by_identity.get(&identity)) || several(by_source.get(offer.source.as_str())) {
-            contradicting.insert(format!("{} at {}", offer.msp_id, offer.source));
-            continue;
-        }
-        if offer.entry.partial {
-            continue;
-        }
-        let camp = camps.entry(claim(offer)).or_insert_with(|| Camp {
-            snapshot_hash: offer.entry.snapshot_hash,
-            manifest_hash: offer.entry.manifest_hash,
-            commit_hash: offer.commit_hash,
-            state_db_type: None,
-            orgs: BTreeSet::new(),
-            sources: BTreeSet::new(),
-            data_sources: BTreeSet::new(),
-        });
-        camp.orgs.insert(offer.msp_id.clone());
-        camp.sources.insert(offer.source.clone());
-    }
-    let mut camps: Vec<Camp> = camps.into_values().collect();
-    for camp in &mut camps {
-        camp.data_sources = data_sources(camp, offers);
-        camp.state_db_type = manifest_of(camp, offers).map(|manifest| manifest.signable().state_db_type());
-    }
-    // Stable: camps of one size stay in the order of their hashes, whoever came first.
-    camps.sort_by_key(|camp| std::cmp::Reverse(camp.orgs.len()));
-    Tally { block_number, camps, contradicting }
-}
-
-/// A manifest that is what the camp names; any source may have given it.
-fn manifest_of<'a>(camp: &Camp, offers: &[&'a Offer]) -> Option<&'a Manifest> {
-    offers.iter().filter_map(|offer| offer.manifest.as_ref().map(|manifest| (offer, manifest))).find_map(
-        |(offer, manifest)| {
-            let named = manifest.id() == &offer.entry.id
-                && manifest.signable().hash() == camp.snapshot_hash
-                && manifest.hash() == camp.manifest_hash;
-            named.then_some(manifest)
-        },
-    )
-}
-
-fn data_sources(camp: &Camp, offers: &[&Offer]) -> BTreeSet<String> {
-    let has_data = |offer: &&&Offer| {
-        let same = claim(offer) == (camp.snapshot_hash, camp.manifest_hash, camp.commit_hash);
-        same && !offer.entry.only_metadata_available && (offer.entry.partial || camp.sources.contains(&offer.source))
     };
-    offers.iter().filter(has_data).map(|offer| offer.source.clone()).collect()
-}
-
-fn agreed(camp: &Camp, offers: &[&Offer]) -> Result<AgreedSnapshot, AgreementError> {
-    let manifest = manifest_of(camp, offers).ok_or_else(|| AgreementError::ManifestMissing {
-        // The camp has at least one offer, so there is a first one, and all are of this block.
-        id: offers.first().map(|offer| offer.entry.id.clone()).expect("a camp is made of offers"),
-        manifest_hash: camp.manifest_hash,
-    })?;
-    Ok(AgreedSnapshot {
-        manifest: manifest.clone(),
-        manifest_hash: camp.manifest_hash,
-        commit_hash: camp.commit_hash,
-        vouching_orgs: camp.orgs.clone(),
-        sources: camp.data_sources.clone(),
+    if !judging.is_new_enough(newest) {
+        let floor = judging.floor();
+        return Err(AgreementError::BelowFloor { channel: channel.clone(), block_number: newest, floor });
+    }
+    let mut tallies = Vec::new();
+    for block in blocks.into_iter().filter(|block| judging.is_new_enough(*block)) {
+        let count = said.count(judging, block, Doubt::Against);
+        match verdict(&count.tally) {
+            Verdict::Split => return Err(split(channel, count.tally)),
+            Verdict::Reached { camp, mode } => {
+                if let Some(chosen) = manifest_with_data(&said, &count.tally, camp, mode) {
+                    return agreed(judging, &said, &count.tally, camp, mode, &chosen);
+                }
+            }
+            Verdict::Open => {
+                if let Some(manifest_hash) = missing(judging, &said, block, &count) {
+                    let id = SnapshotId { channel: channel.clone(), block_number: block };
+                    return Err(AgreementError::ManifestMissing { id, manifest_hash });
+                }
+            }
+        }
+        tallies.push(count.tally);
+    }
+    Err(AgreementError::NotReached {
+        channel: channel.clone(),
+        block_number,
+        min_orgs: judging.policy.min_orgs.max(1),
+        rule: judging.policy.metadata.as_str().to_owned(),
+        tallies,
     })
 }
 
-fn at_block(block_number: &Option<BlockNumber>) -> String {
-    block_number.map_or_else(String::new, |block_number| format!(" at block {block_number}"))
+enum Verdict<'a> {
+    Open,
+    Reached { camp: &'a Camp, mode: Mode },
+    Split,
 }
 
-fn listed(tallies: &[Tally]) -> String {
-    let mut text = tallies.iter().take(TALLIES_SHOWN).map(Tally::to_string).collect::<Vec<_>>().join("; ");
-    if tallies.len() > TALLIES_SHOWN {
-        text.push_str(&format!("; and {} older blocks", tallies.len() - TALLIES_SHOWN));
-    }
-    text
-}
-
-impl fmt::Display for Tally {
-    /// `block 83: Org1MSP, Org2MSP say 1f2e.. with commit hash 77aa..; Org3MSP says ..`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "block {}: ", self.block_number)?;
-        let camps: Vec<String> = self.camps.iter().map(Camp::to_string).collect();
-        f.write_str(&camps.join(" | "))?;
-        let types: BTreeSet<&str> =
-            self.camps.iter().filter_map(|camp| camp.state_db_type).map(|kind| kind.as_str()).collect();
-        if types.len() > 1 {
-            let types: Vec<&str> = types.into_iter().collect();
-            write!(
-                f,
-                " (they use different state databases, {}, so their snapshots never have one hash)",
-                types.join(" and ")
-            )?;
-        }
-        if !self.contradicting.is_empty() {
-            let names: Vec<&str> = self.contradicting.iter().map(String::as_str).collect();
-            write!(f, " (not counted, contradicting themselves: {})", names.join(", "))?;
-        }
-        Ok(())
+fn verdict(tally: &Tally) -> Verdict<'_> {
+    let met: Vec<&Camp> = tally.camps.iter().filter(|camp| camp.meets_metadata).collect();
+    let versions: BTreeSet<_> = met.iter().map(|camp| (camp.snapshot_hash, camp.commit_hash)).collect();
+    let mut streaming = met.iter().filter(|camp| camp.meets_manifest);
+    match (versions.len(), streaming.next(), streaming.next(), met.first()) {
+        (1, Some(camp), None, _) => Verdict::Reached { camp, mode: Mode::Streaming },
+        // Detached signatures stand with every manifest: several may do, and none of them is vouched for.
+        (1, None, _, Some(camp)) => Verdict::Reached { camp, mode: Mode::Staged },
+        (0, ..) => Verdict::Open,
+        _ => Verdict::Split,
     }
 }
 
-impl fmt::Display for Camp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short = |hash: String| hash.chars().take(12).collect::<String>();
-        let orgs: Vec<&str> = self.orgs.iter().map(MspId::as_str).collect();
-        let says = if orgs.len() == 1 { "offers" } else { "offer" };
-        write!(f, "{} {says} snapshot {}", orgs.join(", "), short(self.snapshot_hash.to_string()))?;
-        write!(f, " (manifest {}, ", short(self.manifest_hash.to_string()))?;
-        match self.commit_hash {
-            Some(hash) => write!(f, "commit hash {})", short(hash.to_string()))?,
-            None => f.write_str("no commit hash)")?,
-        }
-        f.write_str(if self.data_sources.is_empty() {
-            ", but only its metadata: nobody has the data any more"
-        } else {
-            ""
-        })
+fn split(channel: &ChannelId, tally: Tally) -> AgreementError {
+    AgreementError::Split { channel: channel.clone(), tally: Box::new(tally) }
+}
+
+/// A manifest and who has its data.
+struct Chosen {
+    hash: ManifestHash,
+    sources: BTreeSet<String>,
+}
+
+/// The agreed manifest if somebody has its data; in staged mode the one that most organisations offer, of those that may be right.
+fn manifest_with_data(said: &Said<'_>, tally: &Tally, agreed: &Camp, mode: Mode) -> Option<Chosen> {
+    let of_camp = |camp: &Camp| {
+        let chosen = camp.manifest_hash.map(|hash| Chosen { hash, sources: camp.data_sources.clone() });
+        chosen.filter(|chosen| !chosen.sources.is_empty())
+    };
+    if mode == Mode::Streaming {
+        return of_camp(agreed);
     }
+    let mut support: BTreeMap<ManifestHash, (BTreeSet<&MspId>, BTreeSet<&MspId>)> = BTreeMap::new();
+    let same = || tally.camps.iter().filter(|camp| camp.snapshot_hash == agreed.snapshot_hash);
+    for camp in same() {
+        let Some(hash) = camp.manifest_hash else { continue };
+        let (offering, attesting) = support.entry(hash).or_default();
+        let offers = said.offers_at(tally.block_number).filter(|offer| offer.entry.manifest_hash == hash);
+        offering.extend(offers.filter(|offer| !offer.entry.partial).map(|offer| &offer.msp_id));
+        attesting.extend(camp.vouchers.iter().filter(|by| by.attestation().is_some()).map(|by| &by.msp_id));
+    }
+    let fits = |hash: &ManifestHash| {
+        let is_known = said.manifests.contains_key(hash);
+        !is_known || said.manifest(tally.block_number, agreed.snapshot_hash, *hash).is_some()
+    };
+    let usable = same().filter_map(of_camp).filter(|chosen| fits(&chosen.hash));
+    usable.max_by_key(|chosen| {
+        let (offering, attesting) = support.get(&chosen.hash).map_or((0, 0), |by| (by.0.len(), by.1.len()));
+        (offering, attesting, Reverse(chosen.hash))
+    })
+}
+
+/// The manifest without which it can't be said that nothing is agreed on at this block.
+fn missing(judging: &Judging<'_>, said: &Said<'_>, block: BlockNumber, count: &Count) -> Option<ManifestHash> {
+    let is_offered = |hash: &ManifestHash| said.offers_at(block).any(|offer| offer.entry.manifest_hash == *hash);
+    let mut unsettled = count.unsettled.iter().filter(|hash| !said.manifests.contains_key(hash) && is_offered(hash));
+    if let Some(hash) = unsettled.next() {
+        let lenient = said.count(judging, block, Doubt::For);
+        if !matches!(verdict(&lenient.tally), Verdict::Open) {
+            return Some(*hash);
+        }
+    }
+    said.unknown_manifests(block).into_iter().next()
+}
+
+fn agreed(
+    judging: &Judging<'_>,
+    said: &Said<'_>,
+    tally: &Tally,
+    camp: &Camp,
+    mode: Mode,
+    chosen: &Chosen,
+) -> Result<AgreedSnapshot, AgreementError> {
+    let snapshot_hash: SnapshotHash = camp.snapshot_hash;
+    let Some(manifest) = said.manifest(tally.block_number, snapshot_hash, chosen.hash) else {
+        let offer = said.offers_at(tally.block_number).next().expect("the block was found in an offer");
+        return Err(AgreementError::ManifestMissing { id: offer.entry.id.clone(), manifest_hash: chosen.hash });
+    };
+    // In staged mode several camps may do; the one of the chosen manifest speaks, if it does.
+    let of_chosen =
+        |other: &&Camp| other.meets_metadata && other.manifest_hash == Some(chosen.hash) && mode == Mode::Staged;
+    let camp = tally.camps.iter().find(of_chosen).unwrap_or(camp);
+    Ok(AgreedSnapshot {
+        manifest: manifest.clone(),
+        manifest_hash: chosen.hash,
+        commit_hash: camp.commit_hash,
+        mode,
+        vouching_orgs: camp.orgs.clone(),
+        vouchers: camp.vouchers.clone(),
+        sources: chosen.sources.clone(),
+        tally: tally.clone(),
+        basis: Basis {
+            policy: judging.policy.clone(),
+            own_msp: judging.own_msp.clone(),
+            agreed_at: judging.now,
+            nonce: judging.nonce.map(<[u8]>::to_vec),
+            floor: judging.floor(),
+            allow_older: judging.allow_older,
+            config_sequence: judging.config.sequence(),
+        },
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ROOT/completed/CH/N --scan--> verify every byte --manifest, trees--> ServedSnapshot --> CatalogEntry (a claim)
-//! claims of other organisations (Offer) --agree--> AgreedSnapshot
+//! what organisations signed (Attestation, DetachedSignature), who has data (Offer) --agree--> AgreedSnapshot
 //! ```
 //!
 //! Decides which folders are finished snapshots, when one must be read again, and which snapshot enough organisations
@@ -11,25 +11,41 @@
 //! ask for them.
 
 mod agreement;
+mod agreement_error;
 mod attestation;
 mod attestation_file;
 mod attestor;
+mod conflicts;
 mod delete;
+mod detached;
+mod divergence;
 mod entry;
 mod error;
+mod evidence;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod judging;
 mod known;
 mod landed;
 mod local;
 mod manifest_cache;
+mod offer;
 mod on_disk;
+mod policy;
+mod portable;
+mod receipt;
 mod remains;
+mod report;
+mod said;
 mod scan;
 mod served;
 mod statements;
 #[cfg(test)]
 mod test_site;
+mod votes;
 
-pub use agreement::{AgreedSnapshot, AgreementError, Camp, Offer, Tally, TrustPolicy, agree};
+pub use agreement::{AgreedSnapshot, Mode, agree, candidates};
+pub use agreement_error::AgreementError;
 pub use attestation::{
     ATTESTATION_BODY_BYTES_MAX, AttestBody, AttestBodyError, Attestation, AttestationError, NONCE_BYTES_MAX,
 };
@@ -37,12 +53,22 @@ pub use attestation_file::{
     ATTESTATION_FILE_BYTES_MAX, AttestationFileError, decode_attestation_file, encode_attestation_file,
 };
 pub use attestor::{AttestRefusal, Attestor, LIVE_VALIDITY, STORED_VALIDITY};
+pub use conflicts::equivocations;
 pub use delete::{DeleteError, Deleted};
+pub use detached::{DETACHED_BYTES_MAX, DetachedError, DetachedSignature};
+pub use divergence::Divergence;
 pub use entry::CatalogEntry;
 pub use error::{CatalogError, ReadError, Refusal};
+pub use evidence::{EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, Membership};
+pub use judging::{Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements, Uncounted};
 pub use known::KnownSnapshot;
 pub use landed::{LANDED_PER_BLOCK_MAX, Landed, LandedError};
 pub use local::{Catalog, ScanReport};
+pub use offer::Offer;
 pub use on_disk::{Found as FoundOnDisk, OnDisk, list_on_disk};
+pub use policy::{TrustPolicy, TrustSettings};
+pub use portable::PortableError;
+pub use receipt::{JoinReceipt, RECEIPT_BYTES_MAX, ReceiptError, ReceiptFacts, ReceiptShare, RootOfTrust};
+pub use report::{Camp, Dismissed, Statement, Tally, Voucher};
 pub use served::ServedSnapshot;
 pub use statements::{FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, OwnStatement, StatementError, StatementStore};

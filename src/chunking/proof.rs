@@ -216,7 +216,9 @@ pub struct FileProof {
     next: ChunkIndex,
     bytes_seen: u64,
     sha256: Sha256,
-    content: ContentCheck,
+    /// The check until it fails; its error then. The hash goes on: it tells a manifest that leads elsewhere from a snapshot that was
+    /// made wrong.
+    content: Result<ContentCheck, ContentError>,
 }
 
 impl FileProof {
@@ -226,7 +228,7 @@ impl FileProof {
     /// [`ProofError::NoSuchFile`].
     pub fn new(manifest: &Manifest, file_index: u32) -> Result<Self, ProofError> {
         let file = manifest_file(manifest, file_index)?.clone();
-        let content = ContentCheck::new(file.file, manifest.signable().state_db_type());
+        let content = Ok(ContentCheck::new(file.file, manifest.signable().state_db_type()));
         Ok(Self { file_index, file, next: ChunkIndex(0), bytes_seen: 0, sha256: Sha256::new(), content })
     }
 
@@ -239,12 +241,16 @@ impl FileProof {
     /// Takes the next chunk.
     ///
     /// # Errors
-    /// [`ProofError::OutOfOrder`] for any other chunk; nothing is changed then. [`ProofError::Content`] ends the check.
+    /// [`ProofError::OutOfOrder`] for any other chunk; nothing is changed then.
     pub fn update(&mut self, chunk: &VerifiedChunk) -> Result<(), ProofError> {
         if chunk.root != self.file.root || chunk.file_index != self.file_index || Some(chunk.chunk) != self.next() {
             return Err(ProofError::OutOfOrder { file: self.file.file, next: self.next });
         }
-        self.content.update(chunk.bytes()).map_err(|source| ProofError::Content { source })?;
+        if let Ok(content) = &mut self.content
+            && let Err(error) = content.update(chunk.bytes())
+        {
+            self.content = Err(error);
+        }
         self.sha256.update(chunk.bytes());
         self.bytes_seen += chunk.bytes().len() as u64;
         self.next = ChunkIndex(self.next.0.saturating_add(1));
@@ -269,7 +275,8 @@ impl FileProof {
         if found != self.file.sha256 {
             return Err(ProofError::FileHash { file: self.file.file, expected: self.file.sha256, found });
         }
-        let summary = self.content.finish().map_err(|source| ProofError::Content { source })?;
+        let content = self.content.and_then(ContentCheck::finish);
+        let summary = content.map_err(|source| ProofError::Content { source })?;
         Ok(VerifiedFile { file_index: self.file_index, file: self.file, summary })
     }
 }

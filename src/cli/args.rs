@@ -1,8 +1,10 @@
 //! Flags that several commands share: kebab case, with Fabric's spelling as alias.
 
+use super::exit::{Exit, Failure};
 use clap::{ArgAction, Args, ValueEnum};
 use snapferry::{
     msp::MspId,
+    service::config::{ChannelSettings, Config},
     snapshot::{BlockNumber, ChannelId},
 };
 use std::path::PathBuf;
@@ -82,6 +84,96 @@ impl ConfigFlags {
             ("trust.minOrgs", self.min_orgs.map(|count| count.to_string())),
         ];
         flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
+/// The trust rule: who must vouch for a snapshot before it is used.
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Who must vouch, in Fabric's policy language, e.g. "OutOf(2,'Org1MSP.peer','Org2MSP.peer')" or "MAJORITY Endorsement" [default:
+    /// peers of more than half of the channel's organisations]
+    #[arg(long, value_name = "RULE")]
+    pub(crate) policy: Option<String>,
+    /// For the snapshot's metadata alone, instead of --policy
+    #[arg(long, value_name = "RULE")]
+    pub(crate) metadata_policy: Option<String>,
+    /// For the manifest alone, instead of --policy
+    #[arg(long, value_name = "RULE")]
+    pub(crate) manifest_policy: Option<String>,
+    /// Our own organisation's attestation counts, too
+    #[arg(long)]
+    pub(crate) count_self: bool,
+    /// Stored and relayed attestations count, too, as long as they hold; else only those that are signed for this very question
+    #[arg(long)]
+    pub(crate) accept_stored: bool,
+    /// No snapshot below this block
+    #[arg(long, value_name = "N")]
+    pub(crate) min_block: Option<BlockNumber>,
+    /// Takes a snapshot below the floor, too: older than the configuration block, than what this peer once had, or than --min-block
+    #[arg(long)]
+    pub(crate) allow_older: bool,
+    /// Attestations and detached signatures that came another way: files, or folders of them
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    pub(crate) attestations: Vec<PathBuf>,
+}
+
+impl TrustArgs {
+    /// The flags by the keys that they stand over.
+    pub(crate) fn by_key(&self) -> Vec<(&'static str, String)> {
+        let flags = [
+            ("trust.policy", self.policy.clone()),
+            ("trust.metadataPolicy", self.metadata_policy.clone()),
+            ("trust.manifestPolicy", self.manifest_policy.clone()),
+            ("trust.countSelf", self.count_self.then(|| true.to_string())),
+            ("trust.requireLive", self.accept_stored.then(|| false.to_string())),
+            ("trust.minBlock", self.min_block.map(|block| block.to_string())),
+        ];
+        flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
+/// Where the channel's configuration is believed from: exactly one.
+#[derive(Debug, Args)]
+pub(crate) struct RootArgs {
+    /// The channel's configuration block, which is believed because you give it; a folder: the newest in it [default:
+    /// channels.CHANNEL.configBlock]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_block: Option<PathBuf>,
+    /// The SHA-256 that the configuration block must have
+    #[arg(long, value_name = "HEX", requires = "config_block")]
+    pub(crate) config_block_sha256: Option<String>,
+    /// The channel's genesis block: then the blocks of --config-block are believed because each is signed as the one before demands
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis_block: Option<PathBuf>,
+    /// An organisation's MSP folder, instead of blocks; can be given for several organisations
+    #[arg(long, value_name = "ID=DIR", conflicts_with_all = ["config_block", "genesis_block"])]
+    pub(crate) pinned_msp: Vec<String>,
+}
+
+impl RootArgs {
+    /// The configured root of the channel, with what the flags say instead.
+    pub(crate) fn settings(&self, config: &Config, channel: &ChannelId) -> Result<ChannelSettings, Failure> {
+        let given = self.config_block.is_some() || self.genesis_block.is_some() || !self.pinned_msp.is_empty();
+        let mut settings = if given {
+            ChannelSettings::default()
+        } else {
+            return Ok(config.channels.get(channel).cloned().unwrap_or_default());
+        };
+        settings.config_block.clone_from(&self.config_block);
+        settings.genesis_block.clone_from(&self.genesis_block);
+        if let Some(text) = &self.config_block_sha256 {
+            let mut digest = [0; 32];
+            hex::decode_to_slice(text, &mut digest).map_err(|_| {
+                Failure::new(Exit::Usage, format!("--config-block-sha256 {text} is not 64 hexadecimal digits"))
+            })?;
+            settings.config_block_sha256 = Some(digest);
+        }
+        for text in &self.pinned_msp {
+            let pinned = text.split_once('=').and_then(|(id, folder)| Some((MspId::new(id)?, PathBuf::from(folder))));
+            let wrong = || Failure::new(Exit::Usage, format!("--pinned-msp {text} is not ID=DIR"));
+            settings.pinned_msps.push(pinned.ok_or_else(wrong)?);
+        }
+        Ok(settings)
     }
 }
 

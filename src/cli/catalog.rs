@@ -1,7 +1,7 @@
 //! `catalog list | show`: what others offer, who agrees with whom, and what `join` would choose.
 
 use super::{
-    args::{ConfigFlags, SnapshotArgs},
+    args::{ConfigFlags, SnapshotArgs, TrustArgs},
     catalog_list, catalog_show,
     channel::{self, NetworkArgs},
     context::Context,
@@ -9,8 +9,8 @@ use super::{
 };
 use clap::{Args, Subcommand};
 use snapferry::{
-    bootstrap::{CatalogRequest, JoinError, SourceCatalog, catalogs, manifests},
-    catalog::{AgreementError, TrustPolicy},
+    bootstrap::{CatalogRequest, JoinError, Records, SourceCatalog, catalogs, manifests},
+    catalog::AgreementError,
     service::{LogLevel, config::Loaded},
 };
 
@@ -42,6 +42,8 @@ struct Asked {
     snapshot: SnapshotArgs,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     #[command(flatten)]
     flags: ConfigFlags,
 }
@@ -75,23 +77,29 @@ impl CatalogCommand {
 
 impl Asked {
     fn request(&self, context: &Context) -> Result<CatalogRequest, Failure> {
-        let Loaded { config, .. } = context.configure(self.flags.by_key(), LogLevel::Warn)?;
+        let mut flags = self.flags.by_key();
+        flags.extend(self.trust.by_key());
+        let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
         let channel = channel::channel_id(&self.snapshot)?;
+        let rooted = channel::rooted(&config, &self.network.root, &channel)?;
+        // What this peer had makes the floor, if it keeps state: nothing is made here just to look.
+        let state = channel::state_dir(context, &config).ok().filter(|state| state.is_dir());
+        let records = state.map(|state| Records::open(&*channel::folder(&state, 0o700)?).map_err(Failure::from));
         Ok(CatalogRequest {
-            dialling: channel::dialling(&config, &self.network, &channel)?,
+            dialling: channel::dialling(&config, &self.network, &rooted)?,
             sources: channel::sources(&config, &self.network)?,
             block_number: self.snapshot.block_number,
-            policy: TrustPolicy { min_orgs: config.min_orgs },
+            trust: channel::trust(&config, &self.trust, &rooted, records.transpose()?.as_ref())?,
         })
     }
 }
 
 /// As `join` would say it.
 fn nothing_offered(request: &CatalogRequest, answers: &[SourceCatalog]) -> Failure {
-    let (channel, block_number) = (request.dialling.channel.channel().clone(), request.block_number);
+    let (channel, block_number) = (request.dialling.channel.clone(), request.block_number);
     let source = Box::new(AgreementError::NothingOffered { channel, block_number });
     let troubles = answers.iter().filter_map(|source| source.answer.as_ref().err().cloned()).collect();
-    JoinError::Agreement { source, troubles }.into()
+    JoinError::Agreement { source, troubles, evidence: Vec::new() }.into()
 }
 
 /// A hash as it stands in tables: long enough to tell any two apart by eye.

@@ -77,23 +77,22 @@ fn choice(request: &CatalogRequest, answers: &[SourceCatalog], chosen: &Result<A
             let orgs: Vec<&str> = agreed.vouching_orgs().iter().map(MspId::as_str).collect();
             let (files, bytes) = (agreed.manifest().files().len(), format_bytes(agreed.manifest().total_bytes()));
             return format!(
-                "join would take {}: {files} files, {bytes}, offered alike by {}\n",
+                "join would take {}: {files} files, {bytes}, vouched for by {}\nthey satisfy {}\n",
                 agreed.id(),
-                orgs.join(" and ")
+                orgs.join(" and "),
+                request.trust.policy.metadata.as_str()
             );
         }
         Err(JoinError::Agreement { source, .. }) => &**source,
         Err(error) => return format!("join would fail: {error}\n"),
     };
-    let AgreementError::NotReached { min_orgs, tallies, .. } = agreement else {
+    let AgreementError::NotReached { min_orgs, rule, tallies, .. } = agreement else {
         return format!("join would take none: {agreement}\n");
     };
-    let mut text = format!(
-        "join would take none: it wants {min_orgs} organisations (trust.minOrgs) that offer the same snapshot\n"
-    );
+    let mut text = format!("join would take none: {rule}, by at least {min_orgs} organisations, is not satisfied\n");
     for tally in tallies.iter().take(BLOCKS_EXPLAINED) {
         let lacking = Lacking::of(tally, *min_orgs, request, answers);
-        let has = match tally.camps.first() {
+        let has = match tally.camps.first().filter(|camp| !camp.orgs.is_empty()) {
             Some(camp) => format!("{} for snapshot {}", names(camp), short(&camp.snapshot_hash)),
             None => "nobody that counts".to_owned(),
         };
@@ -114,7 +113,7 @@ fn names(camp: &Camp) -> String {
 
 /// What a block still lacks to be chosen.
 struct Lacking {
-    /// How many organisations more.
+    /// How many organisations more, at least.
     missing: usize,
     /// Every other organisation of the channel, and why it doesn't count.
     others: Vec<(MspId, String)>,
@@ -124,41 +123,50 @@ impl Lacking {
     fn of(tally: &Tally, min_orgs: u32, request: &CatalogRequest, answers: &[SourceCatalog]) -> Self {
         let largest = tally.camps.first();
         let has = largest.map_or(0, |camp| camp.orgs.len());
-        let missing = usize::try_from(min_orgs).unwrap_or(usize::MAX).saturating_sub(has);
-        let orgs = request.dialling.channel.orgs().keys();
-        let others = orgs.filter(|org| largest.is_none_or(|camp| !camp.orgs.contains(*org)));
-        Self { missing, others: others.map(|org| (org.clone(), standing(org, tally, answers))).collect() }
+        // Enough of them, but not those whom the rule asks for: then at least one more.
+        let short_of = usize::try_from(min_orgs).unwrap_or(usize::MAX).saturating_sub(has);
+        let missing = short_of.max(usize::from(largest.is_none_or(|camp| !camp.meets_metadata)));
+        let others = request.orgs().into_iter().filter(|org| largest.is_none_or(|camp| !camp.orgs.contains(org)));
+        let others = others.map(|org| {
+            let why = standing(&org, tally, answers);
+            (org, why)
+        });
+        Self { missing, others: others.collect() }
     }
 }
 
-/// Why an organisation isn't in the largest camp.
+/// Why an organisation doesn't vouch with the largest camp.
 fn standing(org: &MspId, tally: &Tally, answers: &[SourceCatalog]) -> String {
+    if tally.equivocations.iter().any(|proof| proof.msp_id() == org) {
+        return "contradicts itself about this block".to_owned();
+    }
     if let Some(camp) = tally.camps.iter().find(|camp| camp.orgs.contains(org)) {
         return match tally.camps.first() {
             Some(first) if first.snapshot_hash == camp.snapshot_hash => {
                 format!(
-                    "offers the same snapshot with another manifest or commit hash: `catalog show -b {}`",
+                    "vouches for the same snapshot with another manifest or commit hash: `catalog show -b {}`",
                     tally.block_number
                 )
             }
             _ => format!(
-                "offers another snapshot, {}: `catalog show -b {}`",
+                "vouches for another snapshot, {}: `catalog show -b {}`",
                 short(&camp.snapshot_hash),
                 tally.block_number
             ),
         };
     }
-    let contradicts = format!("{org} at ");
-    if tally.contradicting.iter().any(|who| who.starts_with(&contradicts)) {
-        return "contradicts itself about this block".to_owned();
+    if let Some(dismissed) = tally.dismissed.iter().find(|dismissed| dismissed.msp_id == *org) {
+        return format!("its statement doesn't count: {}", dismissed.why);
     }
     let of_org =
         || answers.iter().filter_map(|source| source.answer.as_ref().ok()).filter(|answer| answer.msp_id == *org);
-    let mut claims = of_org().flat_map(|answer| &answer.listing.claims);
-    match (of_org().next(), claims.any(|claim| claim.id.block_number == tally.block_number)) {
-        (None, _) => "none of its sources was asked or answered".to_owned(),
-        (Some(_), true) => "is still joining itself, and so doesn't vouch".to_owned(),
-        (Some(_), false) => "doesn't offer this block".to_owned(),
+    let claims = || of_org().flat_map(|answer| &answer.listing.claims);
+    let here = || claims().filter(|claim| claim.id.block_number == tally.block_number);
+    match (of_org().next(), here().next(), here().all(|claim| claim.partial)) {
+        (None, ..) => "none of its sources was asked or answered".to_owned(),
+        (_, None, _) => "doesn't offer this block".to_owned(),
+        (.., true) => "is still joining itself, and so doesn't vouch".to_owned(),
+        _ => "offers this block, but doesn't attest it: its service's log says why".to_owned(),
     }
 }
 
@@ -181,9 +189,10 @@ fn as_json(request: &CatalogRequest, answers: &[SourceCatalog], chosen: &Result<
         })
     });
     json!({
-        "channel": request.dialling.channel.channel().as_str(),
+        "channel": request.dialling.channel.as_str(),
         "sources": sources,
-        "min_orgs": request.policy.min_orgs,
+        "policy": request.trust.policy.metadata.as_str(),
+        "min_orgs": request.trust.policy.min_orgs,
         "join_would_take": would_take,
         "reason": reason,
         "lacking": lacking,

@@ -102,7 +102,7 @@ pub(super) fn print(
     if context.json() {
         return output::print_json(&as_json(request, block, versions, answers));
     }
-    let channel = request.dialling.channel.channel();
+    let channel = &request.dialling.channel;
     let count = versions.len();
     let mut out = match count {
         1 => format!("{channel}/{block}: all who offer it offer the same\n"),
@@ -175,7 +175,7 @@ fn as_json(request: &CatalogRequest, block: BlockNumber, versions: &[Version<'_>
     let differences = differences.iter().map(|(what, values)| json!({"what": what, "values": values}));
     let troubles = answers.iter().filter_map(|source| source.answer.as_ref().err());
     json!({
-        "channel": request.dialling.channel.channel().as_str(),
+        "channel": request.dialling.channel.as_str(),
         "block_number": block.0,
         "versions": versions.iter().map(version_json).collect::<Vec<_>>(),
         "differences": differences.collect::<Vec<_>>(),

@@ -1,23 +1,30 @@
 //! What every command on the network needs: who we are, which channel, whom to ask.
 
 use super::{
-    args::SnapshotArgs,
+    args::{RootArgs, SnapshotArgs, TrustArgs},
     context::Context,
     exit::{Exit, Failure},
 };
+use bytes::Bytes;
 use clap::Args;
 use snapferry::{
-    bootstrap::{Dialling, SourceAddress},
-    msp::{ChannelConfig, LocalIdentity, TlsPair},
+    bootstrap::{Dialling, JoinError, JoinTrust, Records, SourceAddress},
+    catalog::TrustPolicy,
+    msp::{
+        ChannelConfig, GRANT_BYTES_MAX, GrantBody, JoinGrant, LocalIdentity, Principal, PrincipalRole, RuleError,
+        TlsPair,
+    },
     service::{
-        ChannelConfigError, clock,
+        ChannelConfigError, RootError, Rooted, clock,
         config::{Config, NameCheck},
-        load_channel_config,
+        load_root, load_statements,
     },
     snapshot::ChannelId,
-    transport::{WallClock, endpoint::Tuning, fault::chain, tls},
+    transport::{WallClock, endpoint::Tuning, fault::chain, live::LiveChannels, tls},
 };
 use std::{
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,9 +35,11 @@ pub(crate) struct NetworkArgs {
     /// Whom to ask, separated by commas [default: the configuration's sources]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = host_and_port)]
     pub(crate) from: Vec<String>,
-    /// The channel's configuration block: the root of trust [default: channels.CHANNEL.configBlock]
+    #[command(flatten)]
+    pub(crate) root: RootArgs,
+    /// An admin's grant for our identity, as `snapferry grant` writes it [default: identity.grant; an admin needs none]
     #[arg(long, value_name = "FILE")]
-    pub(crate) config_block: Option<PathBuf>,
+    pub(crate) grant: Option<PathBuf>,
 }
 
 fn host_and_port(text: &str) -> Result<String, &'static str> {
@@ -68,24 +77,82 @@ pub(crate) fn tuning(config: &Config) -> Tuning {
     Tuning { mtu_upper_bound: config.limits.mtu_bytes, ..Tuning::default() }
 }
 
-/// Credentials, channel configuration and tuning of a command that dials.
-pub(crate) fn dialling(config: &Config, args: &NetworkArgs, channel: &ChannelId) -> Result<Dialling, Failure> {
-    let given = args.config_block.as_deref();
-    let path = given.or_else(|| config.channels.get(channel).map(|settings| settings.config_block.as_path()));
-    let path = path.ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("nothing says who is in channel {channel}"))
-            .next("give --config-block FILE (`peer channel fetch config`), or set channels.CHANNEL.configBlock")
-    })?;
-    let block = load_channel_config(path, Some(channel))?;
+/// The channel's configuration, by the root of trust that flags or configuration give.
+pub(crate) fn rooted(config: &Config, args: &RootArgs, channel: &ChannelId) -> Result<Rooted, Failure> {
+    Ok(load_root(channel, &args.settings(config, channel)?)?)
+}
+
+/// Credentials and tuning of a command that dials about that channel.
+pub(crate) fn dialling(config: &Config, args: &NetworkArgs, rooted: &Rooted) -> Result<Dialling, Failure> {
     let (identity, tls) = identity(config)?;
-    warn_if_unwelcome(&block, &identity, &tls);
+    let channel = &rooted.config;
+    warn_if_unwelcome(channel, &identity, &tls);
+    let grant = grant(config, args, channel, &identity)?;
     Ok(Dialling {
-        channel: Arc::new(block),
+        channel: channel.channel().clone(),
+        live: LiveChannels::new([channel.clone()]),
         identity: Arc::new(identity),
         tls: Arc::new(tls),
+        grant,
         tuning: tuning(config),
         clock: wall_clock(),
     })
+}
+
+/// The grant that is given or configured; an admin makes its own.
+fn grant(
+    config: &Config,
+    args: &NetworkArgs,
+    channel: &ChannelConfig,
+    identity: &LocalIdentity,
+) -> Result<Option<Bytes>, Failure> {
+    if let Some(path) = args.grant.as_ref().or(config.identity.grant.as_ref()) {
+        let wrong = |reason: String| {
+            Failure::new(Exit::Usage, format!("{} is no usable grant: {reason}", path.display()))
+                .next("an admin of our organisation writes one: snapferry grant -c CHANNEL --out FILE")
+        };
+        let bytes = read_at_most(path, GRANT_BYTES_MAX as u64).map_err(|error| wrong(error.to_string()))?;
+        let grant = JoinGrant::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
+        let judged = grant.check(channel, &identity.identity, None, None, (wall_clock())());
+        judged.map_err(|error| wrong(chain(&error)))?;
+        return Ok(Some(bytes.into()));
+    }
+    let msp_id = identity.identity.msp_id().clone();
+    let admin = Principal::Role { msp_id, role: PrincipalRole::Admin };
+    if channel.satisfies(&identity.identity, &admin).is_err() {
+        return Ok(None);
+    }
+    let body = GrantBody::for_one_command(channel.channel(), &identity.identity, (wall_clock())());
+    let grant = JoinGrant::sign(&body, identity).map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
+    Ok(Some(grant.encode().into()))
+}
+
+/// The trust rule in this channel, and what was said to us another way or before.
+pub(crate) fn trust(
+    config: &Config,
+    args: &TrustArgs,
+    rooted: &Rooted,
+    records: Option<&Records>,
+) -> Result<JoinTrust, Failure> {
+    let channel = rooted.config.channel();
+    let highest_had =
+        records.map(|records| records.highest_had(channel)).transpose().map_err(JoinError::from)?.flatten();
+    Ok(JoinTrust {
+        policy: TrustPolicy::new(&config.trust, &rooted.config)?,
+        highest_had,
+        allow_older: args.allow_older,
+        given: load_statements(&args.attestations)?,
+    })
+}
+
+/// A small file, unless it is longer than what is meant can be.
+pub(crate) fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// The sources don't say why they refuse somebody: what can be known here is said here.
@@ -142,6 +209,38 @@ pub(crate) fn state_dir(context: &Context, config: &Config) -> Result<PathBuf, F
     configured
         .or_else(|| snapferry::service::config::user_state_dir(&context.environment))
         .ok_or_else(|| Failure::new(Exit::Usage, "no folder for state").next("set stateDir, or give --state-dir DIR"))
+}
+
+impl From<RuleError> for Failure {
+    fn from(error: RuleError) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<RootError> for Failure {
+    fn from(error: RootError) -> Self {
+        let next = match &error {
+            RootError::None(_) => {
+                "give --config-block FILE (`peer channel fetch config`), or set channels.CHANNEL.configBlock"
+            }
+            RootError::Several { .. } => "give one of them",
+            RootError::Pin { .. } => "ask who gave you the hash; don't use this block",
+            RootError::Walk { .. } => {
+                "put every configuration block of the channel into one folder, or pin the newest one"
+            }
+            RootError::Msps(_) => {
+                "each folder should be an organisation's msp/ with cacerts/, tlscacerts/ and config.yaml"
+            }
+            _ => "`peer channel fetch config FILE -c CHANNEL` writes a channel's newest one",
+        };
+        // A walk that fails is a chain of signatures that fails.
+        let exit = if matches!(error, RootError::Walk { .. } | RootError::Pin { .. }) {
+            Exit::Verification
+        } else {
+            Exit::Usage
+        };
+        Self::new(exit, chain(&error)).next(next)
+    }
 }
 
 impl From<ChannelConfigError> for Failure {

@@ -8,12 +8,13 @@ use super::{
 };
 use serde_json::json;
 use snapferry::{
+    catalog::TrustPolicy,
     disk::{DiskError, OsDir},
     msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
     service::{
         config::{ChannelSettings, Config, FILE_NAME, Loaded},
         daemon::COMPLETED_DIR,
-        load_channel_config,
+        load_root,
     },
     snapshot::ChannelId,
     transport::{
@@ -99,20 +100,22 @@ fn check_channel(
     now: SystemTime,
     checks: &mut Vec<Check>,
 ) {
-    let block = load_channel_config(&settings.config_block, Some(id));
+    let rooted = load_root(id, settings);
     let mut add = |what: &str, found| checks.push(Check { what: format!("channels.{id}{what}"), found });
-    let block = match block {
-        Ok(block) => block,
+    let block = match rooted {
+        Ok(rooted) => rooted.config,
         Err(error) => return add(".configBlock", Found::Wrong(chain(&error))),
     };
     let orgs: Vec<&str> = block.orgs().keys().map(MspId::as_str).collect();
-    let count = u32::try_from(orgs.len()).unwrap_or(u32::MAX);
     let number = block.block_number();
     add(".configBlock", Found::Fine(format!("block {number} with {}", orgs.join(", "))));
-    if config.min_orgs > count {
-        let what = format!("trust.minOrgs is {}, but the channel has {count}: no join can succeed", config.min_orgs);
-        add(", organisations", Found::Wrong(what));
-    }
+    add(
+        ", trust rule",
+        match TrustPolicy::new(&config.trust, &block) {
+            Ok(policy) => Found::Fine(format!("{}, by at least {} of them", policy.metadata.as_str(), policy.min_orgs)),
+            Err(error) => Found::Wrong(error.to_string()),
+        },
+    );
     let Some(identity) = identity else { return };
     let msp_id = identity.identity.msp_id();
     add(

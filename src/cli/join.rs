@@ -1,7 +1,7 @@
 //! `join`: fetch a snapshot from the peers of several organisations, prove it, put it into place.
 
 use super::{
-    args::{ConfigFlags, SnapshotArgs},
+    args::{ConfigFlags, SnapshotArgs, TrustArgs},
     channel::{self, NetworkArgs},
     context::Context,
     exit::{Exit, Failure},
@@ -12,8 +12,8 @@ use super::{
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    bootstrap::{JoinError, JoinRequest, Joined, Outcome, join},
-    catalog::{AgreementError, TrustPolicy},
+    bootstrap::{JoinError, JoinRequest, Joined, Outcome, Records, join},
+    catalog::{AgreementError, Mode},
     chunking::{StoreError, plan::PlanConfig},
     service::{
         LogLevel,
@@ -30,16 +30,20 @@ use std::{
 
 /// Fetches a snapshot from several organisations at once, proves every byte, and publishes the folder
 ///
-/// Takes the newest snapshot that enough organisations (trust.minOrgs) offer alike, or the one of -b. Every chunk is proved
-/// before it is written; a source that lies is dropped by name. Ended or killed, the same command goes on where it was. The folder
+/// Takes the newest snapshot (or the one of -b) that enough organisations vouch for: each source is asked to sign, for this very
+/// join, what it read and hashed itself, and those who signed alike must satisfy the rule (--policy; else peers of more than half of
+/// the channel's organisations). Every chunk is proved before it is written; a source that lies is dropped by name. Ended or killed, the same command goes on where it was. The folder
 /// DIR/CHANNEL/N appears only when every file's SHA-256, the content and the exact set of files are right; then
-/// `peer channel joinbysnapshot --snapshotpath DIR/CHANNEL/N` takes it as it is.
+/// `peer channel joinbysnapshot --snapshotpath DIR/CHANNEL/N` takes it as it is. A receipt in the state folder says who vouched, under
+/// which rule and configuration, and what came from whom; `snapferry verify --receipt` checks it offline.
 #[derive(Debug, Args)]
 pub(crate) struct Join {
     #[command(flatten)]
     snapshot: SnapshotArgs,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Landing folder: the snapshot becomes DIR/CHANNEL/N, work under way lies in DIR/.snapferry
     #[arg(long, value_name = "DIR")]
     land: PathBuf,
@@ -52,7 +56,9 @@ pub(crate) struct Join {
 
 impl Join {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
-        let Loaded { config, .. } = context.configure(self.flags.by_key(), LogLevel::Warn)?;
+        let mut flags = self.flags.by_key();
+        flags.extend(self.trust.by_key());
+        let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
         let request = self.request(context, &config)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
@@ -72,15 +78,20 @@ impl Join {
 
     fn request(&self, context: &Context, config: &Config) -> Result<JoinRequest, Failure> {
         let channel = channel::channel_id(&self.snapshot)?;
-        let dialling = channel::dialling(config, &self.network, &channel)?;
+        let rooted = channel::rooted(config, &self.network.root, &channel)?;
+        let dialling = channel::dialling(config, &self.network, &rooted)?;
         refuse_inside_root(&self.land, config)?;
         let mut plan = PlanConfig::default();
         plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
+        let state = channel::folder(&channel::state_dir(context, config)?, 0o700)?;
+        let records = Records::open(&*state)?;
         Ok(JoinRequest {
             sources: channel::sources(config, &self.network)?,
             dialling,
             block_number: self.snapshot.block_number,
-            policy: TrustPolicy { min_orgs: config.min_orgs },
+            trust: channel::trust(config, &self.trust, &rooted, Some(&records))?,
+            root: rooted.root,
+            records,
             // The peer is another process: it needs the whole path.
             land: channel::folder(&std::path::absolute(&self.land)?, 0o755)?,
             plan,
@@ -125,6 +136,12 @@ fn as_json(joined: &Joined) -> serde_json::Value {
         "snapshot_hash": joined.snapshot_hash.to_string(),
         "manifest_hash": joined.manifest_hash.to_string(),
         "organisations": joined.organisations,
+        "policy": joined.policy,
+        "mode": match joined.mode {
+            Mode::Streaming => "streaming",
+            Mode::Staged => "staged",
+        },
+        "receipt": joined.receipt,
         "total_bytes": joined.total_bytes,
         "reused_bytes": joined.reused_bytes,
         "shares": joined.shares,
@@ -140,23 +157,41 @@ fn as_text(joined: &Joined) -> String {
     let path = joined.path.display();
     match joined.outcome {
         Outcome::DryRun => format!(
-            "{} would be fetched: {size}, offered alike by {orgs}, snapshot hash {}\nit would become {path}\n",
-            joined.id, joined.snapshot_hash
+            "{} would be fetched: {size}, vouched for by {orgs}, snapshot hash {}\n{}it would become {path}\n",
+            joined.id,
+            joined.snapshot_hash,
+            rule(joined)
         ),
         Outcome::AlreadyThere => format!(
-            "{} is already in place, and every file was checked again: {path}\n{}",
+            "{} is already in place, vouched for by {orgs}, and every file was checked again: {path}\n{}{}",
             joined.id,
+            receipt(joined),
             next_step(joined)
         ),
         Outcome::Landed => format!(
-            "{} is in place: {path}\n{size} in {:.1} s, offered alike by {orgs}; every chunk, every file's SHA-256, the content and \
-             the exact set were checked\n{}{}",
+            "{} is in place: {path}\n{size} in {:.1} s, vouched for by {orgs}; every chunk, every file's SHA-256, the content and \
+             the exact set were checked\n{}{}{}{}",
             joined.id,
             joined.elapsed.as_secs_f64(),
+            rule(joined),
             shares(joined),
+            receipt(joined),
             next_step(joined)
         ),
     }
+}
+
+/// Which rule they satisfy, and what counted before whole files did.
+fn rule(joined: &Joined) -> String {
+    let staged = match joined.mode {
+        Mode::Streaming => "",
+        Mode::Staged => "; nobody vouches for its manifest: chunks only told who sent what, whole files counted",
+    };
+    format!("  they satisfy {}{staged}\n", joined.policy)
+}
+
+fn receipt(joined: &Joined) -> String {
+    joined.receipt.as_ref().map_or_else(String::new, |path| format!("receipt: {}\n", path.display()))
 }
 
 /// A line per source, and one for what an earlier run had fetched.
@@ -197,10 +232,12 @@ impl From<JoinError> for Failure {
             JoinError::NoSource { .. } | JoinError::NotDelivered { .. } | JoinError::Withheld { .. } => {
                 Exit::Unreachable
             }
-            JoinError::Agreement { source, troubles } => match **source {
+            JoinError::Agreement { source, troubles, .. } => match **source {
                 AgreementError::Split { .. } => Exit::Verification,
+                // Who may not ask learns nothing: that is no verdict on any snapshot.
+                _ if !troubles.is_empty() && troubles.iter().all(|trouble| trouble.refused) => Exit::Refused,
                 // Whoever can't be reached may decide it; a liar won't.
-                _ if troubles.iter().any(|trouble| !trouble.dropped) => Exit::Unreachable,
+                _ if troubles.iter().any(|trouble| !trouble.dropped && !trouble.refused) => Exit::Unreachable,
                 AgreementError::NothingOffered { .. } => Exit::Failed,
                 _ => Exit::Verification,
             },
@@ -211,6 +248,8 @@ impl From<JoinError> for Failure {
             | JoinError::CrossCheck(_)
             | JoinError::ChannelConfig(_)
             | JoinError::ConfigRollback { .. }
+            | JoinError::VouchersNotInState { .. }
+            | JoinError::NoLongerAgreed { .. }
             | JoinError::Metadata(_)
             | JoinError::Store(StoreError::NotExactSet(_) | StoreError::Altered { .. }) => Exit::Verification,
             JoinError::Dial(_) => Exit::Usage,

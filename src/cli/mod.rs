@@ -11,6 +11,7 @@ mod config;
 mod config_check;
 mod context;
 mod exit;
+mod grant;
 mod inspect;
 mod join;
 mod logging;
@@ -28,6 +29,8 @@ mod snapshot_sign;
 mod stop;
 mod transfer_view;
 mod verify;
+mod verify_files;
+mod verify_policy;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 use context::Context;
@@ -55,6 +58,7 @@ enum Command {
     Join(join::Join),
     Catalog(catalog::CatalogCommand),
     Snapshot(snapshot::SnapshotCommand),
+    Grant(grant::Grant),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Sample(sample::Sample),
@@ -72,6 +76,7 @@ impl Command {
             Self::Join(command) => command.run(context),
             Self::Catalog(command) => command.run(context),
             Self::Snapshot(command) => command.run(context),
+            Self::Grant(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
             Self::Sample(command) => command.run(context),

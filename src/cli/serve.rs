@@ -15,7 +15,7 @@ use snapferry::{
         LogLevel,
         config::{Config, Loaded},
         daemon::{Daemon, DaemonError, DaemonSettings},
-        load_channel_config,
+        load_channel_config, load_root,
     },
     transport::serving::ServeLimits,
 };
@@ -69,9 +69,8 @@ impl Serve {
             channels.push(load_channel_config(path, None)?);
         }
         for (id, settings) in &config.channels {
-            let block = load_channel_config(&settings.config_block, Some(id))?;
             if channels.iter().all(|known| known.channel() != id) {
-                channels.push(block);
+                channels.push(load_root(id, settings)?.config);
             }
         }
         let root = config.snapshots_root.as_ref().ok_or_else(|| {

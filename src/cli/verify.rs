@@ -1,67 +1,120 @@
-//! `verify DIR`: is this copied folder a sound snapshot?
+//! `verify`: is this copied folder a sound snapshot, and do enough organisations vouch for it? Is this receipt, this proof true?
 
 use super::{
-    args::SnapshotArgs,
+    args::{ConfigFlags, RootArgs, SnapshotArgs, TrustArgs},
     context::Context,
     exit::{Exit, Failure},
     output,
     progress::Progress,
+    verify_files, verify_policy,
 };
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use snapferry::{
     disk::{Dir, OsDir},
     service::{LogLevel, units::format_bytes},
-    snapshot::{VerifiedFolder, verify_folder},
+    snapshot::{NamespaceRow, VerifiedFolder, verify_folder},
 };
 use std::path::PathBuf;
 
-/// Checks a snapshot folder offline: exact set of files, names, format, counts and SHA-256
+/// Checks a snapshot folder offline: exact set of files, names, format, counts and SHA-256; with a policy, who vouches for it
 ///
-/// Reads every byte. Exits with 0 if the folder is sound, and with 3 and the reason if anything is wrong. Whether it is the
-/// snapshot that the channel's organisations agree on can't be told from the folder alone.
+/// Reads every byte. Exits with 0 if the folder is sound, and with 3 and the reason if anything is wrong. With --policy (or
+/// --metadata-policy) and --config-block it must also be vouched for by those whose statements --attestations gives: attestations as
+/// `snapferry snapshot sign` writes them, or detached signatures over Fabric's own JSON files. So a folder that came by mail or on a
+/// disk can be used as safely as one that `join` fetched.
+///
+/// --receipt and --evidence check a receipt of a join, or the proof that an organisation contradicted itself, instead of a folder.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The folder, e.g. completed/mychannel/83
-    dir: PathBuf,
+    #[arg(required_unless_present_any = ["receipt", "evidence"], conflicts_with_all = ["receipt", "evidence"])]
+    dir: Option<PathBuf>,
     #[command(flatten)]
     pub(super) expected: SnapshotArgs,
+    /// A receipt that `join` wrote: its signature, who vouched, and that they satisfied the rule
+    #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
+    receipt: Option<PathBuf>,
+    /// A proof that an organisation contradicted itself
+    #[arg(long, value_name = "FILE")]
+    evidence: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    root: RootArgs,
+    #[command(flatten)]
+    flags: ConfigFlags,
 }
 
 impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
-        context.start_logging(None, LogLevel::Warn);
-        let dir = OsDir::open(&self.dir)?;
+        if let Some(file) = &self.receipt {
+            context.start_logging(None, LogLevel::Warn);
+            return verify_files::receipt(context, file, &self.root);
+        }
+        if let Some(file) = &self.evidence {
+            context.start_logging(None, LogLevel::Warn);
+            return verify_files::evidence(context, file, &self.root);
+        }
+        let Some(path) = &self.dir else { return Err(Failure::new(Exit::Usage, "which folder?").next("give DIR")) };
+        // Before minutes of reading: what is wrong with the rule is said at once.
+        let asked =
+            self.trust.policy.is_some() || self.trust.metadata_policy.is_some() || !self.trust.attestations.is_empty();
+        let rule = if asked {
+            Some(verify_policy::Rule::load(context, &self.trust, &self.root, &self.flags)?)
+        } else {
+            context.start_logging(None, LogLevel::Warn);
+            None
+        };
+        let dir = OsDir::open(path)?;
         let mut progress = Progress::start(context, "verifying", folder_bytes(dir.as_ref())?);
         let verified = verify_folder(dir.as_ref(), &mut |bytes| progress.add(bytes));
         progress.finish();
         let verified = verified?;
-        self.check_expected(&verified)?;
-        report(context, &verified)
+        self.check_expected(path, &verified)?;
+        match rule {
+            None => report(context, &verified, &UNJUDGED),
+            Some(rule) => report(context, &verified, &rule.judge(path, &verified)?),
+        }
     }
 
-    fn check_expected(&self, verified: &VerifiedFolder) -> Result<(), Failure> {
+    fn check_expected(&self, path: &std::path::Path, verified: &VerifiedFolder) -> Result<(), Failure> {
         let id = verified.manifest.id();
         let SnapshotArgs { channel_id, block_number } = &self.expected;
         let other = channel_id.as_ref().is_some_and(|channel| *channel != id.channel)
             || block_number.is_some_and(|block| block != id.block_number);
         if other {
-            let what = format!("{} is sound, but it is snapshot {id}", Context::shown(&self.dir));
+            let what = format!("{} is sound, but it is snapshot {id}", Context::shown(path));
             return Err(Failure::new(Exit::Verification, what).next("not the one that you asked for"));
         }
         Ok(())
     }
 }
 
+/// What is known of who vouches.
+pub(super) struct Verdict {
+    pub(super) text: String,
+    pub(super) json: Value,
+}
+
+static UNJUDGED: std::sync::LazyLock<Verdict> = std::sync::LazyLock::new(|| {
+    Verdict {
+    text: "Whether it is the channel's true one, its organisations tell: give --policy, --config-block and --attestations, or compare \
+           the snapshot hash with theirs.\n"
+        .to_owned(),
+    json: Value::Null,
+}
+});
+
 /// Bytes of all files in a folder, for the progress.
 pub(super) fn folder_bytes(dir: &dyn Dir) -> Result<u64, Failure> {
     Ok(dir.list()?.iter().map(|entry| entry.len).fold(0, u64::saturating_add))
 }
 
-fn report(context: &Context, verified: &VerifiedFolder) -> Result<(), Failure> {
+fn report(context: &Context, verified: &VerifiedFolder, verdict: &Verdict) -> Result<(), Failure> {
     let VerifiedFolder { manifest, metadata, content, .. } = verified;
     let id = manifest.id();
-    let sum = |rows: &[snapferry::snapshot::NamespaceRow]| rows.iter().map(|row| row.records).sum::<u64>();
+    let sum = |rows: &[NamespaceRow]| rows.iter().map(|row| row.records).sum::<u64>();
     let (public_keys, private_hashes) = (sum(&content.public_namespaces), sum(&content.private_namespaces));
     let commit_hash = metadata.commit_hash.map(|hash| hash.to_string()).unwrap_or_default();
     if context.json() {
@@ -76,16 +129,17 @@ fn report(context: &Context, verified: &VerifiedFolder) -> Result<(), Failure> {
             "public_keys": public_keys,
             "private_hashes": private_hashes,
             "transaction_ids": content.transaction_ids,
+            "vouched": verdict.json,
         }));
     }
     let (files, bytes) = (manifest.files().len(), format_bytes(manifest.total_bytes()));
     output::print(&format!(
         "{id} is a sound snapshot: {files} files, {bytes}, {public_keys} public keys, {private_hashes} private hashes, \
-         {} transaction ids\nsnapshot hash  {}\nmanifest hash  {}\ncommit hash    {}\n\
-         Whether it is the channel's true one, its organisations tell: compare the snapshot hash with theirs.\n",
+         {} transaction ids\nsnapshot hash  {}\nmanifest hash  {}\ncommit hash    {}\n{}",
         content.transaction_ids,
         manifest.signable().hash(),
         manifest.hash(),
         if commit_hash.is_empty() { "(none)" } else { &commit_hash },
+        verdict.text,
     ))
 }

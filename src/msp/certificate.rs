@@ -3,7 +3,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer};
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension},
+    oid_registry::{OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER},
+    prelude::FromDer,
+};
 
 use super::{CertificateError, der, low_s};
 
@@ -18,6 +23,8 @@ pub(super) struct Certificate {
     pub(super) signature_algorithm: Vec<u8>,
     /// The issuer's signature.
     pub(super) signature: Vec<u8>,
+    /// The issuer's number for it, without leading zeros.
+    pub(super) serial: Vec<u8>,
     /// Content of the AlgorithmIdentifier of the key.
     pub(super) key_algorithm: Vec<u8>,
     /// The key's bits.
@@ -30,6 +37,10 @@ pub(super) struct Certificate {
     pub(super) subject: String,
     /// The subject's organizational units, in order.
     pub(super) organizational_units: Vec<String>,
+    /// DER of the subject's alternative names, where present.
+    pub(super) alternative_names: Option<Vec<u8>>,
+    /// Subject key identifier, where present.
+    pub(super) subject_key_id: Option<Vec<u8>>,
     pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
     /// Basic constraints say CA.
@@ -40,7 +51,9 @@ pub(super) struct Certificate {
     pub(super) may_sign_certificates: bool,
     /// Extended key usage, where present, holds serverAuth or any: what Go's verifier asks of every link by default.
     pub(super) extended_usage_ok: bool,
-    /// A critical extension that nobody here understands.
+    /// It constrains the names of what it issues.
+    pub(super) name_constraints: bool,
+    /// A critical extension that nobody here understands, or one that mustn't be critical (Go refuses both).
     pub(super) unknown_critical: bool,
 }
 
@@ -74,7 +87,7 @@ impl Certificate {
     /// The DER with the issuer's ECDSA signature rewritten to low S, so that both twins are one identity
     /// (fabric: msp/cert.go, sanitizeECDSASignedCert). `None` if an ECDSA signature isn't canonical.
     pub(super) fn sanitized(&self) -> Option<Vec<u8>> {
-        if !self.signature_algorithm.starts_with(&ECDSA_WITH_SHA2) {
+        if !self.has_ecdsa_signature() {
             return Some(self.der.to_vec());
         }
         let signature = low_s::lowered_by_width(&self.signature)?;
@@ -83,10 +96,26 @@ impl Certificate {
         Some(der::write(der::SEQUENCE, &[self.tbs.clone(), algorithm, bits].concat()))
     }
 
+    /// The certificate with its issuer's ECDSA signature in low S: what Fabric keeps of a configured certificate, hashes and compares.
+    pub(super) fn canonical(self) -> Result<Self, CertificateError> {
+        let sanitized = self.sanitized().ok_or(CertificateError::Der)?;
+        if sanitized == *self.der { Ok(self) } else { Self::from_der(sanitized.into()) }
+    }
+
+    /// Whether its issuer signed with ECDSA over a hash of the SHA-2 family.
+    pub(super) fn has_ecdsa_signature(&self) -> bool {
+        is_ecdsa(&self.signature_algorithm)
+    }
+
     /// Whether it is valid at that instant, both ends included.
     pub(super) fn is_valid_at(&self, time: SystemTime) -> bool {
         self.not_before <= time && time <= self.not_after
     }
+}
+
+/// Whether that signature algorithm (content of its AlgorithmIdentifier) is ECDSA over a hash of the SHA-2 family.
+pub(super) fn is_ecdsa(algorithm: &[u8]) -> bool {
+    algorithm.starts_with(&ECDSA_WITH_SHA2)
 }
 
 /// The text of the first PEM certificate in a file, alone.
@@ -108,7 +137,7 @@ fn parse(der: &CertificateDer<'static>) -> Option<Certificate> {
     // The outer algorithm isn't signed: it must be the inner one.
     let (first, rest) = der::read(tbs.content)?;
     let serial_and_on = if first.tag == 0xa0 { rest } else { tbs.content };
-    let (_, rest) = der::expect(serial_and_on, der::INTEGER)?;
+    let (serial, rest) = der::expect(serial_and_on, der::INTEGER)?;
     if der::expect(rest, der::SEQUENCE)?.0.raw != algorithm.raw {
         return None;
     }
@@ -120,12 +149,21 @@ fn parse(der: &CertificateDer<'static>) -> Option<Certificate> {
     let (key_algorithm, rest) = der::expect(spki.content, der::SEQUENCE)?;
     let key = der::only(rest, der::BIT_STRING)?.bits()?;
     let subject: String = x509.subject().to_string().chars().take(SUBJECT_CHARS_MAX).collect();
+    // Two extensions of one kind: nobody can say which counts.
+    let extensions = x509.extensions_map().ok()?;
+    let alternative_names = extensions.get(&OID_X509_EXT_SUBJECT_ALT_NAME).map(|extension| extension.value.to_vec());
+    let subject_key_id = match extensions.get(&OID_X509_EXT_SUBJECT_KEY_IDENTIFIER).map(|it| it.parsed_extension()) {
+        Some(ParsedExtension::SubjectKeyIdentifier(id)) => Some(id.0.to_vec()),
+        Some(_) => return None,
+        None => None,
+    };
     let constraints = x509.basic_constraints().ok()?.map(|extension| extension.value);
     Some(Certificate {
         der: der.clone(),
         tbs: tbs.raw.to_vec(),
         signature_algorithm: algorithm.content.to_vec(),
         signature: signature.to_vec(),
+        serial: der::without_leading_zeros(serial.content).to_vec(),
         key_algorithm: key_algorithm.content.to_vec(),
         key: key.to_vec(),
         subject_raw: x509.subject().as_raw().to_vec(),
@@ -137,30 +175,44 @@ fn parse(der: &CertificateDer<'static>) -> Option<Certificate> {
             .map(|unit| unit.as_str().map(str::to_owned))
             .collect::<Result<_, _>>()
             .ok()?,
+        alternative_names,
+        subject_key_id,
         not_before: instant(x509.validity().not_before.timestamp())?,
         not_after: instant(x509.validity().not_after.timestamp())?,
         is_ca: constraints.is_some_and(|constraints| constraints.ca),
         path_len: constraints.and_then(|constraints| constraints.path_len_constraint),
-        may_sign_certificates: x509.key_usage().ok()?.is_none_or(|usage| usage.value.key_cert_sign()),
+        may_sign_certificates: x509
+            .key_usage()
+            .ok()?
+            .is_none_or(|usage| usage.value.flags == 0 || usage.value.key_cert_sign()),
         extended_usage_ok: x509
             .extended_key_usage()
             .ok()?
             .is_none_or(|usage| usage.value.server_auth || usage.value.any),
-        unknown_critical: x509.extensions().iter().any(|extension| {
-            extension.critical
-                && !matches!(
-                    extension.parsed_extension(),
-                    ParsedExtension::KeyUsage(_)
-                        | ParsedExtension::BasicConstraints(_)
-                        | ParsedExtension::SubjectAlternativeName(_)
-                        | ParsedExtension::ExtendedKeyUsage(_)
-                        | ParsedExtension::AuthorityKeyIdentifier(_)
-                        | ParsedExtension::SubjectKeyIdentifier(_)
-                        | ParsedExtension::CRLDistributionPoints(_)
-                        | ParsedExtension::CertificatePolicies(_)
-                )
-        }),
+        name_constraints: extensions.contains_key(&OID_X509_EXT_NAME_CONSTRAINTS),
+        unknown_critical: x509
+            .extensions()
+            .iter()
+            .any(|extension| extension.critical && !is_understood(extension.parsed_extension())),
     })
+}
+
+/// Whether Go's verifier has a rule for what the extension says, so that it may be critical.
+fn is_understood(extension: &ParsedExtension<'_>) -> bool {
+    match extension {
+        ParsedExtension::KeyUsage(_)
+        | ParsedExtension::BasicConstraints(_)
+        | ParsedExtension::ExtendedKeyUsage(_)
+        | ParsedExtension::CRLDistributionPoints(_)
+        | ParsedExtension::CertificatePolicies(_) => true,
+        ParsedExtension::SubjectAlternativeName(names) => names.general_names.iter().any(|name| {
+            matches!(
+                name,
+                GeneralName::DNSName(_) | GeneralName::RFC822Name(_) | GeneralName::IPAddress(_) | GeneralName::URI(_)
+            )
+        }),
+        _ => false,
+    }
 }
 
 /// Seconds since 1970, negative before.

@@ -11,21 +11,22 @@ const DEPTH_MAX: usize = 8;
 /// Signatures checked for one leaf at most (Go's verifier stops there too): cross-signed CAs could make chains explode.
 const CHECKS_MAX: usize = 100;
 
-/// Every chain of a leaf at that instant, each from the issuer to a root. Empty too if there is too much to check.
+/// Every chain of a certificate at that instant, each from the issuer to a root. Empty too if there is too much to check.
 pub(super) fn chains<'a>(
-    leaf: &Certificate,
+    child: &Certificate,
     roots: &'a [Certificate],
     intermediates: &'a [Certificate],
     at: SystemTime,
 ) -> Vec<Vec<&'a Certificate>> {
-    let mut search = Search { roots, intermediates, at, checks_left: CHECKS_MAX, found: Vec::new() };
-    if !leaf.extended_usage_ok || leaf.unknown_critical || search.extend(leaf, &mut Vec::new()).is_none() {
-        return Vec::new();
+    let mut search = Search { first: child, roots, intermediates, at, checks_left: CHECKS_MAX, found: Vec::new() };
+    match search.extend(child, &mut Vec::new()) {
+        Some(()) => search.found,
+        None => Vec::new(),
     }
-    search.found
 }
 
-struct Search<'a> {
+struct Search<'a, 'c> {
+    first: &'c Certificate,
     roots: &'a [Certificate],
     intermediates: &'a [Certificate],
     at: SystemTime,
@@ -33,7 +34,7 @@ struct Search<'a> {
     found: Vec<Vec<&'a Certificate>>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> Search<'a, '_> {
     /// `None` when the checks are used up.
     fn extend(&mut self, child: &Certificate, path: &mut Vec<&'a Certificate>) -> Option<()> {
         if path.len() == DEPTH_MAX {
@@ -62,7 +63,8 @@ impl<'a> Search<'a> {
             && !ca.unknown_critical
             && ca.is_valid_at(self.at)
             && ca.path_len.is_none_or(|below| path.len() <= below as usize)
-            && !path.iter().any(|on_path| on_path.der == ca.der);
+            && !is_same(self.first, ca)
+            && !path.iter().any(|on_path| is_same(on_path, ca));
         if !may {
             return Some(false);
         }
@@ -71,25 +73,47 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Whether both certify one key of one name, as after a renewal or a cross-signature: a chain goes through it once (Go's rule).
+fn is_same(one: &Certificate, other: &Certificate) -> bool {
+    one.subject_raw == other.subject_raw
+        && (&one.key_algorithm, &one.key) == (&other.key_algorithm, &other.key)
+        && one.alternative_names == other.alternative_names
+}
+
 /// Whether the CA's key made the certificate's signature, by any algorithm that the crypto library has.
 pub(super) fn is_signed_by(child: &Certificate, ca: &Certificate) -> bool {
+    is_signed(&child.tbs, &child.signature_algorithm, &child.signature, ca)
+}
+
+/// Whether the CA's key made that signature over those bytes, by that algorithm (content of its AlgorithmIdentifier).
+pub(super) fn is_signed(message: &[u8], algorithm: &[u8], signature: &[u8], ca: &Certificate) -> bool {
     webpki::ALL_VERIFICATION_ALGS.iter().any(|known| {
         *known.public_key_alg_id() == *ca.key_algorithm
-            && *known.signature_alg_id() == *child.signature_algorithm
-            && known.verify_signature(&ca.key, &child.tbs, &child.signature).is_ok()
+            && *known.signature_alg_id() == *algorithm
+            && known.verify_signature(&ca.key, message, signature).is_ok()
     })
+}
+
+/// Whether the crypto library has that signature algorithm for any kind of key.
+pub(super) fn is_known_algorithm(algorithm: &[u8]) -> bool {
+    webpki::ALL_VERIFICATION_ALGS.iter().any(|known| *known.signature_alg_id() == *algorithm)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
     use super::*;
 
     /// A certificate of `name` that `issuer` signs; the key is everybody's.
     fn issued(key: &KeyPair, name: &str, issuer: &str, serial: u64, ca: bool) -> Certificate {
+        named(key, name, issuer, serial, ca, false)
+    }
+
+    /// The same; a CA with alternative names of its own is another CA, whatever its name and key.
+    fn named(key: &KeyPair, name: &str, issuer: &str, serial: u64, ca: bool, other_names: bool) -> Certificate {
         let params = |name: &str| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
@@ -100,6 +124,9 @@ mod tests {
         };
         let mut own = params(name);
         own.serial_number = Some(serial.into());
+        if ca && other_names {
+            own.subject_alt_names.push(SanType::DnsName(format!("ca{serial}").try_into().unwrap()));
+        }
         let issuer = params(issuer);
         let certificate = own.signed_by(key, &Issuer::from_params(&issuer, key)).unwrap();
         Certificate::from_der(certificate.der().clone()).unwrap()
@@ -127,13 +154,14 @@ mod tests {
         let root = issued(&key, "root", "root", 1, true);
         let leaf = issued(&key, "leaf", "ca", 1, false);
         // One that the root signed, and others of its name, each of which could have signed any other.
-        let cas = |others: u64| {
-            let others = (2..2 + others).map(|serial| issued(&key, "ca", "ca", serial, true));
+        let cas = |others: u64, other_names: bool| {
+            let others = (2..2 + others).map(|serial| named(&key, "ca", "ca", serial, true, other_names));
             std::iter::once(issued(&key, "ca", "root", 1, true)).chain(others).collect::<Vec<_>>()
         };
-        assert_eq!(count(&leaf, &root, &cas(0)), 1);
-        assert_eq!(count(&leaf, &root, &cas(2)), 5, "in every order");
+        assert_eq!(count(&leaf, &root, &cas(0, true)), 1);
+        assert_eq!(count(&leaf, &root, &cas(2, true)), 5, "in every order");
+        assert_eq!(count(&leaf, &root, &cas(2, false)), 1, "renewed ones of one name and key are passed through once");
         // Six in every order are nearly two thousand chains, far more than the checks that there are for them.
-        assert_eq!(count(&leaf, &root, &cas(6)), 0);
+        assert_eq!(count(&leaf, &root, &cas(6, true)), 0);
     }
 }

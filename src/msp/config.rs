@@ -5,13 +5,22 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    path::Path,
 };
 
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::{ConfigError, MspId, OrganisationError, org::OrgConfig, pb::common};
+use super::{
+    ConfigError, MspId, OrganisationError, folder,
+    org::OrgConfig,
+    pb::{
+        common,
+        msp::{FabricMspConfig, MspConfig},
+    },
+    policy::ChannelPolicies,
+};
 use crate::snapshot::{BlockNumber, ChannelId};
 
 /// Largest configuration that is read: the block of a channel with hundreds of organisations is about 1 MiB.
@@ -35,10 +44,14 @@ pub enum MspVersion {
 pub struct ChannelConfig {
     channel: ChannelId,
     block_number: BlockNumber,
-    block_sha256: Option<[u8; 32]>,
+    block: Option<Bytes>,
     sequence: u64,
     msp_version: MspVersion,
     orgs: BTreeMap<MspId, OrgConfig>,
+    orderer_orgs: BTreeMap<MspId, OrgConfig>,
+    policies: ChannelPolicies,
+    /// The name of each organisation's group, which may be another than its MSP ID.
+    groups: BTreeMap<MspId, String>,
     envelope: Bytes,
 }
 
@@ -67,7 +80,7 @@ impl ChannelConfig {
         }
         let channel = channel_header.channel_id.parse()?;
         let config = Self::from_config_envelope(channel, BlockNumber(header.number), &payload.data)?;
-        Ok(Self { block_sha256: Some(Sha256::digest(bytes).into()), ..config })
+        Ok(Self { block: Some(Bytes::copy_from_slice(bytes)), ..config })
     }
 
     /// The configuration of a newer block of the same channel.
@@ -99,14 +112,56 @@ impl ChannelConfig {
         let config = envelope.config.ok_or(ConfigError::Missing("the configuration"))?;
         let group = config.channel_group.ok_or(ConfigError::Missing("the channel group"))?;
         let application = group.groups.get("Application").ok_or(ConfigError::Missing("the group Application"))?;
+        let orgs = organisations(&application.groups)?;
+        if orgs.is_empty() {
+            return Err(ConfigError::NoOrganisation);
+        }
         Ok(Self {
             channel,
             block_number,
-            block_sha256: None,
+            block: None,
             sequence: config.sequence,
             msp_version: msp_version(&group)?,
-            orgs: organisations(&application.groups)?,
+            orderer_orgs: orderer_organisations(&group, &orgs)?,
+            orgs,
+            policies: ChannelPolicies::from_group(&group)?,
+            groups: group_names(&application.groups),
             envelope: Bytes::copy_from_slice(bytes),
+        })
+    }
+
+    /// From MSP folders that the operator pinned (trust.md 2.5 c): whose members are whose, and nothing else. There is no block, no
+    /// policy and no orderer organisation in it. Folders bring no capabilities either, so `msp_version` says whether Ed25519 counts:
+    /// [`MspVersion::V1_4_3`] unless the operator knows that the channel has V3_0.
+    ///
+    /// # Errors
+    /// A folder that can't be read or used, an MSP ID with two different folders, or no folder at all.
+    pub fn from_pinned_msps(
+        channel: ChannelId,
+        msp_version: MspVersion,
+        msps: &[(MspId, &Path)],
+    ) -> Result<Self, ConfigError> {
+        let mut orgs = BTreeMap::new();
+        for (msp_id, msp_dir) in msps {
+            let unusable = |reason| ConfigError::PinnedMsp { msp_dir: msp_dir.to_path_buf(), reason };
+            let org =
+                OrgConfig::from_msp(folder::read_msp(msp_id, msp_dir)?.encode_to_vec().into()).map_err(unusable)?;
+            insert(&mut orgs, org).map_err(unusable)?;
+        }
+        if orgs.is_empty() {
+            return Err(ConfigError::NoOrganisation);
+        }
+        Ok(Self {
+            channel,
+            block_number: BlockNumber(0),
+            block: None,
+            sequence: 0,
+            msp_version,
+            orgs,
+            orderer_orgs: BTreeMap::new(),
+            policies: ChannelPolicies::default(),
+            groups: BTreeMap::new(),
+            envelope: Bytes::new(),
         })
     }
 
@@ -124,8 +179,14 @@ impl ChannelConfig {
 
     /// SHA-256 of the block's bytes, if it came from a block: what an operator pins.
     #[must_use]
-    pub const fn block_sha256(&self) -> Option<[u8; 32]> {
-        self.block_sha256
+    pub fn block_sha256(&self) -> Option<[u8; 32]> {
+        self.block.as_ref().map(|block| Sha256::digest(block).into())
+    }
+
+    /// The block's bytes, if it came from a block.
+    #[must_use]
+    pub const fn block_bytes(&self) -> Option<&Bytes> {
+        self.block.as_ref()
     }
 
     /// How many times the configuration was changed: a greater one is newer.
@@ -146,7 +207,22 @@ impl ChannelConfig {
         &self.orgs
     }
 
-    /// The serialized ConfigEnvelope.
+    /// The orderers' organisations by MSP ID: their members sign blocks, and are nobody otherwise. Maybe none.
+    #[must_use]
+    pub const fn orderer_orgs(&self) -> &BTreeMap<MspId, OrgConfig> {
+        &self.orderer_orgs
+    }
+
+    pub(super) const fn policies(&self) -> &ChannelPolicies {
+        &self.policies
+    }
+
+    /// The group of an organisation in the configuration, by which its policies are found.
+    pub(super) fn group_of(&self, msp_id: &MspId) -> Option<&str> {
+        self.groups.get(msp_id).map(String::as_str)
+    }
+
+    /// The serialized ConfigEnvelope; empty for pinned MSPs.
     #[must_use]
     pub const fn config_envelope_bytes(&self) -> &Bytes {
         &self.envelope
@@ -192,11 +268,57 @@ fn organisations(groups: &HashMap<String, common::ConfigGroup>) -> Result<BTreeM
     for (name, group) in groups {
         let unusable = |reason| ConfigError::Organisation { group: name.chars().take(256).collect(), reason };
         let Some(org) = OrgConfig::from_group(group).map_err(unusable)? else { continue };
-        if let Some(other) = orgs.insert(org.msp_id().clone(), org.clone())
-            && other.fabric_msp_config() != org.fabric_msp_config()
-        {
-            return Err(unusable(OrganisationError::Twice(org.msp_id().clone())));
-        }
+        insert(&mut orgs, org).map_err(unusable)?;
     }
-    if orgs.is_empty() { Err(ConfigError::NoOrganisation) } else { Ok(orgs) }
+    Ok(orgs)
+}
+
+/// The same MSP ID twice: byte for byte the same MSP.
+fn insert(orgs: &mut BTreeMap<MspId, OrgConfig>, org: OrgConfig) -> Result<(), OrganisationError> {
+    let other = orgs.insert(org.msp_id().clone(), org.clone());
+    match other {
+        Some(other) if other.fabric_msp_config() != org.fabric_msp_config() => {
+            Err(OrganisationError::Twice(org.msp_id().clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One MSP for one MSP ID in the whole channel, as Fabric has it.
+fn orderer_organisations(
+    group: &common::ConfigGroup,
+    orgs: &BTreeMap<MspId, OrgConfig>,
+) -> Result<BTreeMap<MspId, OrgConfig>, ConfigError> {
+    let Some(orderer) = group.groups.get("Orderer") else { return Ok(BTreeMap::new()) };
+    let orderers = organisations(&orderer.groups)?;
+    let differs = |(id, org): &(&MspId, &OrgConfig)| {
+        orgs.get(*id).is_some_and(|other| other.fabric_msp_config() != org.fabric_msp_config())
+    };
+    match orderers.iter().find(differs) {
+        Some((id, _)) => {
+            let reason = OrganisationError::Twice(id.clone());
+            Err(ConfigError::Organisation { group: "Orderer".to_owned(), reason })
+        }
+        None => Ok(orderers),
+    }
+}
+
+#[cfg(test)]
+impl ChannelConfig {
+    /// The same without that organisation.
+    pub(crate) fn without(mut self, org: &MspId) -> Self {
+        self.orgs.remove(org);
+        self
+    }
+}
+
+/// By MSP ID. One that two groups have has the first one's policies, by name.
+fn group_names(groups: &HashMap<String, common::ConfigGroup>) -> BTreeMap<MspId, String> {
+    let groups: BTreeMap<_, _> = groups.iter().collect();
+    let named = groups.into_iter().rev().filter_map(|(name, group)| {
+        let msp = MspConfig::decode(group.values.get("MSP")?.value.clone()).ok()?;
+        let msp = FabricMspConfig::decode(msp.config).ok()?;
+        Some((MspId::new(&msp.name)?, name.clone()))
+    });
+    named.collect()
 }

@@ -8,6 +8,16 @@ pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const INTEGER: u8 = 0x02;
 /// Tag of a BIT STRING.
 pub(super) const BIT_STRING: u8 = 0x03;
+/// Tag of an OCTET STRING.
+pub(super) const OCTET_STRING: u8 = 0x04;
+/// Tag of an OBJECT IDENTIFIER.
+pub(super) const OID: u8 = 0x06;
+/// Tag of an UTCTime.
+pub(super) const UTC_TIME: u8 = 0x17;
+/// Tag of a GeneralizedTime.
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
+/// Tag of a BOOLEAN.
+pub(super) const BOOLEAN: u8 = 0x01;
 
 /// One element: tag, whole bytes, bytes of the content.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +77,11 @@ pub(super) fn only(input: &[u8], tag: u8) -> Option<Element<'_>> {
     expect(input, tag).and_then(|(element, behind)| behind.is_empty().then_some(element))
 }
 
+/// The element of that tag at the start, if it is there, and what is behind it.
+pub(super) fn optional(input: &[u8], tag: u8) -> (Option<Element<'_>>, &[u8]) {
+    expect(input, tag).map_or((None, input), |(element, rest)| (Some(element), rest))
+}
+
 /// An element of that tag and content. The content is under 16 MiB: it comes from an element that was read.
 pub(super) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = (content.len() as u64).to_be_bytes();
@@ -84,9 +99,15 @@ pub(super) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
     element
 }
 
+/// A number's digits in their shortest form.
+pub(super) fn without_leading_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|digit| **digit == 0).count();
+    digits.split_at_checked(zeros).map_or(&[], |(_, rest)| rest)
+}
+
 /// A positive INTEGER of that magnitude (leading zeros are dropped).
 pub(super) fn write_positive(magnitude: &[u8]) -> Vec<u8> {
-    let mut content: Vec<u8> = magnitude.iter().copied().skip_while(|digit| *digit == 0).collect();
+    let mut content = without_leading_zeros(magnitude).to_vec();
     if content.first().is_none_or(|first| *first >= 0x80) {
         content.insert(0, 0);
     }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::MspId;
+use super::{MspId, Role};
 
 /// Why a certificate isn't usable: part of several errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,21 @@ pub enum CertificateError {
     /// The key is none that identities may have.
     #[error("its key is not ECDSA P-256, ECDSA P-384 or Ed25519")]
     KeyType,
+}
+
+/// Why a revocation list isn't usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevocationListError {
+    /// It begins as PEM and isn't.
+    #[error("it is no PEM block of type X509 CRL")]
+    Pem,
+    /// Not a list.
+    #[error("it is no DER revocation list")]
+    Der,
+    /// Signed in a way that can't be checked here (SHA-1, say).
+    #[error("its signature algorithm is not supported: have the CA sign it with SHA-256")]
+    Algorithm,
 }
 
 /// What is wrong with an identity, a signature or a local MSP folder.
@@ -61,6 +76,27 @@ pub enum MspError {
         /// The rule.
         reason: InvalidReason,
     },
+    /// The identity is valid, but not whom a policy asks for.
+    #[error("{subject:?} of {msp_id} is not {wanted}")]
+    NotPrincipal {
+        /// The identity's MSP ID.
+        msp_id: MspId,
+        /// The identity's subject.
+        subject: String,
+        /// Who is asked for.
+        wanted: String,
+    },
+    /// A role is asked for that the organisation gives to nobody.
+    #[error("{msp_id} cannot tell {role} apart from others: its NodeOUs are off, or have no unit for that role")]
+    NoNodeOu {
+        /// The organisation.
+        msp_id: MspId,
+        /// The role.
+        role: Role,
+    },
+    /// A policy of the channel isn't satisfied.
+    #[error(transparent)]
+    Policy(#[from] super::PolicyError),
     /// A file of the local MSP or TLS pair can't be read.
     #[error("cannot read {path}")]
     Read {
@@ -84,6 +120,28 @@ pub enum MspError {
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
+    },
+    /// A folder of an MSP with more files than any has.
+    #[error("{path} holds more than {limit} files: is this a folder of an MSP?")]
+    TooManyFiles {
+        /// The folder.
+        path: PathBuf,
+        /// Files allowed.
+        limit: usize,
+    },
+    /// A file in an MSP folder that isn't PEM.
+    #[error("{path} holds no PEM: remove it, or convert it (openssl x509 or openssl crl, -inform DER -outform PEM)")]
+    NotPem {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An MSP's config.yaml that can't be read.
+    #[error("{path} is no MSP configuration: {reason}")]
+    MspYaml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// A certificate file isn't usable.
     #[error("{path}: {source}")]
@@ -125,6 +183,35 @@ pub enum InvalidReason {
     /// Ed25519 needs a channel with capability V3_0.
     #[error("Ed25519 needs the channel capability V3_0")]
     KeyNeedsV3,
+    /// Extended key usages, none of which is serverAuth or any: what Fabric asks of members and CAs, strangely.
+    #[error("its extended key usages hold neither serverAuth nor any")]
+    ExtendedKeyUsage,
+    /// A critical extension that nobody here understands.
+    #[error("it has a critical extension that is not understood, or must not be critical")]
+    CriticalExtension,
+    /// It ends before it begins, or within a second.
+    #[error("its dates leave it no time to be valid")]
+    Dates,
+    /// Its issuer issues CAs.
+    #[error("its issuer has a subordinate CA in the MSP: such a CA issues no identities")]
+    IssuerIsInner,
+    /// Its issuer can't be told among revocation lists.
+    #[error("its issuer has no subject key identifier")]
+    IssuerWithoutKeyId,
+    /// A revocation list doesn't say whose it is.
+    #[error("a revocation list of the organisation has no authority key identifier")]
+    RevocationListWithoutKeyId,
+    /// Its issuer revoked it.
+    #[error("its issuer revoked it")]
+    Revoked,
+    /// None of its units is one that the organisation asks for.
+    #[error(
+        "it has none of the organizational units that the organisation asks for, certified by the CA that it names"
+    )]
+    Unit,
+    /// A role unit, but by the wrong CA.
+    #[error("another CA certified its role OU than the one that the organisation names")]
+    UnitCertifiers,
     /// Not exactly one chain to the organisation's roots.
     #[error("{0} chains lead to the organisation's roots, not exactly one")]
     Chains(usize),
@@ -188,6 +275,12 @@ pub enum ConfigError {
         /// Ours.
         current: u64,
     },
+    /// More policies, or access control lists, than a configuration has.
+    #[error("the configuration has more than {0} policies or access control lists")]
+    TooManyPolicies(usize),
+    /// Groups nested deeper than any configuration's.
+    #[error("the configuration's groups are nested more than {0} deep")]
+    TooDeep(usize),
     /// An organisation that can't be used.
     #[error("organisation group {group:?}: {reason}")]
     Organisation {
@@ -199,6 +292,17 @@ pub enum ConfigError {
     /// More organisations than a channel can have.
     #[error("the channel has more than {0} application organisations")]
     TooManyOrganisations(usize),
+    /// A pinned MSP folder that can't be read.
+    #[error(transparent)]
+    MspFolder(#[from] MspError),
+    /// A pinned MSP folder that can't be used.
+    #[error("the MSP in {msp_dir}: {reason}")]
+    PinnedMsp {
+        /// The folder.
+        msp_dir: PathBuf,
+        /// What is wrong.
+        reason: OrganisationError,
+    },
     /// No application organisation at all.
     #[error("the channel has no application organisation with an X.509 MSP")]
     NoOrganisation,
@@ -226,6 +330,14 @@ pub enum OrganisationError {
     /// Too many CAs.
     #[error("it has more than {0} CAs of one kind")]
     TooManyCas(usize),
+    /// Too many of something else.
+    #[error("it has more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many are allowed.
+        limit: usize,
+    },
     /// A CA certificate that isn't usable.
     #[error("its {kind} no. {index}: {source}")]
     Ca {
@@ -244,4 +356,72 @@ pub enum OrganisationError {
         /// Position in the list, from 0.
         index: usize,
     },
+    /// A CA without subject key identifier.
+    #[error("its {kind} no. {index} has no subject key identifier")]
+    CaWithoutKeyId {
+        /// The list.
+        kind: &'static str,
+        /// Position in the list, from 0.
+        index: usize,
+    },
+    /// A CA that constrains names: those rules aren't followed here.
+    #[error("its {kind} no. {index} has name constraints, which are not supported")]
+    NameConstraints {
+        /// The list.
+        kind: &'static str,
+        /// Position in the list, from 0.
+        index: usize,
+    },
+    /// A root that didn't sign itself, or mustn't.
+    #[error("its root CA no. {index} is not signed by itself: is it an intermediate CA?")]
+    NotSelfSigned {
+        /// Position in the list, from 0.
+        index: usize,
+    },
+    /// A CA that the MSP's own rules refuse.
+    #[error("its {kind} no. {index} is not valid: {reason}")]
+    InvalidCa {
+        /// The list.
+        kind: &'static str,
+        /// Position in the list, from 0.
+        index: usize,
+        /// The rule.
+        reason: InvalidReason,
+    },
+    /// A revocation list that isn't usable.
+    #[error("its revocation list no. {index}: {source}")]
+    RevocationList {
+        /// Position in the list, from 0.
+        index: usize,
+        /// What is wrong.
+        source: RevocationListError,
+    },
+    /// A unit that a CA must certify, which isn't one that can.
+    #[error("the CA that it names for the unit {unit:?} is none of its CAs, or one above others")]
+    UnitCertifier {
+        /// The unit, at most 256 characters.
+        unit: String,
+    },
+    /// A listed admin that isn't a certificate.
+    #[error("its admin no. {index}: {source}")]
+    AdminCertificate {
+        /// Position in the list, from 0.
+        index: usize,
+        /// What is wrong.
+        source: CertificateError,
+    },
+    /// A listed admin who is no member, or neither client nor admin.
+    #[error("its admin no. {index} is not valid: {reason}")]
+    Admin {
+        /// Position in the list, from 0.
+        index: usize,
+        /// The rule.
+        reason: InvalidReason,
+    },
+    /// Nobody can be its admin.
+    #[error("it has no admin: neither a listed one nor an admin NodeOU")]
+    NoAdmin,
+    /// Hash functions that Fabric doesn't have.
+    #[error("its crypto configuration names {0:?}, which is no hash that Fabric has")]
+    Hash(String),
 }

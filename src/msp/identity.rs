@@ -4,13 +4,12 @@ use std::{fmt, time::SystemTime};
 
 use bytes::Bytes;
 use prost::Message;
-use sha2::{Digest, Sha256};
 
 use super::{
     CertificateError, MspError, MspId,
     certificate::Certificate,
     pb,
-    signature::{KeyKind, Purpose},
+    signature::{HashFamily, KeyKind, Purpose},
 };
 
 /// The wire form of an identity: a claim until it was validated.
@@ -129,8 +128,7 @@ impl Identity {
         }
         let certificate = Certificate::from_only_pem(&serialized.id_bytes).map_err(unusable)?;
         let key_kind = KeyKind::of(&certificate).map_err(unusable)?;
-        let sanitized = certificate.sanitized().ok_or_else(|| unusable(CertificateError::Der))?;
-        let id = IdentityId(Sha256::digest(sanitized).into());
+        let id = certificate.identity_id().ok_or_else(|| unusable(CertificateError::Der))?;
         Ok(Self { serialized, certificate, key_kind, id })
     }
 
@@ -187,7 +185,8 @@ impl Identity {
         self.certificate.not_after
     }
 
-    /// Checks the identity's signature over the purpose's prefix and the parts.
+    /// Checks the identity's signature over the purpose's prefix and the parts. ECDSA over SHA-256 whatever the MSP's hash family:
+    /// one key signs for several channels, and these signatures are ours, not Fabric's.
     ///
     /// # Errors
     /// [`MspError::Signature`] if it is wrong, malformed, or its S is above n/2.
@@ -196,8 +195,13 @@ impl Identity {
     }
 
     /// Checks the identity's signature over exactly those bytes.
-    pub(super) fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), MspError> {
-        if self.key_kind.verify(&self.certificate.key, message, signature) {
+    pub(crate) fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), MspError> {
+        self.verify_with(HashFamily::Sha2, message, signature)
+    }
+
+    /// Checks the identity's signature over exactly those bytes, in an MSP of that hash family.
+    pub(super) fn verify_with(&self, family: HashFamily, message: &[u8], signature: &[u8]) -> Result<(), MspError> {
+        if self.key_kind.verify_with(family, &self.certificate.key, message, signature) {
             return Ok(());
         }
         Err(MspError::Signature { msp_id: self.msp_id().clone(), subject: self.subject().to_owned() })

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Largest certificate or key file that is read.
-const FILE_BYTES_MAX: u64 = 64 << 10;
+pub(super) const FILE_BYTES_MAX: u64 = 64 << 10;
 /// Most key files that are tried in a keystore.
 const KEYS_MAX: usize = 64;
 
@@ -41,12 +41,12 @@ impl LocalIdentity {
         let certificate =
             files(&certs)?.into_iter().next().ok_or(MspError::Missing { path: certs, what: "signing certificate" })?;
         // The file may hold text around the block; what travels is the block alone, as Fabric sends it.
-        let pem = first_pem_block(&read(&certificate)?)
+        let pem = first_pem_block(&read(&certificate, FILE_BYTES_MAX)?)
             .ok_or_else(|| MspError::CertificateFile { path: certificate.clone(), source: CertificateError::Pem })?;
         let identity = Identity::parse(SerializedIdentity { msp_id: msp_id.clone(), id_bytes: Bytes::from(pem) })?;
         let keys = msp_dir.join("keystore");
         for path in files(&keys)?.into_iter().take(KEYS_MAX) {
-            if let Some(signer) = Signer::from_pem(&read(&path)?)
+            if let Some(signer) = Signer::from_pem(&read(&path, FILE_BYTES_MAX)?)
                 && signer.public_key() == identity.certificate().key
             {
                 return Ok(Self { identity, signer });
@@ -62,6 +62,12 @@ impl LocalIdentity {
     pub fn sign(&self, purpose: Purpose, parts: &[&[u8]]) -> Result<Vec<u8>, MspError> {
         let failed = |_| MspError::Signing { subject: self.identity.subject().to_owned() };
         self.signer.sign(purpose, parts).map_err(failed)
+    }
+
+    /// Signs exactly those bytes, as Fabric's organisations sign files: only for bytes that can't be a message of ours or Fabric's.
+    pub(crate) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, MspError> {
+        let failed = |_| MspError::Signing { subject: self.identity.subject().to_owned() };
+        self.signer.sign_message(message).map_err(failed)
     }
 }
 
@@ -79,7 +85,7 @@ impl TlsPair {
     /// # Errors
     /// If a file can't be read or used, or they don't belong together.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, MspError> {
-        Self::parse(&read(certificate)?, &read(key)?, certificate, key)
+        Self::parse(&read(certificate, FILE_BYTES_MAX)?, &read(key, FILE_BYTES_MAX)?, certificate, key)
     }
 
     /// From PEM texts; `name` stands for the files in errors.
@@ -128,7 +134,7 @@ impl fmt::Debug for TlsPair {
 }
 
 /// The regular files of a folder by name, as Fabric takes them.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, MspError> {
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, MspError> {
     let failed = |source| MspError::Read { path: folder.to_owned(), source };
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -141,12 +147,13 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, MspError> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, MspError> {
+/// A whole file of at most that many bytes.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, MspError> {
     let failed = |source| MspError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(MspError::FileTooLarge { path: path.to_owned(), limit: FILE_BYTES_MAX });
+    File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(MspError::FileTooLarge { path: path.to_owned(), limit });
     }
     Ok(bytes)
 }

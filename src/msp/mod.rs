@@ -3,14 +3,20 @@
 //! Decides whether a certificate is a member of a channel's organisation, and whose a signature is. Which of them may do what,
 //! and how many it takes, is for the layers above. Fabric's messages stop here.
 
+mod access;
+mod ca_tree;
 mod certificate;
 mod chain;
 mod config;
+mod crl;
 mod der;
 mod error;
+mod folder;
+mod grant;
 mod identity;
 mod local;
 mod low_s;
+mod membership;
 mod org;
 mod pb;
 mod policy;
@@ -19,14 +25,19 @@ mod signature;
 mod signer;
 #[cfg(test)]
 mod tests;
+mod units;
 mod validate;
 
+pub use access::{AccessError, Operation};
 pub use config::{CONFIG_BYTES_MAX, ChannelConfig, MspVersion};
-pub use error::{CertificateError, ConfigError, InvalidReason, MspError, OrganisationError};
+#[doc(hidden)]
+pub use crl::is_revocation_list;
+pub use error::{CertificateError, ConfigError, InvalidReason, MspError, OrganisationError, RevocationListError};
+pub use grant::{GRANT_BYTES_MAX, GRANT_VALID_MAX, GrantBody, GrantError, GrantedOperation, JoinGrant};
 pub use identity::{Identity, IdentityId, Role, SerializedIdentity};
 pub use local::{LocalIdentity, TlsPair};
 pub use org::OrgConfig;
-pub use policy::{RuleError, TrustRule};
+pub use policy::{Lacking, PolicyDefect, PolicyError, RuleError, TrustRule};
 pub use principal::{Principal, PrincipalRole};
 pub use signature::Purpose;
 pub use signer::Signer;

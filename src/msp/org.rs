@@ -1,4 +1,4 @@
-//! One application organisation of a channel: its MSP, its TLS CAs, its anchor peers.
+//! One organisation of a channel: its MSP, its TLS CAs, its anchor peers.
 
 use std::{fmt, ops::RangeInclusive, time::SystemTime};
 
@@ -7,44 +7,29 @@ use prost::Message;
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    MspId, OrganisationError, Role,
+    MspId, OrganisationError,
+    ca_tree::parsed_cas,
     certificate::Certificate,
+    membership::Msp,
     pb::{self, common},
 };
 
-/// Most CAs of one kind in an MSP.
-const CAS_MAX: usize = 16;
 /// Most anchor peers that are kept: they are hints.
 const ANCHOR_PEERS_MAX: usize = 64;
 /// `msp.MSPConfig.type` of an X.509 MSP.
 const TYPE_FABRIC: i32 = 0;
 
-/// An application organisation. Its CAs were parsed and are CAs; nothing else is promised of them.
+/// An organisation. Its MSP was loaded by Fabric's rules; its TLS CAs were parsed and are CAs, nothing else is promised of them.
 #[derive(Clone)]
 pub struct OrgConfig {
     msp_id: MspId,
-    roots: Vec<Certificate>,
-    intermediates: Vec<Certificate>,
+    msp: Msp,
     tls_roots: Vec<CertificateDer<'static>>,
     /// From when to when each TLS root counts, in their order.
     tls_root_dates: Vec<RangeInclusive<SystemTime>>,
     tls_intermediates: Vec<CertificateDer<'static>>,
-    node_ous: Option<NodeOus>,
     anchor_peers: Vec<(String, u16)>,
     fabric_msp_config: Bytes,
-}
-
-/// The OU that makes somebody each role, where NodeOUs are on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NodeOus(Vec<(Role, String)>);
-
-impl NodeOus {
-    /// The role by exactly one role OU that occurs once; other units don't matter, case does.
-    pub(super) fn role(&self, units: &[String]) -> Option<Role> {
-        let mut roles =
-            units.iter().flat_map(|unit| self.0.iter().filter(move |(_, name)| name == unit)).map(|(role, _)| *role);
-        roles.next().filter(|_| roles.next().is_none())
-    }
 }
 
 impl OrgConfig {
@@ -55,25 +40,25 @@ impl OrgConfig {
         if config.r#type != TYPE_FABRIC {
             return Ok(None);
         }
-        let msp = pb::msp::FabricMspConfig::decode(config.config.clone()).map_err(|_| OrganisationError::Decode)?;
+        Ok(Some(Self { anchor_peers: anchor_peers(group), ..Self::from_msp(config.config)? }))
+    }
+
+    /// From a serialized `FabricMSPConfig`, by Fabric's rules for loading one (fabric: msp/mspimplsetup.go, setupV142).
+    pub(super) fn from_msp(fabric_msp_config: Bytes) -> Result<Self, OrganisationError> {
+        let msp = pb::msp::FabricMspConfig::decode(fabric_msp_config.clone()).map_err(|_| OrganisationError::Decode)?;
         let msp_id =
             MspId::new(&msp.name).ok_or_else(|| OrganisationError::MspId(msp.name.chars().take(256).collect()))?;
-        if msp.root_certs.is_empty() {
-            return Err(OrganisationError::NoRoot);
-        }
-        let tls_roots = cas("TLS root CA", &msp.tls_root_certs)?;
+        let tls_roots = parsed_cas("TLS root CA", &msp.tls_root_certs)?;
         let ders = |cas: Vec<Certificate>| cas.into_iter().map(|ca| ca.der).collect();
-        Ok(Some(Self {
+        Ok(Self {
             msp_id,
-            roots: cas("root CA", &msp.root_certs)?,
-            intermediates: cas("intermediate CA", &msp.intermediate_certs)?,
+            msp: Msp::load(&msp)?,
             tls_root_dates: tls_roots.iter().map(|root| root.not_before..=root.not_after).collect(),
             tls_roots: ders(tls_roots),
-            tls_intermediates: ders(cas("TLS intermediate CA", &msp.tls_intermediate_certs)?),
-            node_ous: msp.fabric_node_ous.filter(|node_ous| node_ous.enable).map(node_ous),
-            anchor_peers: anchor_peers(group),
-            fabric_msp_config: config.config,
-        }))
+            tls_intermediates: ders(parsed_cas("TLS intermediate CA", &msp.tls_intermediate_certs)?),
+            anchor_peers: Vec::new(),
+            fabric_msp_config,
+        })
     }
 
     /// The MSP ID.
@@ -113,16 +98,9 @@ impl OrgConfig {
         &self.fabric_msp_config
     }
 
-    pub(super) fn roots(&self) -> &[Certificate] {
-        &self.roots
-    }
-
-    pub(super) fn intermediates(&self) -> &[Certificate] {
-        &self.intermediates
-    }
-
-    pub(super) const fn node_ous(&self) -> Option<&NodeOus> {
-        self.node_ous.as_ref()
+    /// What judges its members.
+    pub(super) const fn msp(&self) -> &Msp {
+        &self.msp
     }
 }
 
@@ -130,35 +108,9 @@ impl fmt::Debug for OrgConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OrgConfig")
             .field("msp_id", &self.msp_id)
-            .field("roots", &self.roots.len())
             .field("tls_roots", &self.tls_roots.len())
             .finish_non_exhaustive()
     }
-}
-
-fn cas(kind: &'static str, pems: &[Bytes]) -> Result<Vec<Certificate>, OrganisationError> {
-    if pems.len() > CAS_MAX {
-        return Err(OrganisationError::TooManyCas(CAS_MAX));
-    }
-    let parse = |(index, pem): (usize, &Bytes)| {
-        let ca = Certificate::from_first_pem(pem).map_err(|source| OrganisationError::Ca { kind, index, source })?;
-        if ca.is_ca { Ok(ca) } else { Err(OrganisationError::NotACa { kind, index }) }
-    };
-    pems.iter().enumerate().map(parse).collect()
-}
-
-fn node_ous(config: pb::msp::FabricNodeOUs) -> NodeOus {
-    let named = [
-        (Role::Client, config.client_ou_identifier),
-        (Role::Peer, config.peer_ou_identifier),
-        (Role::Admin, config.admin_ou_identifier),
-        (Role::Orderer, config.orderer_ou_identifier),
-    ];
-    let names = named
-        .into_iter()
-        .filter_map(|(role, identifier)| Some((role, identifier?.organizational_unit_identifier)))
-        .filter(|(_, name)| !name.is_empty());
-    NodeOus(names.collect())
 }
 
 /// Hints: one that doesn't decode or has no usable port is left out.

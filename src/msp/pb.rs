@@ -18,3 +18,8 @@ pub(crate) mod common {
 pub(crate) mod msp {
     include!(concat!(env!("OUT_DIR"), "/fabric.msp.rs"));
 }
+
+/// Package `fabric.policies`.
+pub(crate) mod policies {
+    include!(concat!(env!("OUT_DIR"), "/fabric.policies.rs"));
+}

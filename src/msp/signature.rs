@@ -2,7 +2,12 @@
 //!
 //! ECDSA: over SHA-256 whatever the curve, ASN.1 DER, s at most n/2. Ed25519: over the message.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ED25519, UnparsedPublicKey};
+use aws_lc_rs::{
+    digest::{self, Digest},
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ED25519, EcdsaVerificationAlgorithm, UnparsedPublicKey,
+    },
+};
 
 use super::{
     CertificateError,
@@ -25,6 +30,8 @@ pub enum Purpose {
     Control,
     /// The manifest of a backup.
     BackupManifest,
+    /// The receipt of a join.
+    Receipt,
 }
 
 impl Purpose {
@@ -37,12 +44,44 @@ impl Purpose {
             Self::JoinGrant => b"snapferry/1 join-grant\0",
             Self::Control => b"snapferry/1 control\0",
             Self::BackupManifest => b"snapferry/1 backup-manifest\0",
+            Self::Receipt => b"snapferry/1 receipt\0",
         }
     }
 
     /// The message that is signed: prefix and parts.
     pub(super) fn message(self, parts: &[&[u8]]) -> Vec<u8> {
         [&[self.prefix()], parts].concat().concat()
+    }
+}
+
+/// What an MSP's members hash with before they sign with ECDSA, always to 32 bytes (fabric: msp/identities.go, getHashOpt).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HashFamily {
+    /// SHA-256.
+    Sha2,
+    /// SHA3-256.
+    Sha3,
+}
+
+impl HashFamily {
+    /// Fabric's name of it; none means SHA-2.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "" | "SHA2" => Some(Self::Sha2),
+            "SHA3" => Some(Self::Sha3),
+            _ => None,
+        }
+    }
+}
+
+/// The hash that an MSP identifies certificates by, by Fabric's name of it; none means SHA-256.
+pub(super) fn identifier_hash(name: &str) -> Option<&'static digest::Algorithm> {
+    match name {
+        "" | "SHA256" => Some(&digest::SHA256),
+        "SHA384" => Some(&digest::SHA384),
+        "SHA3_256" => Some(&digest::SHA3_256),
+        "SHA3_384" => Some(&digest::SHA3_384),
+        _ => None,
     }
 }
 
@@ -83,7 +122,20 @@ impl KeyKind {
         }
     }
 
-    /// Whether the signature over the message is right, and low.
+    /// Whether the signature over the message is right, and low, in an MSP of that hash family.
+    pub(super) fn verify_with(self, family: HashFamily, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        match (family, self) {
+            (HashFamily::Sha2, _) | (_, Self::Ed25519) => self.verify(key, message, signature),
+            (HashFamily::Sha3, Self::P256) => {
+                verify_sha3(&ECDSA_P256_SHA256_ASN1, Curve::P256, key, message, signature)
+            }
+            (HashFamily::Sha3, Self::P384) => {
+                verify_sha3(&ECDSA_P384_SHA256_ASN1, Curve::P384, key, message, signature)
+            }
+        }
+    }
+
+    /// Whether the signature over the message is right, and low; ECDSA over SHA-256.
     pub(super) fn verify(self, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
         let low = self.curve().is_none_or(|curve| low_s::is_low(signature, curve));
         low && match self {
@@ -93,4 +145,19 @@ impl KeyKind {
         }
         .is_ok()
     }
+}
+
+/// ECDSA takes the digest as a number, so one algorithm does for every hash of 32 bytes: the crypto library has none with SHA3-256.
+fn verify_sha3(
+    algorithm: &'static EcdsaVerificationAlgorithm,
+    curve: Curve,
+    key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    let digest = digest::digest(&digest::SHA3_256, message);
+    low_s::is_low(signature, curve)
+        && Digest::import_less_safe(digest.as_ref(), &digest::SHA256)
+            .and_then(|digest| UnparsedPublicKey::new(algorithm, key).verify_digest(&digest, signature))
+            .is_ok()
 }

@@ -54,17 +54,21 @@ impl Signer {
     /// # Errors
     /// If the crypto library fails.
     pub fn sign(&self, purpose: Purpose, parts: &[&[u8]]) -> Result<Vec<u8>, Unspecified> {
-        let message = purpose.message(parts);
+        self.sign_message(&purpose.message(parts))
+    }
+
+    /// The signature over exactly those bytes; ECDSA with low S.
+    pub(super) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         match self {
             Self::P256(key) => {
-                let signature = key.sign(&SystemRandom::new(), &message)?;
+                let signature = key.sign(&SystemRandom::new(), message)?;
                 low_s::lowered(signature.as_ref(), Curve::P256).ok_or(Unspecified)
             }
             Self::P384(key) => {
-                let signature = key.sign_digest(&sha256_as_384(&message)?)?;
+                let signature = key.sign_digest(&sha256_as_384(message)?)?;
                 low_s::lowered(signature.as_ref(), Curve::P384).ok_or(Unspecified)
             }
-            Self::Ed25519(key) => Ok(key.try_sign(&message)?.as_ref().to_vec()),
+            Self::Ed25519(key) => Ok(key.try_sign(message)?.as_ref().to_vec()),
         }
     }
 

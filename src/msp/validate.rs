@@ -1,23 +1,16 @@
-//! Whether an identity is what it claims to be, by the MSP of its organisation in a channel (fabric: msp/mspimpl*.go),
-//! and by our own rule on dates.
-//!
-//! Not judged yet: revocation lists, OU identifiers and their certifiers, explicitly listed admins, the place of the issuer
-//! in the tree of CAs.
+//! Whether an identity is what it claims to be, by the MSP of its organisation in a channel (the rules are `membership`'s), and by our
+//! own rule on dates.
 
 use std::time::{Duration, SystemTime};
 
-use super::{
-    ChannelConfig, Identity, InvalidReason, MspError, MspVersion, OrgConfig, Role, chain::chains, signature::KeyKind,
-};
+use super::{ChannelConfig, Identity, InvalidReason, MspError, MspVersion, OrgConfig, Role, signature::KeyKind};
 
 /// How far another clock may be behind ours: a fresh certificate isn't refused for it.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
-/// Chains are judged just after the leaf began: its own expiry doesn't count there, and its CAs were valid then.
-const AFTER_NOT_BEFORE: Duration = Duration::from_secs(1);
 
 impl ChannelConfig {
-    /// Judges an identity: an application organisation of the channel, exactly one chain to that organisation's roots, no
-    /// CA, one role where roles are on, and not expired at `now`.
+    /// Judges an identity: a member of an application organisation of the channel by Fabric's rules ([`Self::validate_stored`]), and not
+    /// expired at `now`.
     ///
     /// # Errors
     /// [`MspError::NotInChannel`], or [`MspError::Invalid`] with the rule that it breaks.
@@ -26,44 +19,50 @@ impl ChannelConfig {
         check_dates(identity, now).map_err(|reason| invalid(identity, reason))
     }
 
-    /// Judges an identity by Fabric's rules alone: its leaf's expiry doesn't count. For what was signed in the past.
+    /// Judges an identity by Fabric's rules alone: no CA, exactly one chain to the organisation's roots by a CA that has none below it,
+    /// not revoked, one role where roles are on. Its expiry doesn't count: for what was signed in the past.
     ///
     /// # Errors
     /// As [`Self::validate`].
     pub fn validate_stored(&self, identity: &Identity) -> Result<(), MspError> {
-        let org = self.org_of(identity)?;
-        self.check_msp(org, identity).map_err(|reason| invalid(identity, reason))
+        let msp_id = identity.msp_id();
+        let org = self.orgs().get(msp_id).ok_or_else(|| MspError::NotInChannel { msp_id: msp_id.clone() })?;
+        self.check_member(org, identity)
     }
 
     /// The role that the organisation's NodeOUs give the identity; `None` if it has none, or they are off. Meaningless
     /// unless the identity was validated.
     #[must_use]
     pub fn role(&self, identity: &Identity) -> Option<Role> {
-        self.orgs().get(identity.msp_id())?.node_ous()?.role(identity.organizational_units())
+        self.orgs().get(identity.msp_id())?.msp().node_ous()?.role(identity.organizational_units())
     }
 
-    fn org_of(&self, identity: &Identity) -> Result<&OrgConfig, MspError> {
+    /// Checks a signature over exactly those bytes that one of Fabric's own tools made (a block's, a snapshot request's): ECDSA over
+    /// the hash that the signer's MSP prescribes. Who isn't of the channel is asked for SHA-256; that it is a member is for
+    /// [`Self::satisfies`].
+    ///
+    /// # Errors
+    /// [`MspError::Signature`] if it is wrong, malformed, or its S is above n/2.
+    pub fn verify_signature(&self, identity: &Identity, message: &[u8], signature: &[u8]) -> Result<(), MspError> {
+        match self.any_org(identity) {
+            Ok(org) => identity.verify_with(org.msp().hash_family(), message, signature),
+            Err(_) => identity.verify_message(message, signature),
+        }
+    }
+
+    /// The identity's organisation, application's or orderers'.
+    pub(super) fn any_org(&self, identity: &Identity) -> Result<&OrgConfig, MspError> {
         let msp_id = identity.msp_id();
-        self.orgs().get(msp_id).ok_or_else(|| MspError::NotInChannel { msp_id: msp_id.clone() })
+        let org = self.orgs().get(msp_id).or_else(|| self.orderer_orgs().get(msp_id));
+        org.ok_or_else(|| MspError::NotInChannel { msp_id: msp_id.clone() })
     }
 
-    /// Fabric's rules; none of them asks what time it is.
-    fn check_msp(&self, org: &OrgConfig, identity: &Identity) -> Result<(), InvalidReason> {
-        let leaf = identity.certificate();
+    /// Whether the identity is a member of that organisation by Fabric's rules.
+    pub(super) fn check_member(&self, org: &OrgConfig, identity: &Identity) -> Result<(), MspError> {
         if identity.key_kind() == KeyKind::Ed25519 && self.msp_version() < MspVersion::V3_0 {
-            return Err(InvalidReason::KeyNeedsV3);
+            return Err(invalid(identity, InvalidReason::KeyNeedsV3));
         }
-        if leaf.is_ca {
-            return Err(InvalidReason::LeafIsCa);
-        }
-        let chains = chains(leaf, org.roots(), org.intermediates(), leaf.not_before + AFTER_NOT_BEFORE);
-        if chains.len() != 1 {
-            return Err(InvalidReason::Chains(chains.len()));
-        }
-        match org.node_ous() {
-            Some(node_ous) if node_ous.role(identity.organizational_units()).is_none() => Err(InvalidReason::Role),
-            _ => Ok(()),
-        }
+        org.msp().check(identity.certificate()).map_err(|reason| invalid(identity, reason))
     }
 }
 

@@ -79,6 +79,18 @@ pub const PEER1_OF_ORG1: (&str, &[BuiltinFile]) = (
     ],
 );
 
+/// The admin of Org3: `msp/` alone, as (MSP ID, files). Grants its peer what only admins may.
+pub const ADMIN_OF_ORG3: (&str, &[BuiltinFile]) = (
+    "Org3MSP",
+    &[
+        peer!("org3-admin", "msp/config.yaml"),
+        peer!("org3-admin", "msp/cacerts/ca.org3.example.com-cert.pem"),
+        peer!("org3-admin", "msp/keystore/priv_sk"),
+        peer!("org3-admin", "msp/signcerts/Admin@org3.example.com-cert.pem"),
+        peer!("org3-admin", "msp/tlscacerts/tlsca.org3.example.com-cert.pem"),
+    ],
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

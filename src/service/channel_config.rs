@@ -56,32 +56,54 @@ pub enum ChannelConfigError {
 /// # Errors
 /// Nothing usable is there.
 pub fn load_channel_config(path: &Path, channel: Option<&ChannelId>) -> Result<ChannelConfig, ChannelConfigError> {
+    load_newest(path, channel).map(|(config, _)| config)
+}
+
+/// [`load_channel_config`], with the block's bytes.
+pub(super) fn load_newest(path: &Path, channel: Option<&ChannelId>) -> Result<Block, ChannelConfigError> {
     let failed = |source| ChannelConfigError::Read { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
-        return load_block(path, channel);
+        return load_block_bytes(path, channel);
     }
-    let mut newest: Option<ChannelConfig> = None;
-    for entry in fs::read_dir(path).map_err(failed)? {
+    let age = |(config, _): &Block| (config.sequence(), config.block_number());
+    let nothing = || ChannelConfigError::NothingInFolder { path: path.to_owned(), wanted: channel.cloned() };
+    readable_blocks(path, channel)?.into_iter().max_by_key(age).ok_or_else(nothing)
+}
+
+/// Every configuration block of the channel: the file, or all in the folder.
+///
+/// # Errors
+/// As [`load_channel_config`].
+pub(super) fn blocks_in(path: &Path, channel: &ChannelId) -> Result<Vec<Block>, ChannelConfigError> {
+    let failed = |source| ChannelConfigError::Read { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(failed)?.is_dir() {
+        readable_blocks(path, Some(channel))
+    } else {
+        Ok(vec![load_block_bytes(path, Some(channel))?])
+    }
+}
+
+/// A configuration and the bytes of its block.
+pub(super) type Block = (ChannelConfig, Vec<u8>);
+
+fn readable_blocks(folder: &Path, channel: Option<&ChannelId>) -> Result<Vec<Block>, ChannelConfigError> {
+    let failed = |source| ChannelConfigError::Read { path: folder.to_owned(), source };
+    let mut blocks = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
         if !file.is_file() {
             continue;
         }
-        match load_block(&file, channel) {
-            Ok(config) => {
-                let age = |config: &ChannelConfig| (config.sequence(), config.block_number());
-                if newest.as_ref().is_none_or(|newest| age(newest) < age(&config)) {
-                    newest = Some(config);
-                }
-            }
+        match load_block_bytes(&file, channel) {
+            Ok(block) => blocks.push(block),
             Err(ChannelConfigError::OtherChannel { .. }) => {}
             Err(error) => tracing::warn!(%error, "skipped"),
         }
     }
-    let nothing = || ChannelConfigError::NothingInFolder { path: path.to_owned(), wanted: channel.cloned() };
-    newest.ok_or_else(nothing)
+    Ok(blocks)
 }
 
-fn load_block(path: &Path, wanted: Option<&ChannelId>) -> Result<ChannelConfig, ChannelConfigError> {
+pub(super) fn load_block_bytes(path: &Path, wanted: Option<&ChannelId>) -> Result<Block, ChannelConfigError> {
     let failed = |source| ChannelConfigError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     // One byte more, so that a longer file is refused as too long.
@@ -94,7 +116,7 @@ fn load_block(path: &Path, wanted: Option<&ChannelId>) -> Result<ChannelConfig, 
             let (found, wanted) = (config.channel().clone(), wanted.clone());
             Err(ChannelConfigError::OtherChannel { path: path.to_owned(), found, wanted })
         }
-        None => Ok(config),
+        None => Ok((config, bytes)),
     }
 }
 

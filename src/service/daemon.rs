@@ -4,7 +4,6 @@
 //! [`crate::transport::serving`]'s, what is worth serving [`crate::catalog`]'s.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -20,7 +19,7 @@ use quinn::Endpoint;
 use tokio::sync::watch;
 
 use crate::{
-    catalog::{Attestor, Catalog, Landed, StatementStore},
+    catalog::{Attestation, Attestor, Catalog, Landed, StatementStore},
     chunking::Workers,
     disk::{Dir, DiskError},
     msp::{ChannelConfig, LocalIdentity, MspError, TlsPair},
@@ -29,10 +28,13 @@ use crate::{
     transport::{
         WallClock,
         endpoint::{Tuning, bind},
+        fault::{ErrorCode, chain},
         limits::SERVE_BUFFERS,
-        serving::{ServeContext, ServeLimits, serve},
+        live::LiveChannels,
+        serving::{Attest, ServeContext, ServeLimits, serve},
         session::SessionContext,
-        tls::{TlsBundle, TlsTrust, Usage, orgs_accepting, server_config},
+        tls::{Usage, orgs_accepting, server_config},
+        wire::{self, Refusal},
     },
 };
 
@@ -164,22 +166,21 @@ impl Daemon {
         let attestor =
             Arc::new(Attestor::new(Arc::clone(&settings.identity), Arc::clone(&statements), Arc::clone(&landed)));
 
-        let bundle = TlsBundle::new(&settings.channels);
-        bundle.warn_of_outdated((settings.clock)());
-        let trust = TlsTrust::new(bundle);
+        let channels = LiveChannels::new(settings.channels);
+        let trust = channels.trust();
+        trust.current().warn_of_outdated((settings.clock)());
         let tls = server_config(trust, &settings.tls, Arc::clone(&settings.clock))?;
         let quic = settings.tuning.server(tls).map_err(|_| DaemonError::NoInitialSuite)?;
         let failed = |source| DaemonError::Bind { address: settings.listen, source };
         let endpoint = bind(settings.listen, Some(quic), &settings.tuning).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
 
-        let channels: BTreeMap<ChannelId, Arc<ChannelConfig>> =
-            settings.channels.into_iter().map(|config| (config.channel().clone(), Arc::new(config))).collect();
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let (stop, shutdown) = watch::channel(false);
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
-            channels: Arc::new(move |channel: &ChannelId| channels.get(channel).cloned()),
+            channels,
+            attest: attest(&catalog, &attestor, &settings.clock),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
             limits: settings.limits,
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
@@ -190,7 +191,7 @@ impl Daemon {
             attestor: Arc::clone(&attestor),
             statements,
             landed,
-            channels: Arc::clone(&context.channels),
+            channels: context.channels.clone(),
             identity: Arc::clone(&context.session.identity),
             clock: Arc::clone(&context.session.clock),
         };
@@ -253,6 +254,23 @@ fn check_membership(settings: &DaemonSettings) -> Result<(), DaemonError> {
         }
     }
     Ok(())
+}
+
+/// What the wire asks for: the reason of a refusal stays in the log.
+fn attest(catalog: &Arc<Catalog>, attestor: &Arc<Attestor>, clock: &WallClock) -> Attest {
+    let (catalog, attestor, clock) = (Arc::clone(catalog), Arc::clone(attestor), Arc::clone(clock));
+    Arc::new(move |config, get| {
+        let signed = attestor.attest(&catalog, &get.id, &get.nonce, config.sequence(), clock());
+        let signed = signed.map_err(|error| {
+            tracing::warn!(snapshot = %get.id, reason = %chain(&error), "asked for an attestation, and refused");
+            Refusal::new(ErrorCode::NotFound, "this snapshot isn't attested here")
+        })?;
+        let on_wire = |attestation: Attestation| wire::Attestation {
+            body: attestation.body_bytes().clone(),
+            signature: attestation.signature().clone(),
+        };
+        Ok(signed.into_iter().map(on_wire).collect())
+    })
 }
 
 fn subfolder(state: &dyn Dir, name: &str) -> Result<Arc<dyn Dir>, DiskError> {

@@ -9,8 +9,12 @@ pub mod control;
 pub mod daemon;
 mod log_spec;
 mod nearest;
+mod root_of_trust;
 pub mod units;
+mod vouching_files;
 
 pub use channel_config::{ChannelConfigError, load_channel_config};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};
 pub use nearest::nearest;
+pub use root_of_trust::{RootError, Rooted, load_root};
+pub use vouching_files::{VouchingFileError, load_statements};

@@ -100,6 +100,9 @@ pub enum StateDbType {
 }
 
 impl StateDbType {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::SimpleKeyValueDb, Self::CouchDb];
+
     /// As it stands in the metadata.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -140,7 +143,7 @@ impl SignableMetadata {
             let file = SnapshotFile::from_name(name).ok_or_else(|| MetadataError::ForeignFile { name: cut(name) })?;
             files.insert(file, hash_of(FILE, name, hash)?);
         }
-        let state_db_type = [StateDbType::SimpleKeyValueDb, StateDbType::CouchDb]
+        let state_db_type = StateDbType::ALL
             .into_iter()
             .find(|db_type| db_type.as_str() == text.state_db_type)
             .ok_or_else(|| MetadataError::StateDbType { text: cut(&text.state_db_type) })?;

@@ -43,7 +43,13 @@ pub const SIGNATURE_BYTES_MAX: usize = 512;
 pub use crate::snapshot::MANIFEST_BYTES_MAX;
 
 /// Bytes of a JoinGrant: an identity of 16 KiB, its fields and the signature.
-pub const GRANT_BYTES_MAX: usize = 24 << 10;
+pub use crate::msp::GRANT_BYTES_MAX;
+
+/// AttestationGets that a session may ask in a row: a join asks for a few blocks at its start, and once more before it publishes.
+pub const ATTESTATION_BURST: u32 = 4;
+
+/// After that one AttestationGet each so often: each may cost the service a signature and a synced write.
+pub const ATTESTATION_EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes of the text in an `Error` or `Goodbye` frame: it ends in a log line.
 pub const DETAIL_BYTES_MAX: usize = 256;

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod fault;
 mod frame;
 pub mod limits;
+pub mod live;
 mod pb;
 pub mod serving;
 pub mod session;

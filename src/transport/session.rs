@@ -21,13 +21,11 @@ use super::{
     WallClock,
     fault::{ErrorCode, Fault},
     limits::{ACCEPT_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX},
+    live::LiveChannels,
     pb,
     tls::{Usage, orgs_accepting},
 };
-use crate::{
-    msp::{ChannelConfig, Identity, IdentityId, LocalIdentity, MspError, MspId, Purpose, SerializedIdentity},
-    snapshot::ChannelId,
-};
+use crate::msp::{ChannelConfig, Identity, IdentityId, LocalIdentity, MspError, MspId, Purpose, SerializedIdentity};
 
 /// What we bring into a session.
 #[derive(Clone)]
@@ -71,9 +69,6 @@ pub struct AcceptedClient {
     /// The configuration of the connection's channel, by which it was judged.
     pub config: Arc<ChannelConfig>,
 }
-
-/// The channels that a server serves.
-pub type Channels<'a> = dyn Fn(&ChannelId) -> Option<Arc<ChannelConfig>> + Send + Sync + 'a;
 
 /// Why a session did not come about. The other side learns none of it.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +126,9 @@ pub enum SessionError {
         /// The organisations of the channel that accept its TLS chain.
         accepted: BTreeSet<MspId>,
     },
+    /// The channel's policy says that it is none of its readers.
+    #[error("it is none of the channel's readers")]
+    Reader(#[source] MspError),
     /// The TLS layer has no certificate or no exporter.
     #[error("the TLS session gives no certificate or exporter")]
     Tls,
@@ -156,6 +154,7 @@ impl SessionError {
             | Self::Channel(_)
             | Self::Identity(_)
             | Self::TlsOrganisation { .. }
+            | Self::Reader(_)
             | Self::Tls
             | Self::Signing(_) => Fault::Operator,
         }
@@ -197,7 +196,7 @@ pub async fn authenticate_server(
     send: &mut SendStream,
     recv: &mut RecvStream,
     context: &SessionContext,
-    channels: &Channels<'_>,
+    channels: &LiveChannels,
 ) -> Result<AcceptedClient, SessionError> {
     let exchange = async {
         let session = TlsSession::of(connection, context)?;
@@ -205,7 +204,7 @@ pub async fn authenticate_server(
         let received = Received::decode(&question, Role::Client)?;
         let channel = received.body.channel_id.parse().ok();
         let config = channel
-            .and_then(|channel| channels(&channel))
+            .and_then(|channel| channels.current(&channel))
             .ok_or_else(|| SessionError::Channel(printable(&received.body.channel_id)))?;
         let peer = session.check(&received, &config, context, &[])?;
         let transcript = Bytes::copy_from_slice(&Sha256::digest(&question));
@@ -216,19 +215,21 @@ pub async fn authenticate_server(
     judged(connection, context.timeout, exchange).await
 }
 
-/// Judges a client that was accepted once more, by another configuration or a later clock: its TLS chain, its identity, and
-/// that both still belong together.
+/// Judges the other side of an accepted session once more, by another configuration or a later clock: its identity, its TLS chain,
+/// that both still belong together, and that it is still a reader. `usage` is what its TLS certificate is used for.
 ///
 /// # Errors
 /// Why it would no longer be accepted. Closing the connection is left to the caller.
 pub fn judge_again(
     connection: &Connection,
-    client: &PeerIdentity,
+    peer: &PeerIdentity,
     config: &ChannelConfig,
     now: SystemTime,
+    usage: Usage,
 ) -> Result<(), SessionError> {
-    config.validate(&client.identity, now).map_err(SessionError::Identity)?;
-    check_tls_organisation(config, &peer_chain(connection)?, &client.msp_id, now, Usage::Client)
+    config.validate(&peer.identity, now).map_err(SessionError::Identity)?;
+    check_tls_organisation(config, &peer_chain(connection)?, &peer.msp_id, now, usage)?;
+    config.check_reader(&peer.identity).map_err(SessionError::Reader)
 }
 
 /// One place closes, so that every failure looks the same from outside.
@@ -329,6 +330,7 @@ impl<'a> TlsSession<'a> {
         check_tls_organisation(config, &self.peer_chain, identity.msp_id(), now, usage)?;
         let parts: [&[u8]; 2] = [&self.exporter(received.role)?, &received.signed.body];
         identity.verify(Purpose::SessionAuth, &parts, &received.signed.signature).map_err(SessionError::Identity)?;
+        config.check_reader(&identity).map_err(SessionError::Reader)?;
         if body.config_sequence != config.sequence() {
             tracing::warn!(
                 channel = %config.channel(), peer = %identity.msp_id(), theirs = body.config_sequence, ours = config.sequence(),

@@ -13,16 +13,18 @@ use snapferry::{
     catalog::Catalog,
     chunking::{BufferPool, Workers},
     disk::OsDir,
-    msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
-    snapshot::{ChannelId, SampleNumbers, SampleSpec, write_sample},
+    msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, TlsPair},
+    snapshot::{SampleNumbers, SampleSpec, write_sample},
     transport::{
         WallClock,
         asking::{AskError, ConnectParams, Session},
         endpoint::{self, Tuning},
-        serving::{ServeContext, ServeLimits, serve},
+        fault::ErrorCode,
+        live::LiveChannels,
+        serving::{Attest, ServeContext, ServeLimits, serve},
         session::{SessionContext, authenticate_server},
-        tls::{self, NameCheck, TlsBundle, TlsTrust},
-        wire::{Body, Frame, Hello},
+        tls::{self, NameCheck, TlsTrust},
+        wire::{Body, Frame, Hello, Refusal},
     },
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -40,9 +42,29 @@ fn peer_folder(org: u8) -> PathBuf {
     fixture(&format!("network/crypto/peerOrganizations/org{org}.example.com/peers/peer0.org{org}.example.com"))
 }
 
+/// The recorded channel, of which a test may replace the configuration.
+pub fn live() -> LiveChannels {
+    LiveChannels::new([(*config()).clone()])
+}
+
 pub fn identity(org: u8) -> Arc<LocalIdentity> {
     let msp_id = MspId::new(&format!("Org{org}MSP")).unwrap();
     Arc::new(LocalIdentity::load(&msp_id, &peer_folder(org).join("msp")).unwrap())
+}
+
+/// The admin of `org`.
+pub fn admin(org: u8) -> Arc<LocalIdentity> {
+    let users = fixture(&format!("network/crypto/peerOrganizations/org{org}.example.com/users"));
+    let msp_id = MspId::new(&format!("Org{org}MSP")).unwrap();
+    Arc::new(LocalIdentity::load(&msp_id, &users.join(format!("Admin@org{org}.example.com/msp"))).unwrap())
+}
+
+/// A grant for `peer` by the admin of `org`, for a day.
+pub fn grant(org: u8, peer: &Identity) -> Bytes {
+    let admin = admin(org);
+    let day = Duration::from_secs(86_400);
+    let body = GrantBody::new(config().channel(), peer.id(), now(), day, &admin.identity);
+    JoinGrant::sign(&body, &admin).unwrap().encode().into()
 }
 
 pub fn tls_pair(org: u8) -> TlsPair {
@@ -64,17 +86,18 @@ pub fn context(org: u8) -> SessionContext {
     SessionContext::new(identity(org), tls_pair(org).leaf().clone(), clock())
 }
 
-fn trust() -> TlsTrust {
-    TlsTrust::new(TlsBundle::new([&*config()]))
-}
-
 pub fn bind_server(org: u8) -> Endpoint {
     bind_server_with(&tls_pair(org))
 }
 
 /// With another TLS pair than the recorded ones.
 pub fn bind_server_with(pair: &TlsPair) -> Endpoint {
-    let tls = tls::server_config(trust(), pair, clock()).unwrap();
+    bind_server_trusting(pair, live().trust())
+}
+
+/// That judges handshakes by roots that may be swapped.
+pub fn bind_server_trusting(pair: &TlsPair, trust: TlsTrust) -> Endpoint {
+    let tls = tls::server_config(trust, pair, clock()).unwrap();
     let loopback = (Ipv4Addr::LOCALHOST, 0).into();
     endpoint::bind(loopback, Some(Tuning::default().server(tls).unwrap()), &Tuning::default()).unwrap()
 }
@@ -83,6 +106,8 @@ pub fn bind_server_with(pair: &TlsPair) -> Endpoint {
 pub struct Service {
     pub address: SocketAddr,
     pub catalog: Arc<Catalog>,
+    /// Whose configurations it judges by.
+    pub channels: LiveChannels,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     _state: tempfile::TempDir,
@@ -95,6 +120,25 @@ impl Service {
 
     /// With another clock or more patience, on an endpoint of [`bind_server`].
     pub fn start_with(session: SessionContext, endpoint: Endpoint, completed: &Path, limits: ServeLimits) -> Self {
+        let nothing: Attest = Arc::new(|_, _| Err(Refusal::new(ErrorCode::NotFound, "")));
+        Self::start_attesting(session, endpoint, completed, limits, live(), nothing)
+    }
+
+    /// Whose handshakes and sessions follow the channels that are handed in.
+    pub fn start_live(org: u8, completed: &Path, channels: LiveChannels) -> Self {
+        let endpoint = bind_server_trusting(&tls_pair(org), channels.trust());
+        let nothing: Attest = Arc::new(|_, _| Err(Refusal::new(ErrorCode::NotFound, "")));
+        Self::start_attesting(context(org), endpoint, completed, ServeLimits::default(), channels, nothing)
+    }
+
+    pub fn start_attesting(
+        session: SessionContext,
+        endpoint: Endpoint,
+        completed: &Path,
+        limits: ServeLimits,
+        channels: LiveChannels,
+        attest: Attest,
+    ) -> Self {
         let state = tempfile::tempdir().unwrap();
         let open = |path: &Path| OsDir::open(path).unwrap();
         let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()));
@@ -102,17 +146,17 @@ impl Service {
         assert!(report.refused.is_empty(), "{report:?}");
         let address = endpoint.local_addr().unwrap();
         let (stop, shutdown) = watch::channel(false);
-        let config = config();
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
-            channels: Arc::new(move |channel: &ChannelId| (channel == config.channel()).then(|| Arc::clone(&config))),
+            channels: channels.clone(),
+            attest,
             session,
             limits,
             workers: Workers::threads(2, 16).unwrap(),
             shutdown,
         };
         let task = tokio::spawn(serve(endpoint, context));
-        Self { address, catalog, stop, task, _state: state }
+        Self { address, catalog, channels, stop, task, _state: state }
     }
 
     /// Tells it to stop, and waits until it has.
@@ -122,33 +166,42 @@ impl Service {
     }
 }
 
-/// A joining peer of `org`.
+/// A joining peer of `org`, with a grant of its organisation's admin.
 pub struct Joiner {
     endpoint: Endpoint,
     context: SessionContext,
     tls: TlsPair,
+    grant: Option<Bytes>,
 }
 
 impl Joiner {
     pub fn new(org: u8) -> Self {
-        let endpoint = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), None, &Tuning::default()).unwrap();
-        Self { endpoint, context: context(org), tls: tls_pair(org) }
+        Self::with(identity(org), tls_pair(org))
     }
 
     /// With another identity or TLS pair than the recorded ones.
     pub fn with(identity: Arc<LocalIdentity>, tls: TlsPair) -> Self {
         let endpoint = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), None, &Tuning::default()).unwrap();
-        Self { endpoint, context: SessionContext::new(identity, tls.leaf().clone(), clock()), tls }
+        let org =
+            identity.identity.msp_id().as_str().trim_start_matches("Org").trim_end_matches("MSP").parse().unwrap();
+        let grant = Some(grant(org, &identity.identity));
+        Self { endpoint, context: SessionContext::new(identity, tls.leaf().clone(), clock()), tls, grant }
+    }
+
+    /// With another grant, or none.
+    pub fn granted(self, grant: Option<Bytes>) -> Self {
+        Self { grant, ..self }
     }
 
     pub fn params(&self, address: SocketAddr) -> ConnectParams {
-        let tls = tls::client_config(trust(), &self.tls, NameCheck::San, clock()).unwrap();
+        let tls = tls::client_config(live().trust(), &self.tls, NameCheck::San, clock()).unwrap();
         ConnectParams {
             address,
             server_name: "localhost".to_owned(),
             quic: Tuning::default().client(tls).unwrap(),
             channel: config(),
             context: self.context.clone(),
+            grant: self.grant.clone(),
             buffers: BufferPool::new(4),
         }
     }
@@ -229,8 +282,7 @@ where
     tokio::spawn(async move {
         let connection = accepting.accept().await.unwrap().await.unwrap();
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-        let channels = |_: &ChannelId| Some(config());
-        authenticate_server(&connection, &mut send, &mut recv, &context(org), &channels).await.unwrap();
+        authenticate_server(&connection, &mut send, &mut recv, &context(org), &live()).await.unwrap();
         let hello = read(&mut recv).await.unwrap();
         write(&mut send, hello.request_id, Body::HelloAck(Hello::default())).await;
         if streams {

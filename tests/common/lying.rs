@@ -17,11 +17,12 @@ use snapferry::{
     catalog::{Catalog, CatalogEntry, ServedSnapshot},
     disk::OsDir,
     msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
-    snapshot::{ChannelId, ChunkIndex, SnapshotId},
+    snapshot::{ChunkIndex, SnapshotId},
     transport::{
         WallClock,
         endpoint::{self, Tuning},
         fault::ErrorCode,
+        live::LiveChannels,
         session::{SessionContext, authenticate_server},
         tls::{self, TlsBundle, TlsTrust},
         wire::{
@@ -137,7 +138,7 @@ impl Shared {
 
     async fn session(self: Arc<Self>, connection: Connection) -> Option<()> {
         let (mut send, mut recv) = connection.accept_bi().await.ok()?;
-        let channels = |_: &ChannelId| Some(Arc::clone(&self.config));
+        let channels = LiveChannels::new([(*self.config).clone()]);
         authenticate_server(&connection, &mut send, &mut recv, &self.context, &channels).await.ok()?;
         let hello = read(&mut recv).await?;
         write(&mut send, hello.request_id, Body::HelloAck(Hello::default())).await;

@@ -58,7 +58,13 @@ impl Credentials {
         Self::of(&format!("org{org}"), &format!("Org{org}MSP"))
     }
 
-    fn flags(&self, command: &mut Command) {
+    /// The admin of `Org<org>MSP`, on the machine of its first peer: who may list and have signed without a grant.
+    pub fn admin(org: u8) -> Self {
+        let users = format!("crypto/peerOrganizations/org{org}.example.com/users");
+        Self { msp_dir: fixture(&users).join(format!("Admin@org{org}.example.com/msp")), ..Self::org(org) }
+    }
+
+    pub fn flags(&self, command: &mut Command) {
         command.arg("--msp-id").arg(&self.msp_id).arg("--msp-config-path").arg(&self.msp_dir);
         command.arg("--tls-cert").arg(&self.tls_cert).arg("--tls-key").arg(&self.tls_key);
     }
@@ -228,7 +234,7 @@ pub struct Service {
     child: Child,
     log: Lines,
     pub address: SocketAddr,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl Service {
@@ -251,7 +257,7 @@ impl Service {
         let said = |what: &str| format!("the service of {} ended: no {what}: {:?}", who.msp_id, log.all());
         let address = log.wait(|line| field(line, "address").filter(|_| line.contains("-> serving ")));
         let address = address.unwrap_or_else(|| panic!("{}", said("address"))).parse().unwrap();
-        let service = Self { child, log: log.clone(), address, _state: state };
+        let service = Self { child, log: log.clone(), address, state };
         for block in blocks {
             let name = format!("{CHANNEL}/{block}");
             let advertised =
@@ -259,6 +265,11 @@ impl Service {
             service.log.wait(advertised).unwrap_or_else(|| panic!("{}", said("snapshot")));
         }
         service
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// All log lines until now.
@@ -303,14 +314,16 @@ pub fn field(line: &str, name: &str) -> Option<String> {
     Some(value[..value.find(' ').unwrap_or(value.len())].trim_matches('"').to_owned())
 }
 
-/// A `join` to be started: as Org3, with the recorded configuration block.
+/// A `join` to be started: by Org3's admin, with the recorded configuration block and a state folder of its own.
 pub struct Join {
     command: Command,
+    state: TempDir,
+    kept: Option<PathBuf>,
 }
 
 impl Join {
     pub fn new(from: &[SocketAddr], land: &Path) -> Self {
-        Self::new_as(&Credentials::org(3), from, land)
+        Self::new_as(&Credentials::admin(3), from, land)
     }
 
     pub fn new_as(who: &Credentials, from: &[SocketAddr], land: &Path) -> Self {
@@ -319,7 +332,12 @@ impl Join {
         command.args(["join", "-c", CHANNEL, "--from", &from.join(","), "--land"]).arg(land);
         command.arg("--config-block").arg(recorded("config_block.pb"));
         who.flags(&mut command);
-        Self { command }
+        Self { command, state: TempDir::new().unwrap(), kept: None }
+    }
+
+    /// With a state folder that others have used, or will.
+    pub fn state(self, state: &Path) -> Self {
+        Self { kept: Some(state.to_owned()), ..self }
     }
 
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
@@ -331,14 +349,20 @@ impl Join {
         self.args(["-b", &block.to_string()])
     }
 
+    fn name_state(&mut self) {
+        self.command.arg("--state-dir").arg(self.kept.as_deref().unwrap_or(self.state.path()));
+    }
+
     /// Runs it to its end, output as text.
     pub fn run_text(mut self) -> Ended {
+        self.name_state();
         let output = self.command.output().unwrap();
         Ended {
             code: output.status.code(),
             events: Vec::new(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
+            state: Some(self.state),
         }
     }
 
@@ -349,11 +373,12 @@ impl Join {
 
     /// Starts it, output as events.
     pub fn start(mut self) -> Joining {
+        self.name_state();
         self.command.args(["-O", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let (events, events_end) = Lines::collect(child.stdout.take().unwrap());
         let (errors, errors_end) = Lines::collect(child.stderr.take().unwrap());
-        Joining { child, events, errors, ends: vec![events_end, errors_end] }
+        Joining { child, events, errors, ends: vec![events_end, errors_end], state: Some(self.state) }
     }
 }
 
@@ -363,6 +388,7 @@ pub struct Joining {
     events: Lines,
     errors: Lines,
     ends: Vec<JoinHandle<()>>,
+    state: Option<TempDir>,
 }
 
 impl Joining {
@@ -404,7 +430,8 @@ impl Joining {
         self.ends.drain(..).for_each(|thread| thread.join().unwrap());
         let stdout = self.events.all();
         let events = stdout.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ended { code, events, stdout: stdout.join("\n"), stderr: self.errors.all().join("\n") }
+        let state = self.state.take();
+        Ended { code, events, stdout: stdout.join("\n"), stderr: self.errors.all().join("\n"), state }
     }
 }
 
@@ -424,6 +451,8 @@ pub struct Ended {
     pub events: Vec<Value>,
     pub stdout: String,
     pub stderr: String,
+    /// Its state folder, with receipts and evidence.
+    pub state: Option<TempDir>,
 }
 
 impl Ended {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const CONFIG_BLOCK: &str = "config_block.pb";
+const ADMIN: &str = "org3-admin";
 const TOUCHED: &str = "touched";
 /// Sample and landing, and room for metadata.
 const SIZES_NEEDED: u64 = 2;
@@ -61,6 +62,7 @@ impl Stage {
         let root = OsDir::open(dir.path())?;
         put(&*root, CONFIG_BLOCK, builtin::CONFIG_BLOCK)?;
         let [org1, org2, org3] = builtin::PEERS;
+        write_files(&*root, ADMIN, builtin::ADMIN_OF_ORG3.1)?;
         let mut peers = Vec::new();
         for (name, (msp_id, files)) in
             [("org1", org1), ("org2", org2), ("org1-peer1", builtin::PEER1_OF_ORG1), ("org3", org3)]
@@ -87,6 +89,14 @@ impl Stage {
     /// Who joins: of an organisation that is no source.
     pub(super) const fn joiner(&self) -> &Peer {
         &self.joiner
+    }
+
+    /// The flags of who joins: an admin, who needs no grant, with the TLS pair of the machine.
+    pub(super) fn joiner_flags(&self) -> Vec<String> {
+        let mut flags = ["--msp-id", self.joiner.msp_id, "--msp-config-path"].map(str::to_owned).to_vec();
+        flags.push(self.path().join(ADMIN).join("msp").display().to_string());
+        flags.extend(self.joiner.tls_flags());
+        flags
     }
 
     /// Who sends raw bytes.

@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 /// Where the joiner lands, in the stage's folder.
 const LANDING: &str = "landing";
+const JOINER_STATE: &str = "state-joiner";
 
 /// What a transfer cost.
 #[derive(Debug, Clone)]
@@ -50,8 +51,12 @@ pub(super) async fn run(program: &Program, stage: &Stage, bytes: u64) -> Result<
     args.push(addresses.join(","));
     args.extend(["--config-block".to_owned(), stage.config_block().display().to_string()]);
     args.extend(["--land".to_owned(), stage.path().join(LANDING).display().to_string()]);
-    args.extend(["--min-orgs".to_owned(), organisations.len().to_string()]);
-    args.extend(stage.joiner().identity_flags());
+    args.extend(["--state-dir".to_owned(), stage.path().join(JOINER_STATE).display().to_string()]);
+    // Whoever takes part vouches.
+    let vouchers: Vec<String> = organisations.iter().map(|org| format!("'{org}.peer'")).collect();
+    let rule = format!("OutOf({}, {})", vouchers.len(), vouchers.join(", "));
+    args.extend(["--min-orgs".to_owned(), organisations.len().to_string(), "--policy".to_owned(), rule]);
+    args.extend(stage.joiner_flags());
     let (joiner, output) = program.start("join", &args)?.finish().await?;
     let result = output.last().and_then(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
     if result.get("outcome").and_then(Value::as_str) != Some("landed") {

@@ -1,4 +1,4 @@
-//! A source that proves who it is, lists and describes a snapshot honestly, and flips one bit of every chunk it sends.
+//! A source that proves who it is, lists, describes and attests a snapshot honestly, and flips one bit of every chunk it sends.
 //!
 //! The real serving side can't be made to lie: it checks each chunk when it reads it. So this is a small server of its own,
 //! on the library's wire messages.
@@ -6,23 +6,25 @@
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use snapferry::{
-    catalog::ServedSnapshot,
-    msp::ChannelConfig,
-    snapshot::{ChannelId, ChunkIndex},
+    catalog::{AttestBody, Attestation, LIVE_VALIDITY, ServedSnapshot},
+    snapshot::ChunkIndex,
     transport::{
         endpoint,
         limits::{FRAME_BYTES_MAX, STREAMS_MAX},
+        live::LiveChannels,
         session::{SessionContext, authenticate_server},
-        wire::{Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, Frame, Hello, WireCodec},
+        wire::{
+            self, AttestationGet, Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, Frame, Hello, WireCodec,
+        },
     },
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 /// What the liar has.
 #[derive(Clone)]
 pub(super) struct Liar {
     pub(super) snapshot: Arc<ServedSnapshot>,
-    pub(super) channel: Arc<ChannelConfig>,
+    pub(super) live: LiveChannels,
     pub(super) session: SessionContext,
 }
 
@@ -42,8 +44,7 @@ impl Liar {
 
     async fn session(&self, connection: &Connection) -> Option<()> {
         let (mut send, mut recv) = connection.accept_bi().await.ok()?;
-        let channels = |channel: &ChannelId| (channel == self.channel.channel()).then(|| Arc::clone(&self.channel));
-        authenticate_server(connection, &mut send, &mut recv, &self.session, &channels).await.ok()?;
+        authenticate_server(connection, &mut send, &mut recv, &self.session, &self.live).await.ok()?;
         let hello = read(&mut recv).await?;
         write(&mut send, hello.request_id, Body::HelloAck(Hello::default())).await?;
         endpoint::accepted(connection, STREAMS_MAX);
@@ -93,9 +94,30 @@ impl Liar {
                 }],
             }),
             Body::ManifestGet(_) => Body::Manifest(self.snapshot.manifest_bytes.clone()),
+            Body::AttestationGet(get) => Body::Attestations(vec![self.attest(get)?]),
             Body::Ping => Body::Pong,
             _ => return None,
         })
+    }
+
+    /// True, too: it lies about bytes alone.
+    fn attest(&self, get: &AttestationGet) -> Option<wire::Attestation> {
+        let now = (self.session.clock)().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let entry = self.snapshot.entry();
+        let body = AttestBody {
+            id: entry.id.clone(),
+            snapshot_hash: entry.snapshot_hash,
+            manifest_hash: entry.manifest_hash,
+            commit_hash: self.snapshot.commit_hash(),
+            config_sequence: self.live.current(&entry.id.channel)?.sequence(),
+            issued_at: now,
+            expires_at: now + LIVE_VALIDITY.as_secs(),
+            request_nonce: get.nonce.to_vec(),
+            identity: self.session.identity.identity.serialized().clone(),
+        };
+        let attestation = Attestation::sign(&body, &self.session.identity).ok()?;
+        let (body, signature) = (attestation.body_bytes().clone(), attestation.signature().clone());
+        Some(wire::Attestation { body, signature })
     }
 
     /// Right in index and length, wrong in one bit.

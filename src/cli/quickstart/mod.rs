@@ -4,6 +4,7 @@ mod liar;
 mod stage;
 
 use super::{
+    channel,
     context::Context,
     exit::{Exit, Failure},
     join::{shares, style},
@@ -13,11 +14,11 @@ use super::{
 };
 use clap::Args;
 use snapferry::{
-    bootstrap::{JoinError, JoinRequest, Joined, SourceAddress, join},
-    catalog::TrustPolicy,
+    bootstrap::{JoinError, JoinRequest, JoinTrust, Joined, Records, SourceAddress, join},
+    catalog::{JoinReceipt, RECEIPT_BYTES_MAX, RootOfTrust, Statements, TrustPolicy, TrustSettings},
     chunking::plan::PlanConfig,
     disk::{Dir, OsDir},
-    msp::{ChannelConfig, MspId},
+    msp::{ChannelConfig, LocalIdentity, MspId},
     service::{
         LogLevel, builtin,
         units::{format_bytes, parse_bytes},
@@ -25,12 +26,14 @@ use snapferry::{
     snapshot::{BlockNumber, SampleNumbers, SampleSpec, SnapshotId, inspect_folder, verify_folder, write_sample},
     transport::tls::NameCheck,
 };
-use stage::{Member, Service, copy_folder, subfolder, unpack};
+use stage::{Member, Service, admin, copy_folder, subfolder, unpack};
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 const INDENT: &str = "   ";
+/// Longest line of what is said in a sentence.
+const LINE_CHARS: usize = 120;
 
-/// Shows the main job on this machine: three throwaway organisations, a recorded real snapshot, a larger sample, one liar
+/// Shows the main job on this machine: three throwaway organisations that vouch, a real snapshot, a larger sample, a liar, a refusal
 ///
 /// Needs nothing and leaves nothing: keys and snapshot are built in, everything happens on loopback and in a temporary folder.
 #[derive(Debug, Args)]
@@ -65,6 +68,7 @@ struct Story {
     org1: Member,
     org2: Member,
     org3: Member,
+    admin3: LocalIdentity,
     liar: Member,
 }
 
@@ -79,6 +83,7 @@ impl Story {
             org1: Member::new(stage, "org1", org1)?,
             org2: Member::new(stage, "org2", org2)?,
             org3: Member::new(stage, "org3", org3)?,
+            admin3: admin(stage, builtin::ADMIN_OF_ORG3)?,
             liar: Member::new(stage, "liar", builtin::PEER1_OF_ORG1)?,
         })
     }
@@ -95,6 +100,7 @@ impl Story {
         self.recorded(&services).await?;
         let sample = self.sample(&services, size).await?;
         self.lie(&services, &sample).await?;
+        self.refuse(&services, &sample).await?;
         print(NEXT)
     }
 
@@ -110,6 +116,7 @@ impl Story {
         let joined = self.join(&id, &addresses(services), "landing").await?;
         print(&proved(&joined))?;
         print(&state(self.org3.msp_id, &joined.path)?)?;
+        print(&receipt(&joined, &self.channel)?)?;
         print("\n")
     }
 
@@ -172,6 +179,23 @@ impl Story {
         print(&format!("{INDENT}read again from the disk, as `snapferry verify` does: every file is right\n\n"))
     }
 
+    /// One organisation's word, where the rule wants two.
+    async fn refuse(&self, services: &[Service; 2], id: &SnapshotId) -> Result<(), Failure> {
+        print(&format!(
+            "4. A refusal: only {} is asked, and its word alone doesn't satisfy the rule\n",
+            self.org1.msp_id
+        ))?;
+        let only = addresses(services).into_iter().take(1).collect::<Vec<_>>();
+        match self.join(id, &only, "landing-refused").await {
+            Err(failure) if failure.exit == Exit::Verification => {
+                let text: String = textwrap(&failure.to_string());
+                print(&format!("{text}{INDENT}(`snapferry join` would end with exit code 3: never retry blindly)\n\n"))
+            }
+            Err(failure) => Err(failure),
+            Ok(_) => Err(Failure::new(Exit::Verification, "the join wasn't refused").next("report this as a bug")),
+        }
+    }
+
     async fn advertised(&self, services: &[Service; 2], id: &SnapshotId) -> Result<(), Failure> {
         for service in services {
             service.advertised(id).await?;
@@ -185,11 +209,21 @@ impl Story {
             server_name: None,
             name_check: NameCheck::San,
         };
+        let config = &self.channel;
+        let settings = TrustSettings { min_orgs: 2, require_live: true, ..TrustSettings::default() };
+        let records = Records::open(&*self.org3.folder("state")?)?;
         let request = JoinRequest {
-            dialling: self.org3.dialling(&self.channel),
+            dialling: self.org3.dialling(config, &self.admin3)?,
             sources: from.iter().map(source).collect(),
             block_number: Some(id.block_number),
-            policy: TrustPolicy { min_orgs: 2 },
+            trust: JoinTrust {
+                policy: TrustPolicy::new(&settings, config)?,
+                highest_had: records.highest_had(config.channel()).map_err(JoinError::from)?,
+                allow_older: false,
+                given: Statements::default(),
+            },
+            root: RootOfTrust::ConfigBlock,
+            records,
             land: self.org3.folder(landing)?,
             plan: PlanConfig::default(),
             accept_zstd: true,
@@ -212,12 +246,46 @@ fn proved(joined: &Joined) -> String {
     let orgs: Vec<&str> = joined.organisations.iter().map(String::as_str).collect();
     let shares: String = shares(joined).lines().map(|line| format!("{INDENT}{line}\n")).collect();
     format!(
-        "{INDENT}in place after {:.1} s: {} offered alike by {}; every chunk proved before it was written, every file's\n\
-         {INDENT}SHA-256, its content and the exact set of files checked before the folder got its name\n{shares}",
+        "{INDENT}in place after {:.1} s: {} vouched for by {}, each of whom signed for this join what it read and\n\
+         {INDENT}hashed itself, as the rule asks; every chunk proved before it was written, every file's SHA-256, its content and the\n\
+         {INDENT}exact set of files checked before the folder got its name\n{shares}",
         joined.elapsed.as_secs_f64(),
         format_bytes(joined.total_bytes),
         orgs.join(" and "),
     )
+}
+
+/// What the receipt proves, read from its file.
+fn receipt(joined: &Joined, config: &ChannelConfig) -> Result<String, Failure> {
+    let missing = || Failure::new(Exit::Failed, "there is no receipt").next("report this as a bug");
+    let path = joined.receipt.as_ref().ok_or_else(missing)?;
+    let file = channel::read_at_most(path, RECEIPT_BYTES_MAX as u64)?;
+    let receipt = JoinReceipt::verify(&file, Some(config)).map_err(|error| Failure::new(Exit::Verification, error))?;
+    let (rule, _) = receipt.policies();
+    let mut text = format!("{INDENT}the receipt, checked as `snapferry verify --receipt` does, without any network:\n");
+    text.push_str(&format!("{INDENT}  rule      {rule}\n"));
+    for voucher in receipt.agreed().vouchers() {
+        text.push_str(&format!("{INDENT}  signed    {}: {} ({})\n", voucher.msp_id, voucher.subject, voucher.how));
+    }
+    let (sequence, block) = receipt.config();
+    text.push_str(&format!("{INDENT}  judged by channel configuration {sequence} of block {block}\n"));
+    text.push_str(&format!("{INDENT}  joiner    {} of {}\n", receipt.joiner().subject(), receipt.joiner().msp_id()));
+    Ok(text)
+}
+
+/// Text in lines of at most [`LINE_CHARS`], indented.
+fn textwrap(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("one is always there");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > LINE_CHARS {
+            lines.push(word.to_owned());
+        } else {
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        }
+    }
+    lines.iter().map(|line| format!("{INDENT}{line}\n")).collect()
 }
 
 /// A summary of the state that landed.

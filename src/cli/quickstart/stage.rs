@@ -9,7 +9,7 @@ use snapferry::{
     bootstrap::Dialling,
     catalog::{Catalog, ServedSnapshot},
     disk::{Access, Dir, OsDir},
-    msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
+    msp::{ChannelConfig, GrantBody, JoinGrant, LocalIdentity, MspId, TlsPair},
     service::{
         builtin::{self, BuiltinFile},
         daemon::{Daemon, DaemonSettings},
@@ -17,9 +17,10 @@ use snapferry::{
     snapshot::SnapshotId,
     transport::{
         endpoint::{Tuning, bind},
+        live::LiveChannels,
         serving::ServeLimits,
         session::SessionContext,
-        tls::{TlsBundle, TlsTrust, server_config},
+        tls::server_config,
     },
 };
 use std::{
@@ -35,6 +36,9 @@ use tokio::{sync::oneshot, time::timeout};
 const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 /// Hashing the sample takes a second or two; far more means that something is wrong.
 const ADVERTISED_WITHIN: Duration = Duration::from_secs(120);
+
+/// A join takes seconds here.
+const GRANTED_FOR: Duration = Duration::from_secs(3600);
 
 /// Packets as large as loopback carries: a demonstration has no routers on its way.
 pub(super) fn tuning() -> Tuning {
@@ -71,15 +75,21 @@ impl Member {
         subfolder(&*subfolder(&*root, "completed")?, builtin::CHANNEL)
     }
 
-    /// What it dials with.
-    pub(super) fn dialling(&self, channel: &Arc<ChannelConfig>) -> Dialling {
-        Dialling {
-            channel: Arc::clone(channel),
+    /// What it dials with: it is a peer, so an admin of its organisation grants it to list and to have signed.
+    pub(super) fn dialling(&self, channel: &ChannelConfig, admin: &LocalIdentity) -> Result<Dialling, Failure> {
+        let (peer, now) = (self.identity.identity.id(), (wall_clock())());
+        let body = GrantBody::new(channel.channel(), peer, now, GRANTED_FOR, &admin.identity);
+        let grant = JoinGrant::sign(&body, admin)
+            .map_err(|error| Failure::new(Exit::Failed, format!("the admin can't grant: {error}")))?;
+        Ok(Dialling {
+            channel: channel.channel().clone(),
+            live: LiveChannels::new([channel.clone()]),
             identity: Arc::clone(&self.identity),
             tls: Arc::clone(&self.tls),
+            grant: Some(grant.encode().into()),
             tuning: tuning(),
             clock: wall_clock(),
-        }
+        })
     }
 
     /// A folder of its own, for whatever it needs.
@@ -122,23 +132,31 @@ impl Member {
     }
 
     /// Starts a source with this identity that flips a bit of every chunk of `snapshot`. Needs a tokio runtime.
-    pub(super) fn lie(
-        &self,
-        channel: &Arc<ChannelConfig>,
-        snapshot: Arc<ServedSnapshot>,
-    ) -> Result<SocketAddr, Failure> {
+    pub(super) fn lie(&self, channel: &ChannelConfig, snapshot: Arc<ServedSnapshot>) -> Result<SocketAddr, Failure> {
         let failed =
             |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the liar can't start: {error}"));
-        let trust = TlsTrust::new(TlsBundle::new([&**channel]));
-        let tls = server_config(trust, &self.tls, wall_clock()).map_err(|error| failed(&error))?;
+        let live = LiveChannels::new([channel.clone()]);
+        let tls = server_config(live.trust(), &self.tls, wall_clock()).map_err(|error| failed(&error))?;
         let quic = tuning().server(tls).map_err(|error| failed(&error))?;
         let endpoint = bind(loopback(), Some(quic), &tuning())?;
         let address = endpoint.local_addr()?;
         let session = SessionContext::new(Arc::clone(&self.identity), self.tls.leaf().clone(), wall_clock());
-        let liar = Liar { snapshot, channel: Arc::clone(channel), session };
+        let liar = Liar { snapshot, live, session };
         tokio::spawn(liar.serve(endpoint));
         Ok(address)
     }
+}
+
+/// An admin's identity, unpacked.
+pub(super) fn admin(stage: &dyn Dir, built_in: (&'static str, &[BuiltinFile])) -> Result<LocalIdentity, Failure> {
+    let (msp_id, files) = built_in;
+    let dir = subfolder(stage, "admin")?;
+    for (path, bytes) in files {
+        unpack(&*dir, path, bytes)?;
+    }
+    let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the built-in keys: {error}"));
+    let id = MspId::new(msp_id).ok_or_else(|| broken(&"no MSP ID"))?;
+    LocalIdentity::load(&id, &dir.path().join("msp")).map_err(|error| broken(&error))
 }
 
 /// A running service; dropped, it stops.

@@ -1,104 +1,81 @@
 //! Policies: how many of whom it takes.
+//!
+//! Those of the channel's configuration, evaluated as Fabric does, and the operator's trust rules. What a policy is asked for, and that
+//! signatures are right, is for the callers.
 
-use super::{ChannelConfig, Identity, MspError, MspId, Principal, PrincipalRole};
+mod dsl;
+mod error;
+mod minimum;
+mod principals;
+mod signature_policy;
+mod signers;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod trust_rule;
+
+pub use error::{Lacking, PolicyDefect, PolicyError, RuleError};
+pub(super) use tree::ChannelPolicies;
+pub use trust_rule::TrustRule;
+
+use std::collections::BTreeSet;
+
+use self::signers::Signers;
+use super::{ChannelConfig, Identity, MspError};
+
+/// The one policy of a channel that is known by pinned MSP folders: any member of an application organisation.
+const READERS: &str = "/Channel/Application/Readers";
 
 impl ChannelConfig {
     /// Evaluates the policy at a path of the configuration (`/Channel/Application/Readers`), as Fabric does, over those who signed.
+    /// Their signatures were checked; they are validated here (dates are not asked), and each identity counts once, in whatever order
+    /// they come. Whoever isn't valid doesn't count.
+    ///
+    /// With pinned MSP folders there is only `/Channel/Application/Readers`: any member of one of them.
     ///
     /// # Errors
-    /// Why it isn't satisfied, or that there is no such policy.
+    /// [`MspError::Policy`]; if nobody who signed is valid, why the first of them isn't.
     pub fn evaluate(&self, path: &str, signers: &[&Identity]) -> Result<(), MspError> {
-        let role = if path.ends_with("/Admins") { PrincipalRole::Admin } else { PrincipalRole::Member };
-        signers
-            .iter()
-            .try_for_each(|signer| self.satisfies(signer, &Principal::Role { msp_id: signer.msp_id().clone(), role }))
-    }
-}
-
-/// A rule as an operator writes it (trust.md 6.4): a gate over principals, `MAJORITY Endorsement` and the like, or the path of a
-/// policy in the channel's configuration. Prints as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrustRule {
-    text: String,
-    needed: usize,
-    principals: Vec<Principal>,
-}
-
-/// A rule that can't be read, or that can't do what it should in this channel.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RuleError {
-    /// Not a rule.
-    #[error("{text:?} is no trust rule: {reason}; e.g. OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')")]
-    Syntax {
-        /// As written.
-        text: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It can be satisfied by fewer organisations than must agree.
-    #[error("{text} can be satisfied by {orgs} organisation(s), but trust.minOrgs is {min_orgs}")]
-    TooFewOrganisations {
-        /// As written.
-        text: String,
-        /// Fewest distinct MSP IDs that satisfy it.
-        orgs: u32,
-        /// What is asked for.
-        min_orgs: u32,
-    },
-}
-
-impl TrustRule {
-    /// Reads a rule.
-    ///
-    /// # Errors
-    /// [`RuleError::Syntax`].
-    pub fn parse(text: &str) -> Result<Self, RuleError> {
-        let syntax = |reason: &str| RuleError::Syntax { text: text.to_owned(), reason: reason.to_owned() };
-        let inner = text.strip_prefix("OutOf(").and_then(|rest| rest.strip_suffix(')'));
-        let mut parts = inner.ok_or_else(|| syntax("only OutOf"))?.split(',').map(str::trim);
-        let needed = parts.next().and_then(|n| n.parse().ok()).ok_or_else(|| syntax("no number"))?;
-        let principals = parts.map(|part| {
-            let (org, role) = part.trim_matches('\'').rsplit_once('.')?;
-            let role = if role == "peer" { PrincipalRole::Peer } else { PrincipalRole::Member };
-            Some(Principal::Role { msp_id: MspId::new(org)?, role })
-        });
-        let principals = principals.collect::<Option<Vec<_>>>().ok_or_else(|| syntax("no principal"))?;
-        Ok(Self { text: text.to_owned(), needed, principals })
-    }
-
-    /// The default: more than half of the channel's application organisations, each by a peer.
-    #[must_use]
-    pub fn majority_of_peers(config: &ChannelConfig) -> Self {
-        let orgs: Vec<String> = config.orgs().keys().map(|org| format!("'{org}.peer'")).collect();
-        let text = format!("OutOf({}, {})", orgs.len() / 2 + 1, orgs.join(", "));
-        Self::parse(&text).expect("made of MSP IDs")
-    }
-
-    /// Checks it against the channel: it can be satisfied, by no fewer than `min_orgs` distinct organisations, and names only what the
-    /// channel has.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn check(&self, _config: &ChannelConfig, min_orgs: u32) -> Result<(), RuleError> {
-        let orgs = u32::try_from(self.needed).unwrap_or(u32::MAX);
-        if orgs < min_orgs {
-            return Err(RuleError::TooFewOrganisations { text: self.text.clone(), orgs, min_orgs });
+        let missing = || PolicyError::Missing { path: path.chars().take(PATH_CHARS_MAX).collect() };
+        let signers = Signers::new(self, signers);
+        if self.policies().is_none() {
+            let member = signers.msp_ids().into_iter().any(|msp_id| self.orgs().contains_key(msp_id));
+            return match path {
+                READERS if member => Ok(()),
+                READERS => Err(signers.all_refused().unwrap_or_else(|| {
+                    let lacking = Lacking(self.orgs().keys().cloned().collect());
+                    PolicyError::NotSatisfied { path: path.to_owned(), lacking }.into()
+                })),
+                _ => Err(missing().into()),
+            };
         }
-        Ok(())
+        let (group, policy) = self.policies().find(path).ok_or_else(missing)?;
+        let mut lacking = BTreeSet::new();
+        if group.is_satisfied(policy, &signers, &mut lacking) {
+            return Ok(());
+        }
+        if let Some(defect) = group.defect(policy) {
+            return Err(PolicyError::Unusable { path: path.to_owned(), defect }.into());
+        }
+        let lacking = Lacking(lacking.into_iter().collect());
+        Err(signers
+            .all_refused()
+            .unwrap_or_else(|| PolicyError::NotSatisfied { path: path.to_owned(), lacking }.into()))
     }
 
-    /// Whether those who signed satisfy it. Their signatures were checked; they are validated here (dates are not asked), and each
-    /// identity counts once, in whatever order they come.
+    /// Whether the configuration has a policy at that path. With pinned MSP folders there is only `/Channel/Application/Readers`.
     #[must_use]
-    pub fn is_satisfied(&self, config: &ChannelConfig, signers: &[&Identity]) -> bool {
-        let met = |principal: &&Principal| signers.iter().any(|signer| config.satisfies(signer, principal).is_ok());
-        self.principals.iter().filter(met).count() >= self.needed
+    pub fn has_policy(&self, path: &str) -> bool {
+        if self.policies().is_none() { path == READERS } else { self.policies().find(path).is_some() }
     }
 
-    /// As it was written.
+    /// The path of the policy that the channel's access control lists name for a resource (`snapferry/List`); `None` if they say
+    /// nothing about it. That there is such a policy is for [`Self::evaluate`] to say.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
+    pub fn acl(&self, resource: &str) -> Option<String> {
+        self.policies().acl(resource).map(str::to_owned)
     }
 }
+
+/// Longest path that a message shows.
+const PATH_CHARS_MAX: usize = 256;

@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
+    /// Folders by MSP ID: a mapping in a file, `ID=DIR,...` elsewhere.
+    MspFolders,
     /// A list of sources: mappings in a file, `HOST:PORT,...` elsewhere.
     Sources,
     /// Belongs to a feature that this version doesn't have.
@@ -53,18 +55,22 @@ pub(super) const KEYS: &[Key] = &[
     from_core("identity.mspConfigPath", Kind::Path, "peer.mspConfigPath"),
     from_core("identity.tls.cert", Kind::Path, "peer.tls.cert.file"),
     from_core("identity.tls.key", Kind::Path, "peer.tls.key.file"),
-    key("identity.grant", Kind::NotSupported),
+    key("identity.grant", Kind::Path),
     from_core("snapshots.rootDir", Kind::Path, "ledger.snapshots.rootDir"),
     with_default("snapshots.allowDelete", Kind::Flag, "false"),
     key("channels.*.configBlock", Kind::Path),
+    key("channels.*.configBlockSha256", Kind::Text),
+    key("channels.*.genesisBlock", Kind::Path),
+    key("channels.*.pinnedMsps", Kind::MspFolders),
     key("sources", Kind::Sources),
     with_default("trust.minOrgs", Kind::Count(1, 1000), "2"),
-    key("trust.policy", Kind::NotSupported),
-    key("trust.metadataPolicy", Kind::NotSupported),
-    key("trust.manifestPolicy", Kind::NotSupported),
-    key("trust.countSelf", Kind::NotSupported),
-    key("trust.requireLive", Kind::NotSupported),
-    key("trust.minBlock", Kind::NotSupported),
+    key("trust.policy", Kind::Text),
+    key("trust.metadataPolicy", Kind::Text),
+    key("trust.manifestPolicy", Kind::Text),
+    key("trust.countSelf", Kind::Flag),
+    with_default("trust.requireLive", Kind::Flag, "true"),
+    key("trust.minBlock", Kind::Count(0, u64::MAX)),
+    // The orderer's word on a block needs its Deliver service, which this version doesn't call.
     key("trust.anchor", Kind::NotSupported),
     // protocol.md 9: a permit per chunk in flight; below 8 MiB one source alone can't fill its window.
     with_default("limits.memory", Kind::Bytes(8 * MIB, 1024 * MIB), "32MiB"),

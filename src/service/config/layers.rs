@@ -174,6 +174,10 @@ impl Layers {
                     let sources = sources_from_list(value, &key, &origin)?;
                     self.insert_sources(sources, Origin::File(file.to_owned()));
                 }
+                Found::Key(known) if known.kind == Kind::MspFolders && value.is_object() => {
+                    let folders = msp_folders(value, &key, &origin)?;
+                    self.set(known, canonical(known, written), folders, Origin::File(file.to_owned()), base)?;
+                }
                 Found::Key(known) => {
                     let wrong = |reason: &str| ConfigError::Value {
                         key: key.clone(),
@@ -212,6 +216,14 @@ impl Layers {
                 let addresses = value.split(',').map(str::trim).filter(|address| !address.is_empty());
                 let sources = addresses.map(SourceSettings::new).collect();
                 self.insert_sources(sources, origin);
+                Ok(())
+            }
+            Kind::MspFolders => {
+                let resolved = value.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(|entry| {
+                    let (id, folder) = entry.split_once('=').unwrap_or((entry, ""));
+                    format!("{}={}", id.trim(), base.join(folder.trim()).display())
+                });
+                self.insert(path, resolved.collect::<Vec<_>>().join(","), origin);
                 Ok(())
             }
             Kind::Text | Kind::Address | Kind::Bytes(..) | Kind::Count(..) | Kind::Choice(_) | Kind::Flag => {
@@ -291,6 +303,21 @@ fn sources_from_list(list: &Value, key: &str, origin: &str) -> Result<Vec<Source
         sources.push(source);
     }
     Ok(sources)
+}
+
+/// `ID=DIR,...` of a mapping.
+fn msp_folders(mapping: &Value, key: &str, origin: &str) -> Result<String, ConfigError> {
+    let entry = |(id, folder): (&String, &Value)| {
+        let wrong = || ConfigError::Value {
+            key: format!("{key}.{id}"),
+            value: shortened(folder),
+            origin: origin.to_owned(),
+            reason: "it should be the MSP folder of that organisation".to_owned(),
+        };
+        scalar(folder).filter(|folder| !folder.contains(',')).map(|folder| format!("{id}={folder}")).ok_or_else(wrong)
+    };
+    let entries: Result<Vec<String>, ConfigError> = mapping.as_object().into_iter().flatten().map(entry).collect();
+    Ok(entries?.join(","))
 }
 
 fn shortened(value: &Value) -> String {

@@ -5,9 +5,10 @@ use super::{
     keys::{self, Found, Kind},
 };
 use crate::{
+    catalog::TrustSettings,
     msp::MspId,
     service::{LogLevel, LogSpec, nearest, units},
-    snapshot::ChannelId,
+    snapshot::{BlockNumber, ChannelId},
 };
 use std::{
     collections::BTreeMap,
@@ -27,14 +28,14 @@ pub struct Config {
     pub identity: IdentitySettings,
     /// The peer's `ledger.snapshots.rootDir`; finished snapshots lie in `completed/CHANNEL/N` below it.
     pub snapshots_root: Option<PathBuf>,
-    /// Whether an admin may have the service delete snapshots there.
-    pub allow_delete: bool,
     /// Channels that are served or joined.
     pub channels: BTreeMap<ChannelId, ChannelSettings>,
     /// Whom to ask.
     pub sources: Vec<SourceSettings>,
-    /// How many organisations must offer the same snapshot.
-    pub min_orgs: u32,
+    /// Which snapshot may be used.
+    pub trust: TrustSettings,
+    /// Whether `snapshot delete` may remove the peer's folders.
+    pub allow_delete: bool,
     /// Bounds on what others may use.
     pub limits: Limits,
     /// Which log lines; `None`: the command's own default.
@@ -55,6 +56,8 @@ pub struct IdentitySettings {
     pub tls_cert: Option<PathBuf>,
     /// Its key, PEM.
     pub tls_key: Option<PathBuf>,
+    /// An admin's grant for this identity (`snapferry grant`).
+    pub grant: Option<PathBuf>,
 }
 
 /// A complete [`IdentitySettings`].
@@ -71,12 +74,18 @@ pub struct Identity {
     pub tls_key: PathBuf,
 }
 
-/// What is configured for one channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is configured for one channel: its root of trust (trust.md 2.5).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelSettings {
     /// A configuration block, or a folder of them of which the one with the greatest sequence counts.
-    pub config_block: PathBuf,
+    pub config_block: Option<PathBuf>,
+    /// The SHA-256 that the block must have: pins it.
+    pub config_block_sha256: Option<[u8; 32]>,
+    /// The channel's genesis block: then the blocks of `config_block` are verified from there, each by the one before.
+    pub genesis_block: Option<PathBuf>,
+    /// The organisations' MSP folders, instead of a block.
+    pub pinned_msps: Vec<(MspId, PathBuf)>,
 }
 
 /// Where a source is, and how its TLS certificate is checked.
@@ -130,10 +139,13 @@ impl Config {
         let values = Values(settings);
         let mut channels = BTreeMap::new();
         for (key, setting) in settings {
-            if let Some(name) = key.strip_prefix("channels.").and_then(|rest| rest.strip_suffix(".configBlock")) {
-                let channel = name.parse().map_err(|error| wrong(key, setting, format!("{error}")))?;
-                channels.insert(channel, ChannelSettings { config_block: PathBuf::from(&setting.value) });
-            }
+            // Channel names may hold dots, the names of our keys don't.
+            let Some((name, property)) = key.strip_prefix("channels.").and_then(|rest| rest.rsplit_once('.')) else {
+                continue;
+            };
+            let channel = name.parse().map_err(|error| wrong(key, setting, format!("{error}")))?;
+            let channel: &mut ChannelSettings = channels.entry(channel).or_default();
+            channel.set(property, key, setting)?;
         }
         let sources = settings.get("sources").map(|setting| (setting, setting.sources.clone()));
         if let Some((setting, sources)) = &sources {
@@ -149,12 +161,21 @@ impl Config {
                 msp_config_path: values.path("identity.mspConfigPath"),
                 tls_cert: values.path("identity.tls.cert"),
                 tls_key: values.path("identity.tls.key"),
+                grant: values.path("identity.grant"),
             },
             snapshots_root: values.path("snapshots.rootDir"),
-            allow_delete: values.flag("snapshots.allowDelete")?.unwrap_or_default(),
             channels,
             sources: sources.map(|(_, sources)| sources).unwrap_or_default(),
-            min_orgs: values.number("trust.minOrgs")?,
+            trust: TrustSettings {
+                policy: values.text("trust.policy"),
+                metadata_policy: values.text("trust.metadataPolicy"),
+                manifest_policy: values.text("trust.manifestPolicy"),
+                min_orgs: values.number("trust.minOrgs")?,
+                count_self: values.flag("trust.countSelf")?,
+                require_live: values.flag("trust.requireLive")?.unwrap_or(true),
+                min_block: values.optional_number("trust.minBlock")?.map(BlockNumber),
+            },
+            allow_delete: values.flag("snapshots.allowDelete")?.unwrap_or_default(),
             limits: Limits {
                 memory_bytes: values.number("limits.memory")?,
                 sessions_per_org: values.number("limits.sessionsPerOrg")?,
@@ -186,6 +207,31 @@ impl Config {
             tls_cert: need(identity.tls_cert.as_ref(), "identity.tls.cert", "set it or --tls-cert to the PEM file")?,
             tls_key: need(identity.tls_key.as_ref(), "identity.tls.key", "set it or --tls-key to the PEM file")?,
         })
+    }
+}
+
+impl ChannelSettings {
+    fn set(&mut self, property: &str, key: &str, setting: &Setting) -> Result<(), ConfigError> {
+        match property {
+            "configBlock" => self.config_block = Some(PathBuf::from(&setting.value)),
+            "genesisBlock" => self.genesis_block = Some(PathBuf::from(&setting.value)),
+            "configBlockSha256" => {
+                let bad = |_| wrong(key, setting, "it should be 64 hexadecimal digits".to_owned());
+                let mut digest = [0; 32];
+                hex::decode_to_slice(&setting.value, &mut digest).map_err(bad)?;
+                self.config_block_sha256 = Some(digest);
+            }
+            "pinnedMsps" => {
+                let bad = || wrong(key, setting, "it should be ID=DIR,..., one MSP folder per organisation".to_owned());
+                let pinned = setting.value.split(',').map(|entry| {
+                    let (id, folder) = entry.split_once('=')?;
+                    Some((MspId::new(id)?, PathBuf::from(folder)))
+                });
+                self.pinned_msps = pinned.collect::<Option<_>>().ok_or_else(bad)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -231,6 +277,20 @@ impl Values<'_> {
         self.0.get(key).map(|setting| Path::new(&setting.value).to_path_buf())
     }
 
+    fn text(&self, key: &str) -> Option<String> {
+        self.0.get(key).map(|setting| setting.value.clone())
+    }
+
+    fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
+        let Some(setting) = self.0.get(key) else { return Ok(None) };
+        let bad = |_| wrong(key, setting, "it should be true or false".to_owned());
+        setting.value.to_ascii_lowercase().parse().map(Some).map_err(bad)
+    }
+
+    fn optional_number(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
+        if self.0.contains_key(key) { self.number(key).map(Some) } else { Ok(None) }
+    }
+
     fn parsed<T: std::str::FromStr>(&self, key: &'static str, reason: &str) -> Result<T, ConfigError> {
         let setting = self.required(key)?;
         setting.value.parse().map_err(|_| wrong(key, setting, reason.to_owned()))
@@ -256,12 +316,6 @@ impl Values<'_> {
             return Err(bad(format!("it should be between {low} and {high}")));
         }
         T::try_from(number).map_err(|_| bad(format!("it should be between {low} and {high}")))
-    }
-
-    fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
-        let Some(setting) = self.0.get(key) else { return Ok(None) };
-        let bad = |_| wrong(key, setting, "it should be true or false".to_owned());
-        setting.value.to_ascii_lowercase().parse().map(Some).map_err(bad)
     }
 
     fn msp_id(&self) -> Result<Option<MspId>, ConfigError> {

@@ -14,7 +14,7 @@ use crate::{
     },
     msp::LocalIdentity,
     snapshot::{ChannelId, SnapshotId},
-    transport::{WallClock, session::Channels},
+    transport::{WallClock, live::LiveChannels},
 };
 
 /// What answering needs.
@@ -29,7 +29,7 @@ pub struct ControlContext {
     /// What came from others.
     pub landed: Arc<Landed>,
     /// The configurations of the moment: who is an admin.
-    pub channels: Arc<Channels<'static>>,
+    pub channels: LiveChannels,
     /// Who we are.
     pub identity: Arc<LocalIdentity>,
     /// Wall time.
@@ -70,7 +70,7 @@ fn show(context: &ControlContext, id: &SnapshotId) -> Result<Response, Refused> 
 }
 
 fn sign(context: &ControlContext, id: &SnapshotId, nonce: &[u8]) -> Result<Response, Refused> {
-    let config = (context.channels)(&id.channel).ok_or_else(|| Refused {
+    let config = context.channels.current(&id.channel).ok_or_else(|| Refused {
         code: RefusedCode::NotFound,
         text: format!("channel {0} isn't configured here: set channels.{0}.configBlock", id.channel),
     })?;
@@ -80,8 +80,8 @@ fn sign(context: &ControlContext, id: &SnapshotId, nonce: &[u8]) -> Result<Respo
 }
 
 fn obey(context: &ControlContext, seen: &SeenCommands, command: &SignedCommand) -> Result<Response, Refused> {
-    let channels = Arc::clone(&context.channels);
-    let admitted = admit(command, &context.identity, |channel| channels(channel), seen, (context.clock)());
+    let admitted =
+        admit(command, &context.identity, |channel| context.channels.current(channel), seen, (context.clock)());
     let Admitted { method: Method::Delete(id), by } = admitted.map_err(|error| {
         tracing::warn!(reason = %error, "a command wasn't obeyed");
         error

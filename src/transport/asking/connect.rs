@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -22,7 +22,8 @@ use crate::{
         fault::ErrorCode,
         frame::{self, FrameError},
         limits::{CLOCK_SKEW_MAX, DIAL_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX},
-        session::{PeerIdentity, SessionContext, SessionError, authenticate_client},
+        session::{PeerIdentity, SessionContext, SessionError, authenticate_client, judge_again},
+        tls::Usage,
         wire::{Body, Frame, Hello, SessionLimits},
     },
 };
@@ -36,10 +37,12 @@ pub struct ConnectParams {
     pub server_name: String,
     /// TLS and QUIC settings: [`crate::transport::endpoint::Tuning::client`] of [`crate::transport::tls::client_config`].
     pub quic: quinn::ClientConfig,
-    /// The channel that the connection is about, and who is in it.
+    /// The channel that the connection is about, and who is in it: the configuration of the moment.
     pub channel: Arc<ChannelConfig>,
     /// Who we are, and our clock.
     pub context: SessionContext,
+    /// The bytes of a JoinGrant for our identity, at most 24 KiB; an admin needs none.
+    pub grant: Option<Bytes>,
     /// Where chunks are received; how many are out, the caller's budget bounds.
     pub buffers: BufferPool,
 }
@@ -94,6 +97,14 @@ impl Session {
     #[must_use]
     pub const fn peer(&self) -> &PeerIdentity {
         &self.peer
+    }
+
+    /// Judges the source once more, by another configuration or a later clock. Closing the session is left to the caller.
+    ///
+    /// # Errors
+    /// Why it would no longer be accepted.
+    pub fn judge_again(&self, config: &ChannelConfig, now: SystemTime) -> Result<(), SessionError> {
+        judge_again(&self.control.connection, &self.peer, config, now, Usage::Server)
     }
 
     /// Where it is.
@@ -183,7 +194,7 @@ async fn introduce(connection: &quinn::Connection, params: &ConnectParams) -> Re
         features: 0,
         limits: SessionLimits::default(),
         time_unix_s: unix_s(params),
-        join_grant: Bytes::new(),
+        join_grant: params.grant.clone().unwrap_or_default(),
     };
     let lost = |error: Option<quinn::ConnectionError>| {
         error.or_else(|| connection.close_reason()).map_or(AskProblem::Silent { what: "to our greeting" }, Into::into)

@@ -79,7 +79,7 @@ pub enum AskProblem {
     #[error("{}", chain(&**.0))]
     SessionAuth(std::sync::Arc<SessionError>),
     /// It refused the request.
-    #[error("{what}: {}{}", .refusal.code, tail(&.refusal.detail))]
+    #[error("{what}: {}{}{}", .refusal.code, tail(&.refusal.detail), remedy(what, .refusal.code))]
     Refused {
         /// What was asked.
         what: &'static str,
@@ -261,6 +261,20 @@ fn refused_by_us(alert: u64, reason: String) -> AskProblem {
 fn clean(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.chars().take(256).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// What the operator does about a refusal, where that can be known here.
+const fn remedy(what: &str, code: ErrorCode) -> &'static str {
+    match (code, what.as_bytes()) {
+        (ErrorCode::Forbidden, b"catalog" | b"catalog watch" | b"attestations") => {
+            "; it takes an admin of our organisation, or a JoinGrant by one that still holds: an admin writes it with `snapferry grant`, and \
+             --grant FILE shows it"
+        }
+        (ErrorCode::Forbidden, _) => {
+            "; it takes a peer's or an admin's identity that the channel's policy Readers (or its ACL snapferry/Fetch) allows"
+        }
+        _ => "",
+    }
 }
 
 fn tail(text: &str) -> String {

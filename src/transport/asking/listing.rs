@@ -106,7 +106,7 @@ impl Session {
     /// Attestations of a snapshot (the RFC's SignSnapshotMetadata), not yet verified.
     ///
     /// # Errors
-    /// [`AskError`]; sources of this version refuse with NOT_FOUND.
+    /// [`AskError`]; RATE_LIMITED if asked more than once a second: waiting that out is the caller's.
     pub async fn attestations(&self, get: AttestationGet) -> Result<Vec<Attestation>, AskError> {
         match self.control.ask("attestations", Body::AttestationGet(get)).await? {
             Body::Attestations(list) => Ok(list),

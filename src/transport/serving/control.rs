@@ -3,9 +3,10 @@
 use quinn::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 
-use super::session::ServedSession;
+use super::{attest, session::ServedSession};
 use crate::{
     catalog::CatalogEntry,
+    msp::Operation,
     snapshot::BlockHash,
     transport::{
         fault::ErrorCode,
@@ -50,15 +51,16 @@ pub(super) async fn read(session: &ServedSession, mut recv: RecvStream) -> (Erro
         };
         let request_id = frame.request_id;
         let answer = match frame.body {
-            Body::CatalogGet(get) => Ok(Body::CatalogPage(page(session, get))),
-            Body::CatalogWatch => {
+            Body::CatalogGet(get) => {
+                session.allow(Operation::List, None).map(|()| Body::CatalogPage(page(session, get)))
+            }
+            Body::CatalogWatch => session.allow(Operation::List, None).map(|()| {
                 session.watching.notify_one();
                 let version = session.catalog().page(&session.channel).0;
-                Ok(Body::Notice(Notice::CatalogChanged { version }))
-            }
-            Body::ManifestGet(get) => manifest(session, &get),
-            // Until this service signs, it has no attestation of anything.
-            Body::AttestationGet(_) => Err(Refusal::new(ErrorCode::NotFound, "no attestations here yet")),
+                Body::Notice(Notice::CatalogChanged { version })
+            }),
+            Body::ManifestGet(get) => session.allow(Operation::Fetch, None).and_then(|()| manifest(session, &get)),
+            Body::AttestationGet(get) => attest::answer(session, get).await,
             Body::Ping => Ok(Body::Pong),
             Body::Goodbye(goodbye) => return (ErrorCode::Ok, goodbye.reason),
             _ => Err(Refusal::new(ErrorCode::Protocol, "not a request for the control stream")),
@@ -70,14 +72,17 @@ pub(super) async fn read(session: &ServedSession, mut recv: RecvStream) -> (Erro
     }
 }
 
-/// Pushes a notice for every change of the channel's catalog once the client has asked for that. Ends with the catalog or the stream.
+/// Pushes a notice for every change of the channel's catalog once the client has asked for that, as long as it may list. Ends with
+/// the catalog or the stream.
 pub(super) async fn push_changes(session: &ServedSession) {
     let mut versions = session.catalog().subscribe(&session.channel);
     session.watching.notified().await;
     loop {
         let version = *versions.borrow_and_update();
         let body = Body::Notice(Notice::CatalogChanged { version });
-        if session.out.send(Frame { request_id: 0, body }).await.is_err() || versions.changed().await.is_err() {
+        let allowed = session.allow(Operation::List, None).is_ok();
+        let ended = allowed && session.out.send(Frame { request_id: 0, body }).await.is_err();
+        if ended || versions.changed().await.is_err() {
             // Nothing to push any more is no reason to end the session.
             return std::future::pending().await;
         }

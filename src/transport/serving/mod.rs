@@ -1,13 +1,15 @@
 //! The serving side: accepts members of the channels, tells them what the catalog has, and sends manifests, trees and chunks.
 //!
-//! Decides: who gets a seat, what a legal request is, in which order streams are sent, what is compressed. Leaves to
+//! Decides: who gets a seat, who may ask what, what a legal request is, in which order streams are sent, what is compressed. Leaves to
 //! [`crate::catalog`] what exists and whether its bytes are still right, and to `super::session` who somebody is. Reading, hashing and
 //! compressing run on [`Workers`], never on the thread that drives QUIC.
 //!
 //! Memory: 16 chunk buffers for all sessions together (a buffer is taken before a chunk is read and returns when the other side
 //! has acknowledged its bytes), and at most four control frames per session (one being written, two queued, one about to be).
 
+mod access;
 mod answer;
+mod attest;
 mod buffers;
 mod control;
 mod listener;
@@ -27,9 +29,15 @@ use super::{
         REVALIDATE_EVERY, SESSIONS_MAX, SESSIONS_PER_ADDRESS_MAX, SESSIONS_PER_ORG_MAX, STREAMS_MAX,
         WRITE_STALL_TIMEOUT,
     },
-    session::{Channels, SessionContext},
+    live::LiveChannels,
+    session::SessionContext,
+    wire::{Attestation, AttestationGet, Refusal},
 };
-use crate::{catalog::Catalog, chunking::Workers};
+use crate::{catalog::Catalog, chunking::Workers, msp::ChannelConfig};
+
+/// Makes the attestations of a snapshot of the configuration's channel: our own, live if there is a nonce, then those of others
+/// that are kept. Blocking. Who asks may have it signed; how often it is called is bounded per session.
+pub type Attest = Arc<dyn Fn(&ChannelConfig, &AttestationGet) -> Result<Vec<Attestation>, Refusal> + Send + Sync>;
 
 /// What serving needs; all of it comes from outside.
 #[derive(Clone)]
@@ -37,7 +45,9 @@ pub struct ServeContext {
     /// What there is to serve.
     pub catalog: Arc<Catalog>,
     /// The channels that are served, with the configuration of the moment.
-    pub channels: Arc<Channels<'static>>,
+    pub channels: LiveChannels,
+    /// What makes attestations.
+    pub attest: Attest,
     /// Who we are, and our clock.
     pub session: SessionContext,
     /// Caps.
@@ -63,7 +73,7 @@ pub struct ServeLimits {
     pub compressions: usize,
     /// An answer of which nothing is taken for this long is given up.
     pub write_stall: Duration,
-    /// How often a live session's certificates and membership are judged again.
+    /// How often a live session's certificates and membership are judged again; besides, it is at once when a configuration changes.
     pub revalidate_every: Duration,
 }
 

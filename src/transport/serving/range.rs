@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     catalog::ReadError,
+    msp::Operation,
     snapshot::{ChunkIndex, ChunkTree, GroupValue},
     transport::{
         fault::ErrorCode,
@@ -122,6 +123,7 @@ async fn respond(
     if !ended {
         return Err(refused(ErrorCode::Protocol, "bytes follow the request"));
     }
+    session.allow(Operation::Fetch, None).map_err(Stop::Refused)?;
     match body {
         Body::ChunkRequest(request) => chunks(session, send, id, request).await?,
         Body::ChunkTreeRequest(request) => tree(session, send, &request).await?,

@@ -9,21 +9,22 @@ use std::{
 use bytes::Bytes;
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{Instant, timeout_at},
 };
 
-use super::{buffers::SessionBuffers, control, listener::Shared, range, seats::Seat};
+use super::{access::Access, attest::Pace, buffers::SessionBuffers, control, listener::Shared, range, seats::Seat};
 use crate::{
     catalog::{Catalog, KnownSnapshot, ServedSnapshot},
-    msp::ChannelConfig,
-    snapshot::{ChannelId, ManifestHash, SnapshotId},
+    msp::{ChannelConfig, Operation},
+    snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
     transport::{
         endpoint,
         fault::{ErrorCode, chain},
         frame,
         limits::{CLOCK_SKEW_MAX, CONTROL_QUEUE_FRAMES, FRAME_BYTES_BEFORE_HELLO_MAX},
         session::{PeerIdentity, authenticate_server, judge_again},
+        tls::Usage,
         wire::{Body, Frame, Hello, Notice, Refusal, SessionLimits},
     },
 };
@@ -38,6 +39,9 @@ pub(super) struct ServedSession {
     pub(super) peer: PeerIdentity,
     pub(super) channel: ChannelId,
     pub(super) buffers: SessionBuffers,
+    /// How often the client may ask for attestations.
+    pub(super) pace: Pace,
+    access: Access,
     /// Frames for the control stream.
     pub(super) out: mpsc::Sender<Frame>,
     /// Told once the client wants to hear of changes of the catalog.
@@ -52,22 +56,26 @@ struct Accepted {
     send: SendStream,
     recv: RecvStream,
     peer: PeerIdentity,
+    access: Access,
     config: Arc<ChannelConfig>,
+    /// Told of every change since before the configuration was looked up.
+    changes: watch::Receiver<u64>,
 }
 
 /// Serves one connection to its end. Whatever goes wrong ends here, in the log.
 pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat) {
     let address = incoming.remote_address();
     let Some(accepted) = accept(&shared, incoming, &mut seat).await else { return };
-    let Accepted { connection, send, recv, peer, config } = accepted;
+    let Accepted { connection, send, recv, peer, access, config, changes } = accepted;
     let (out, frames) = mpsc::channel(CONTROL_QUEUE_FRAMES);
     let buffers = shared.buffers.for_session();
     let channel = config.channel().clone();
     tracing::info!(%address, org = %peer.msp_id, identity = %peer.identity_id, %channel, "session opened");
-    let (watching, sent) = (Notify::new(), Mutex::default());
-    let session = Arc::new(ServedSession { shared, connection, peer, channel, buffers, out, watching, sent });
+    let (pace, watching, sent) = (Pace::new(Instant::now()), Notify::new(), Mutex::default());
+    let session =
+        Arc::new(ServedSession { shared, connection, peer, channel, buffers, pace, access, out, watching, sent });
     endpoint::accepted(&session.connection, session.shared.context.limits.streams);
-    let (code, reason) = serve(&session, send, recv, frames).await;
+    let (code, reason) = serve(&session, send, recv, frames, changes).await;
     session.connection.close(code.varint(), reason.as_bytes());
     session.log_end(code, &reason);
     drop(seat);
@@ -103,15 +111,9 @@ async fn greet(shared: &Arc<Shared>, connection: Connection, seat: &mut Seat) ->
     let address = connection.remote_address();
     let (mut send, mut recv) = connection.accept_bi().await.ok()?;
     let context = &shared.context;
-    let client =
-        match authenticate_server(&connection, &mut send, &mut recv, &context.session, context.channels.as_ref()).await
-        {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::warn!(%address, error = %chain(&error), "refused");
-                return None;
-            }
-        };
+    let changes = context.channels.changes();
+    let client = authenticate_server(&connection, &mut send, &mut recv, &context.session, &context.channels).await;
+    let client = client.inspect_err(|error| tracing::warn!(%address, error = %chain(error), "refused")).ok()?;
     let (peer, config) = (client.peer, client.config);
     if !seat.accept(&peer.msp_id) {
         tracing::info!(%address, org = %peer.msp_id, "refused: no seat left for its organisation");
@@ -138,8 +140,9 @@ async fn greet(shared: &Arc<Shared>, connection: Connection, seat: &mut Seat) ->
             "its clock and ours differ by more than 5 minutes: certificates may be judged differently"
         );
     }
+    let access = Access::new(&theirs.join_grant, &peer);
     frame::write_frame(&mut send, Frame { request_id, body: Body::HelloAck(ours) }).await.ok()?;
-    Some(Accepted { connection, send, recv, peer, config })
+    Some(Accepted { connection, send, recv, peer, access, config, changes })
 }
 
 fn our_hello(shared: &Shared) -> Hello {
@@ -159,6 +162,7 @@ async fn serve(
     send: SendStream,
     recv: RecvStream,
     frames: mpsc::Receiver<Frame>,
+    changes: watch::Receiver<u64>,
 ) -> (ErrorCode, String) {
     let mut shutdown = session.shared.context.shutdown.clone();
     let mut ranges = range::Ranges::new(Arc::clone(session));
@@ -167,11 +171,11 @@ async fn serve(
     let ended = tokio::select! {
         biased;
         _ = shutdown.wait_for(|stop| *stop) => None,
+        () = revalidate(session, changes) => Some((ErrorCode::Unauthorized, String::new())),
         end = control::read(session, recv) => Some(end),
         () = &mut write => Some((ErrorCode::Ok, "the control stream ended".to_owned())),
         () = ranges.accept() => Some((ErrorCode::Ok, "the client left".to_owned())),
         () = control::push_changes(session) => None,
-        () = revalidate(session) => Some((ErrorCode::Unauthorized, String::new())),
     };
     if let Some(ended) = ended {
         return ended;
@@ -190,15 +194,24 @@ async fn serve(
     (ErrorCode::ShuttingDown, "the service stops".to_owned())
 }
 
-/// Ends when the peer would no longer be accepted by the configuration and the clock of the moment.
-async fn revalidate(session: &ServedSession) {
+/// Ends when the peer would no longer be accepted by the configuration and the clock of the moment: looked at whenever a configuration
+/// has changed, and every minute.
+async fn revalidate(session: &ServedSession, mut changes: watch::Receiver<u64>) {
     let context = &session.shared.context;
     loop {
-        tokio::time::sleep(context.limits.revalidate_every).await;
+        tokio::select! {
+            biased;
+            // Its sender lives as long as the context.
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(context.limits.revalidate_every) => {}
+        }
         let now = (context.session.clock)();
-        let Some(config) = (context.channels)(&session.channel) else { return };
-        if let Err(error) = judge_again(&session.connection, &session.peer, &config, now) {
-            tracing::warn!(org = %session.peer.msp_id, error = %chain(&error), "the session's client is no longer accepted");
+        let Some(config) = context.channels.current(&session.channel) else { return };
+        if let Err(error) = judge_again(&session.connection, &session.peer, &config, now, Usage::Client) {
+            tracing::warn!(
+                org = %session.peer.msp_id, identity = %session.peer.identity_id, channel = %session.channel, error = %chain(&error),
+                "the session's client is no longer accepted"
+            );
             return;
         }
     }
@@ -207,6 +220,18 @@ async fn revalidate(session: &ServedSession) {
 impl ServedSession {
     pub(super) fn catalog(&self) -> &Catalog {
         &self.shared.context.catalog
+    }
+
+    /// The configuration of the moment.
+    pub(super) fn config(&self) -> Result<Arc<ChannelConfig>, Refusal> {
+        let config = self.shared.context.channels.current(&self.channel);
+        config.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "the channel is no longer served"))
+    }
+
+    /// Whether the client may do that now.
+    pub(super) fn allow(&self, operation: Operation, block: Option<BlockNumber>) -> Result<(), Refusal> {
+        let now = (self.shared.context.session.clock)();
+        self.access.check(&*self.config()?, &self.peer, operation, block, now)
     }
 
     /// What is known of the snapshot of that id and manifest, if it is of the session's channel. Whatever is wrong, the answer is the

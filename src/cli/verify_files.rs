@@ -1,0 +1,151 @@
+//! `verify --receipt` and `verify --evidence`: what a file proves, without any network.
+
+use super::{
+    args::RootArgs,
+    channel,
+    context::Context,
+    exit::{Exit, Failure},
+    output,
+    transfer_view::plural,
+    verify_policy::line,
+};
+use serde_json::json;
+use snapferry::{
+    catalog::{
+        EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, JoinReceipt, Membership, Mode, RECEIPT_BYTES_MAX,
+        ReceiptError, RootOfTrust,
+    },
+    msp::{ChannelConfig, MspId},
+    service::{load_channel_config, units::format_bytes},
+    transport::fault::chain,
+};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A receipt of a join: its signature, every statement in it, and that they satisfied the rule.
+pub(super) fn receipt(context: &Context, path: &Path, root: &RootArgs) -> Result<(), Failure> {
+    let bytes = read(path, RECEIPT_BYTES_MAX)?;
+    let config = given(root)?;
+    let receipt = JoinReceipt::verify(&bytes, config.as_ref()).map_err(|error| {
+        let next = match &error {
+            ReceiptError::ConfigMissing { .. } => "give --config-block FILE",
+            ReceiptError::OtherConfig { .. } => "give the configuration block that the join had",
+            _ => "don't rely on it",
+        };
+        Failure::new(Exit::Verification, format!("{}: {}", path.display(), chain(&error))).next(next)
+    })?;
+    let agreed = receipt.agreed();
+    let (sequence, block) = receipt.config();
+    let (metadata, manifest) = receipt.policies();
+    let [started, agreed_at, finished] = receipt.times().map(seconds);
+    let mode = match agreed.mode() {
+        Mode::Streaming => "streaming",
+        Mode::Staged => "staged",
+    };
+    if context.json() {
+        return output::print_json(&json!({
+            "channel": agreed.id().channel.as_str(),
+            "block_number": agreed.id().block_number.0,
+            "snapshot_hash": agreed.manifest().signable().hash().to_string(),
+            "manifest_hash": agreed.manifest_hash().to_string(),
+            "last_block_commit_hash": agreed.commit_hash().map(|hash| hash.to_string()),
+            "mode": mode,
+            "organisations": agreed.vouching_orgs().iter().map(MspId::as_str).collect::<Vec<_>>(),
+            "vouchers": agreed.vouchers().iter().map(line).collect::<Vec<_>>(),
+            "metadata_policy": metadata,
+            "manifest_policy": manifest,
+            "root_of_trust": receipt.root_of_trust(),
+            "config_sequence": sequence,
+            "config_block_number": block.0,
+            "config_given": config.is_some(),
+            "joiner": {"msp_id": receipt.joiner().msp_id().as_str(), "subject": receipt.joiner().subject()},
+            "shares": receipt.shares(),
+            "started_at": started,
+            "agreed_at": agreed_at,
+            "finished_at": finished,
+        }));
+    }
+    let who: String = agreed.vouchers().iter().map(|voucher| format!("  {}\n", line(voucher))).collect();
+    let shares: String = receipt
+        .shares()
+        .iter()
+        .map(|share| {
+            let rejected = match share.chunks_rejected {
+                0 => String::new(),
+                count => format!(", dropped: {count} chunk{} failed the proof", plural(count as usize)),
+            };
+            format!("  {:>10} from {} ({}){rejected}\n", format_bytes(share.verified_bytes), share.source, share.msp_id)
+        })
+        .collect();
+    let from = match receipt.root_of_trust() {
+        RootOfTrust::ConfigBlock => "a configuration block that it was given",
+        RootOfTrust::GenesisWalk => "the genesis block, by a verified walk",
+        RootOfTrust::PinnedMsps => "pinned MSP folders",
+    };
+    let judged = if config.is_some() {
+        "the configuration block given here is the one that it was judged by"
+    } else {
+        "the configuration block is the one in the receipt: compare its SHA-256, or give yours with --config-block"
+    };
+    output::print(&format!(
+        "{} is a true receipt: {} of {} joined {} ({mode}), snapshot hash {}\n\
+         vouched for, by {metadata}:\n{who}\
+         judged by channel configuration {sequence} of block {block}, trusted from {from}\n  {judged}\n\
+         by the joiner's word, {} s after it was agreed on, this came:\n{shares}",
+        path.display(),
+        receipt.joiner().subject(),
+        receipt.joiner().msp_id(),
+        agreed.id(),
+        agreed.manifest().signable().hash(),
+        finished.saturating_sub(agreed_at),
+    ))
+}
+
+/// A proof that an organisation said two things about one block.
+pub(super) fn evidence(context: &Context, path: &Path, root: &RootArgs) -> Result<(), Failure> {
+    let bytes = read(path, EVIDENCE_BYTES_MAX)?;
+    let config = given(root)?;
+    let unproved = |error: EvidenceError| {
+        Failure::new(Exit::Verification, format!("{}: {}", path.display(), chain(&error)))
+            .next("it says nothing about anybody")
+    };
+    let proof = Equivocation::decode(&bytes).map_err(unproved)?;
+    let membership = proof.verify(config.as_ref()).map_err(unproved)?;
+    let (known, note) = match membership {
+        Membership::Given => ("given", "its signers are members by the configuration block given here"),
+        Membership::Embedded => (
+            "embedded",
+            "its signers are members by the configuration block in the file: to be sure of that, give yours with --config-block",
+        ),
+        Membership::NotChecked => (
+            "not_checked",
+            "whether its signers are members can't be told without a configuration block: give one with --config-block",
+        ),
+    };
+    if context.json() {
+        return output::print_json(&json!({
+            "msp_id": proof.msp_id().as_str(),
+            "channel": proof.id().channel.as_str(),
+            "block_number": proof.id().block_number.0,
+            "what": proof.to_string(),
+            "membership": known,
+        }));
+    }
+    output::print(&format!("{} proves it: {proof}\n{note}\n", path.display()))
+}
+
+/// The configuration block that is given, if one is; any other root needs a channel's name.
+fn given(root: &RootArgs) -> Result<Option<ChannelConfig>, Failure> {
+    Ok(root.config_block.as_ref().map(|path| load_channel_config(path, None)).transpose()?)
+}
+
+fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    channel::read_at_most(path, bytes_max as u64)
+        .map_err(|error| Failure::new(Exit::Usage, format!("can't read {}: {error}", path.display())))
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,162 @@
+//! `verify DIR --policy`: whether those whose statements are given vouch for the folder, by the rule, without any network.
+
+use super::{
+    args::{ConfigFlags, RootArgs, TrustArgs},
+    channel,
+    context::Context,
+    exit::{Exit, Failure},
+    verify::Verdict,
+};
+use serde_json::json;
+use snapferry::{
+    catalog::{
+        AgreedSnapshot, AgreementError, CatalogEntry, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree,
+    },
+    msp::{IdentityId, MspId},
+    service::{LogLevel, Rooted, VouchingFileError, config::Loaded, load_statements},
+    snapshot::{ChannelId, VerifiedFolder},
+};
+use std::path::Path;
+
+/// The rule, whom it is judged by, and what was said.
+pub(super) struct Rule {
+    rooted: Rooted,
+    policy: TrustPolicy,
+    own_msp: MspId,
+    statements: Statements,
+    allow_older: bool,
+}
+
+impl Rule {
+    pub(super) fn load(
+        context: &Context,
+        trust: &TrustArgs,
+        root: &RootArgs,
+        flags: &ConfigFlags,
+    ) -> Result<Self, Failure> {
+        let mut by_key = flags.by_key();
+        by_key.extend(trust.by_key());
+        let Loaded { config, .. } = context.configure(by_key, LogLevel::Warn)?;
+        let statements = load_statements(&trust.attestations)?;
+        if statements.heard.is_empty() && statements.detached.is_empty() {
+            return Err(Failure::new(Exit::Usage, "nobody's statement is given")
+                .next("give --attestations PATH: what each organisation's `snapferry snapshot sign` wrote"));
+        }
+        let channel = only_channel(&statements, &config)?;
+        let rooted = channel::rooted(&config, root, &channel)?;
+        // Offline nobody can be asked: what was signed before is judged by its own dates.
+        let mut settings = config.trust.clone();
+        settings.require_live = false;
+        let mut policy = TrustPolicy::new(&settings, &rooted.config)?;
+        // Whoever isn't told who we are can't leave us out.
+        let nobody = || MspId::new("nobody").expect("a legal name");
+        policy.count_self |= config.identity.msp_id.is_none();
+        let own_msp = config.identity.msp_id.clone().unwrap_or_else(nobody);
+        Ok(Self { rooted, policy, own_msp, statements, allow_older: trust.allow_older })
+    }
+
+    /// # Errors
+    /// Who said what, and what lacks.
+    pub(super) fn judge(&self, path: &Path, verified: &VerifiedFolder) -> Result<Verdict, Failure> {
+        let now = (channel::wall_clock())();
+        let judging = Judging {
+            config: &self.rooted.config,
+            policy: &self.policy,
+            own_msp: &self.own_msp,
+            now,
+            nonce: None,
+            floor: self.rooted.config.block_number(),
+            allow_older: self.allow_older,
+        };
+        let id = verified.manifest.id();
+        let offer = self.offer(path, verified);
+        let agreed = agree(&judging, &id.channel, &[offer], &self.statements, Some(id.block_number))
+            .map_err(|error| refused(&error))?;
+        Ok(self.verdict(&agreed))
+    }
+
+    /// The folder, as somebody who has its data and vouches for nothing.
+    fn offer(&self, path: &Path, verified: &VerifiedFolder) -> Offer {
+        let manifest = &verified.manifest;
+        Offer {
+            source: path.display().to_string(),
+            msp_id: self.own_msp.clone(),
+            identity_id: IdentityId([0; 32]),
+            entry: CatalogEntry {
+                id: manifest.id().clone(),
+                manifest_hash: manifest.hash(),
+                snapshot_hash: manifest.signable().hash(),
+                total_bytes: manifest.total_bytes(),
+                files: u32::try_from(manifest.files().len()).unwrap_or(u32::MAX),
+                only_metadata_available: false,
+                // It counts as one that only has data: nobody is said to offer it.
+                partial: true,
+            },
+            manifest: Some(manifest.clone()),
+            commit_hash: verified.metadata.commit_hash,
+        }
+    }
+
+    fn verdict(&self, agreed: &AgreedSnapshot) -> Verdict {
+        let orgs: Vec<&str> = agreed.vouching_orgs().iter().map(MspId::as_str).collect();
+        let config = &self.rooted.config;
+        let who: String = agreed.vouchers().iter().map(|voucher| format!("  {}\n", line(voucher))).collect();
+        let scope = match agreed.mode() {
+            Mode::Streaming => "",
+            Mode::Staged => {
+                " (only for Fabric's metadata; nobody vouches for a manifest, and a whole folder needs none)"
+            }
+        };
+        Verdict {
+            text: format!(
+                "{} vouch{} for it{scope}, which satisfies {}:\n{who}judged by channel configuration {} of block {}; their statements were made \
+                 before and say nothing of what is newest\n",
+                orgs.join(" and "),
+                if orgs.len() == 1 { "es" } else { "" },
+                self.policy.metadata.as_str(),
+                config.sequence(),
+                config.block_number(),
+            ),
+            json: json!({
+                "organisations": orgs,
+                "metadata_policy": self.policy.metadata.as_str(),
+                "manifest_policy": self.policy.manifest.as_str(),
+                "config_sequence": config.sequence(),
+                "vouchers": agreed.vouchers().iter().map(line).collect::<Vec<_>>(),
+            }),
+        }
+    }
+}
+
+/// One voucher, as a line.
+pub(super) fn line(voucher: &Voucher) -> String {
+    format!("{}: {}, {}", voucher.msp_id, voucher.subject, voucher.how)
+}
+
+/// The statements' channel; without attestations the only one that is configured.
+fn only_channel(statements: &Statements, config: &snapferry::service::config::Config) -> Result<ChannelId, Failure> {
+    let mut channels: Vec<ChannelId> =
+        statements.heard.iter().map(|heard| heard.attestation.body().id.channel.clone()).collect();
+    if channels.is_empty() {
+        channels.extend(config.channels.keys().cloned());
+    }
+    channels.dedup();
+    match channels.as_slice() {
+        [channel] => Ok(channel.clone()),
+        _ => Err(Failure::new(Exit::Usage, "the channel of the statements can't be told").next("give -c CHANNEL")),
+    }
+}
+
+fn refused(error: &AgreementError) -> Failure {
+    Failure::new(Exit::Verification, error)
+}
+
+impl From<VouchingFileError> for Failure {
+    fn from(error: VouchingFileError) -> Self {
+        let exit = match &error {
+            VouchingFileError::Attestation { .. } | VouchingFileError::Detached { .. } => Exit::Verification,
+            _ => Exit::Usage,
+        };
+        Self::new(exit, snapferry::transport::fault::chain(&error))
+    }
+}

@@ -1,0 +1,244 @@
+//! k of n: a snapshot is used when as many organisations vouch for it as the rule asks, and not before; who says what is told, kept, and
+//! can be proved to others later. Services and joins are real processes (trust.md 6, threat model).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+#[path = "common/lying.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod lying;
+#[path = "common/processes.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod processes;
+
+use std::path::{Path, PathBuf};
+
+use lying::{Lie, Source};
+use processes::{Credentials, Ended, Join, Root, Service, assert_identical, binary, fixture, names, recorded};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const SAMPLE: u64 = 1 << 20;
+/// Any two of the three organisations, the joiner's own included.
+const TWO_OF_THREE: &str = "OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')";
+
+fn join(from: &[std::net::SocketAddr], land: &TempDir) -> Join {
+    Join::new(from, land.path()).args(["--policy", TWO_OF_THREE, "--count-self"])
+}
+
+fn completed(root: &Root) -> PathBuf {
+    root.path().join("completed")
+}
+
+fn verify(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = binary().arg("verify").args(args).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn receipt(ended: &Ended) -> String {
+    ended.result()["receipt"].as_str().unwrap().to_owned()
+}
+
+/// The first digits of a snapshot's hash, as errors show it.
+fn hash(root: &Root, block: u64) -> String {
+    let file = std::fs::read(root.snapshot(block).join("_snapshot_additional_metadata.json")).unwrap();
+    let metadata: Value = serde_json::from_slice(&file).unwrap();
+    metadata["snapshot_hash"].as_str().unwrap()[..12].to_owned()
+}
+
+#[test]
+fn two_of_three_pass_with_a_liar_fail_when_one_is_alone_and_pass_again_once_one_more_signs() {
+    let root = Root::new();
+    let block = root.add_sample(SAMPLE, 1);
+    let services = [1, 2].map(|org| Service::start(org, &root, &[block]));
+    // The third organisation's source lies about its bytes.
+    let liar = Source::start(&Credentials::org(3), &completed(&root), Lie::Chunks);
+    let from = [services[0].address, services[1].address, liar.address];
+    let land = TempDir::new().unwrap();
+    let joined = join(&from, &land).run();
+    assert_identical(&land.path().join(format!("mychannel/{block}")), &root.snapshot(block));
+    let vouching = joined.result()["organisations"].as_array().unwrap();
+    assert!(vouching.contains(&json!("Org1MSP")) && vouching.contains(&json!("Org2MSP")), "{vouching:?}");
+
+    // Two organisations have other snapshots of this block, or none.
+    let (other, empty) = (Root::new(), Root::new());
+    assert_eq!(other.add_sample(SAMPLE, 2), block);
+    let [_, second] = services;
+    drop(second);
+    let second = Service::start(2, &empty, &[]);
+    let third = Service::start(3, &other, &[block]);
+    let from = [from[0], second.address, third.address];
+    let land = TempDir::new().unwrap();
+    let alone = join(&from, &land).run();
+    let (ours, theirs) = (hash(&root, block), hash(&other, block));
+    let said = [format!("Org1MSP (live) attests snapshot {ours}"), format!("Org3MSP (live) attests snapshot {theirs}")];
+    alone.assert_failed(3, &[TWO_OF_THREE, &said[0], &said[1], "one more organisation"]);
+    assert_eq!(names(land.path()), [""; 0]);
+
+    // One more signs: its peer has finished the same snapshot.
+    empty.put(block, &root.snapshot(block));
+    second.wait_log(|line| (line.contains("-> advertised ")).then_some(()));
+    let again = join(&from, &land).run();
+    assert_eq!(again.result()["organisations"], json!(["Org1MSP", "Org2MSP"]));
+    assert_identical(&land.path().join(format!("mychannel/{block}")), &root.snapshot(block));
+}
+
+/// Defence: `min_orgs` and the rule count distinct organisations. Removed (an organisation counted per identity), this passes.
+#[test]
+fn one_organisation_cannot_stand_for_two() {
+    let root = Root::with_recorded();
+    let peers = [Credentials::org(1), Credentials::of("org1-peer1", "Org1MSP")];
+    let services = peers.each_ref().map(|who| Service::start_as(who, &root, &[83, 132]));
+    let from = services.each_ref().map(|service| service.address);
+    let land = TempDir::new().unwrap();
+    let rule = "OutOf(2, 'Org1MSP.peer', 'Org1MSP.peer')";
+    // A rule that lets it pass is refused before anybody is asked ...
+    Join::new(&from, land.path()).args(["--policy", rule]).run().assert_failed(2, &["trust.minOrgs"]);
+    // ... and the default counts them once.
+    Join::new(&from, land.path()).run().assert_failed(3, &["Org1MSP (live) attests", "one more organisation"]);
+}
+
+/// Defence: the rule. k - 1 organisations that say the same lie stay below it; k are believed (the documented limit), but the receipt
+/// names each of them.
+#[test]
+fn colluders_below_k_are_refused_and_k_of_them_stand_in_the_receipt_by_name() {
+    let (truth, lie) = (Root::new(), Root::new());
+    let block = truth.add_sample(SAMPLE, 1);
+    assert_eq!(lie.add_sample(SAMPLE, 2), block);
+    let honest = Service::start(1, &truth, &[block]);
+    let first = Service::start(2, &lie, &[block]);
+    let land = TempDir::new().unwrap();
+    let below = join(&[honest.address, first.address], &land).run();
+    below.assert_failed(3, &["Org1MSP (live) attests", "Org2MSP (live) attests"]);
+
+    let second = Service::start(3, &lie, &[block]);
+    let reached = join(&[honest.address, first.address, second.address], &land).run();
+    assert_eq!(reached.result()["organisations"], json!(["Org2MSP", "Org3MSP"]));
+    let (code, text, errors) = verify(&["--receipt", &receipt(&reached), "-O", "json"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told["organisations"], json!(["Org2MSP", "Org3MSP"]));
+    for (voucher, org) in told["vouchers"].as_array().unwrap().iter().zip(["org2", "org3"]) {
+        assert!(voucher.as_str().unwrap().contains(&format!("CN=peer0.{org}.example.com")), "{voucher}");
+    }
+}
+
+#[test]
+fn a_receipt_is_verified_offline_and_every_edited_byte_is_found() {
+    let root = Root::new();
+    root.put(83, &fixture("snapshots/org1/83"));
+    let services = [1, 2].map(|org| Service::start(org, &root, &[83]));
+    let from = services.each_ref().map(|service| service.address);
+    let land = TempDir::new().unwrap();
+    let joined = Join::new(&from, land.path()).run();
+    drop(services);
+    let path = receipt(&joined);
+    let block = recorded("config_block.pb");
+    let block = block.to_str().unwrap();
+    let (code, text, errors) = verify(&["--receipt", &path, "--config-block", block]);
+    assert_eq!(code, Some(0), "{errors}");
+    for words in ["mychannel/83", "Org1MSP: ", "Org2MSP: ", "OutOf(2,", "Admin@org3.example.com", &from[0].to_string()]
+    {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    let edited = land.path().join("edited.json");
+    for at in (0..bytes.len()).step_by(bytes.len() / 60 + 1) {
+        let mut other = bytes.clone();
+        other[at] = if other[at] == b'1' { b'2' } else { b'1' };
+        std::fs::write(&edited, &other).unwrap();
+        let (code, _, errors) = verify(&["--receipt", edited.to_str().unwrap(), "--config-block", block]);
+        assert_eq!(code, Some(3), "byte {at}: {errors}");
+    }
+}
+
+/// Defence: two statements of one identity about one block are evidence, and its organisation doesn't count there. Removed, the second
+/// organisation's word and either of the equivocator's would do.
+#[test]
+fn who_signs_two_versions_does_not_count_and_the_proof_convinces_anybody() {
+    let (one, two) = (Root::new(), Root::new());
+    let block = one.add_sample(SAMPLE, 1);
+    assert_eq!(two.add_sample(SAMPLE, 2), block);
+    // Two state folders: its own guard would have refused the second.
+    let said = [Service::start(1, &one, &[block]), Service::start(1, &two, &[block])];
+    let other = Service::start(2, &one, &[block]);
+    let land = TempDir::new().unwrap();
+    let from = [said[0].address, said[1].address, other.address];
+    let ended = join(&from, &land).run();
+    ended.assert_failed(3, &["Org1MSP said two things", "Org2MSP (live) attests"]);
+    let told = ended.of("equivocation");
+    assert_eq!((told.len(), &told[0]["msp_id"]), (1, &json!("Org1MSP")));
+    let proof = told[0]["file"].as_str().unwrap();
+    assert!(Path::new(proof).starts_with(ended.state.as_ref().unwrap().path().join("evidence")));
+    let block_file = recorded("config_block.pb");
+    for args in [vec!["--evidence", proof], vec!["--evidence", proof, "--config-block", block_file.to_str().unwrap()]] {
+        let (code, text, errors) = verify(&args);
+        assert_eq!(code, Some(0), "{errors}");
+        for words in ["proves it: Org1MSP said two things", &hash(&one, block), &hash(&two, block)] {
+            assert!(text.contains(words), "no {words:?} in {text}");
+        }
+    }
+    // Edited, it proves nothing.
+    let mut text: Value = serde_json::from_slice(&std::fs::read(proof).unwrap()).unwrap();
+    text["first"] = text["second"].clone();
+    let forged = land.path().join("forged.json");
+    std::fs::write(&forged, serde_json::to_vec(&text).unwrap()).unwrap();
+    assert_eq!(verify(&["--evidence", forged.to_str().unwrap()]).0, Some(3));
+}
+
+/// Defence: the floor. Removed, the older snapshot, valid as it is, would be taken in place of what this peer had.
+#[test]
+fn an_older_snapshot_than_this_peer_had_is_refused_unless_it_is_asked_for() {
+    let (newer, older) = (Root::with_recorded(), Root::new());
+    older.put(83, &fixture("snapshots/org1/83"));
+    let state = TempDir::new().unwrap();
+    let land = TempDir::new().unwrap();
+    let run = |root: &Root, blocks: &[u64], args: &[&str]| {
+        let services = [1, 2].map(|org| Service::start(org, root, blocks));
+        let from = services.each_ref().map(|service| service.address);
+        Join::new(&from, land.path()).state(state.path()).args(args.iter().copied()).run()
+    };
+    assert_eq!(run(&newer, &[83, 132], &[]).result()["block_number"], 132);
+    run(&older, &[83], &[]).assert_failed(3, &["block 83", "below the floor 132", "--allow-older"]);
+    assert_eq!(run(&older, &[83], &["--allow-older"]).result()["block_number"], 83);
+}
+
+/// A folder that came by mail: attestations as files, no network.
+#[test]
+fn a_folder_is_verified_offline_by_attestations_that_came_as_files() {
+    let root = Root::new();
+    root.put(83, &fixture("snapshots/org1/83"));
+    let files = TempDir::new().unwrap();
+    let signed = |org: u8| {
+        let service = Service::start(org, &root, &[83]);
+        let out = files.path().join(format!("org{org}.attestation"));
+        let mut command = binary();
+        command.args(["snapshot", "sign", "-c", "mychannel", "-b", "83", "--out"]).arg(&out);
+        command.arg("--state-dir").arg(service.state()).arg("--snapshots-root-dir").arg(root.path());
+        Credentials::org(org).flags(&mut command);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        out
+    };
+    let first = signed(1);
+    let folder = root.snapshot(83);
+    let block = recorded("config_block.pb");
+    let check = |attestations: &Path| {
+        let (folder, block) = (folder.to_str().unwrap(), block.to_str().unwrap());
+        let attestations = attestations.to_str().unwrap();
+        verify(&[folder, "--policy", TWO_OF_THREE, "--config-block", block, "--attestations", attestations])
+    };
+    let (code, _, errors) = check(&first);
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("Org1MSP (stored) attests") && errors.contains("one more organisation"), "{errors}");
+    signed(2);
+    let (code, text, errors) = check(files.path());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(text.contains("Org1MSP and Org2MSP vouch for it"), "{text}");
+    // One bit of one of them, and it isn't passed over.
+    let mut bytes = std::fs::read(&first).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&first, bytes).unwrap();
+    let (code, _, errors) = check(files.path());
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("org1.attestation"), "{errors}");
+}

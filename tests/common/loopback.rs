@@ -14,7 +14,7 @@ use snapferry::{
     chunking::{BufferPool, Workers},
     disk::OsDir,
     msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, TlsPair},
-    snapshot::{SampleNumbers, SampleSpec, write_sample},
+    snapshot::{BlockNumber, SampleNumbers, SampleSpec, write_sample},
     transport::{
         WallClock,
         asking::{AskError, ConnectParams, Session},

@@ -7,8 +7,9 @@ use std::{fs, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use snapferry::{
     catalog::AttestBody,
-    msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, SerializedIdentity},
-    msp::{ChannelConfig, Identity, MspId, SerializedIdentity, is_revocation_list},
+    msp::{
+        ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, SerializedIdentity, is_revocation_list,
+    },
     snapshot::{BlockHash, BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
     transport::session::is_signed_auth,
 };

@@ -12,14 +12,14 @@ use snapferry::{
     disk::OsDir,
     msp::ChannelConfig,
     service::{
-        LogLevel,
+        BundleError, LogLevel,
         config::{Config, Loaded},
         daemon::{Daemon, DaemonError, DaemonSettings},
         load_channel_config, load_root,
     },
     transport::serving::ServeLimits,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// A peer finishes a snapshot every few hours at most; looking costs a folder listing.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
@@ -27,7 +27,8 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Advertises the finished snapshots of the peer beside it, and serves them to the organisations of their channels
 ///
 /// Reads and hashes every snapshot once before it is advertised; one whose files don't match its metadata never is, and the
-/// log says so. Runs until Ctrl-C or SIGTERM. Must run under the peer's uid: finished snapshots have mode 0700.
+/// log says so. Follows the channels' configuration blocks: a newer one in the same place, signed as the one in force asks, counts
+/// within a second, and whoever it removes or revokes is cut off. Runs until Ctrl-C or SIGTERM. Must run under the peer's uid: finished snapshots have mode 0700.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// The channel's configuration block, where none is configured; can be given for several channels
@@ -65,12 +66,16 @@ impl Serve {
 
     fn settings(&self, context: &Context, config: &Config) -> Result<DaemonSettings, Failure> {
         let mut channels: Vec<ChannelConfig> = Vec::new();
+        let mut watched = BTreeMap::new();
         for path in &self.config_block {
-            channels.push(load_channel_config(path, None)?);
+            let block = load_channel_config(path, None)?;
+            watched.insert(block.channel().clone(), path.clone());
+            channels.push(block);
         }
         for (id, settings) in &config.channels {
             if channels.iter().all(|known| known.channel() != id) {
                 channels.push(load_root(id, settings)?.config);
+                watched.extend(settings.config_block.clone().map(|path| (id.clone(), path)));
             }
         }
         let root = config.snapshots_root.as_ref().ok_or_else(|| {
@@ -84,6 +89,7 @@ impl Serve {
             snapshots_root: OsDir::open(root)?,
             state: channel::folder(&channel::state_dir(context, config)?, 0o700)?,
             channels,
+            watched,
             identity: Arc::new(identity),
             tls: Arc::new(tls),
             tuning: channel::tuning(config),
@@ -104,6 +110,7 @@ impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
             DaemonError::NoChannel
+            | DaemonError::Bundle(BundleError::Rollback { .. })
             | DaemonError::NotMember { .. }
             | DaemonError::TlsNotOurs { .. }
             | DaemonError::Tls(_)

@@ -13,7 +13,9 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::{
-    ConfigError, MspId, OrganisationError, block_signatures::Consenters, folder,
+    ConfigError, MspId, OrganisationError,
+    block_signatures::Consenters,
+    folder,
     org::OrgConfig,
     pb::{
         common,

@@ -4,6 +4,7 @@
 //! [`crate::transport::serving`]'s, what is worth serving [`crate::catalog`]'s.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -18,6 +19,7 @@ use std::{
 use quinn::Endpoint;
 use tokio::sync::watch;
 
+use super::{BundleError, Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 use crate::{
     catalog::{Attestation, Attestor, Catalog, Landed, StatementStore},
     chunking::Workers,
@@ -60,6 +62,8 @@ pub struct DaemonSettings {
     pub state: Arc<dyn Dir>,
     /// The channels that are served.
     pub channels: Vec<ChannelConfig>,
+    /// Where newer configuration blocks of them will be, per channel: a file, or a folder.
+    pub watched: BTreeMap<ChannelId, PathBuf>,
     /// Our MSP identity.
     pub identity: Arc<LocalIdentity>,
     /// Our TLS pair.
@@ -83,6 +87,9 @@ pub enum DaemonError {
     /// No channel to serve.
     #[error("no channel to serve: give --config-block FILE, or channels.CHANNEL.configBlock in the configuration")]
     NoChannel,
+    /// A channel's configuration is older than the one that was in force.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// Our own identity isn't a member of a channel.
     #[error(
         "our identity {subject} of {msp_id} isn't accepted in channel {channel}: {source}; check identity.* and the channel's config block"
@@ -148,6 +155,7 @@ pub struct Daemon {
     context: ServeContext,
     stop: watch::Sender<bool>,
     scanner: Scanner,
+    config_watch: ConfigWatcher,
 }
 
 impl Daemon {
@@ -166,6 +174,8 @@ impl Daemon {
         let attestor =
             Arc::new(Attestor::new(Arc::clone(&settings.identity), Arc::clone(&statements), Arc::clone(&landed)));
 
+        let bundles = Bundles::open(&*settings.state)?;
+        settings.channels.iter().try_for_each(|config| bundles.admit(config))?;
         let channels = LiveChannels::new(settings.channels);
         let trust = channels.trust();
         trust.current().warn_of_outdated((settings.clock)());
@@ -175,6 +185,15 @@ impl Daemon {
         let endpoint = bind(settings.listen, Some(quic), &settings.tuning).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
 
+        let config_watch = ConfigWatch::new(ConfigWatchSettings {
+            paths: settings.watched,
+            channels: channels.clone(),
+            bundles,
+            identity: Arc::clone(&settings.identity),
+            clock: Arc::clone(&settings.clock),
+            interval: CONFIG_POLL,
+        });
+        let config_watch = config_watch.start().map_err(DaemonError::Threads)?;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let (stop, shutdown) = watch::channel(false);
         let context = ServeContext {
@@ -197,7 +216,7 @@ impl Daemon {
         };
         let control = ControlServer::start(&settings.state, control)?;
         let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
-        Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner })
+        Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner, config_watch })
     }
 
     /// Where it listens: the port that the system chose, if 0 was asked for.
@@ -218,6 +237,12 @@ impl Daemon {
         &self.attestor
     }
 
+    /// The channels that it serves, with the configurations of the moment.
+    #[must_use]
+    pub const fn channels(&self) -> &LiveChannels {
+        &self.context.channels
+    }
+
     /// Serves until `stop` completes; running answers are finished first, for a few seconds.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let serving = serve(self.endpoint, self.context);
@@ -229,7 +254,7 @@ impl Daemon {
         }
         let _ = self.stop.send(true); // nobody to tell: serving has ended by itself
         serving.await;
-        drop(self.scanner);
+        drop((self.scanner, self.config_watch));
     }
 }
 

@@ -2,9 +2,11 @@
 //! recorded data that is built into the binary. Leaves what is done with them to the layers below.
 
 pub mod builtin;
+mod bundles;
 mod channel_config;
 pub mod clock;
 pub mod config;
+mod config_watch;
 pub mod control;
 pub mod daemon;
 mod log_spec;
@@ -13,7 +15,9 @@ mod root_of_trust;
 pub mod units;
 mod vouching_files;
 
+pub use bundles::{BUNDLES_DIR, BundleError, BundleRecord, Bundles};
 pub use channel_config::{ChannelConfigError, load_channel_config};
+pub use config_watch::{CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};
 pub use nearest::nearest;
 pub use root_of_trust::{RootError, Rooted, load_root};

@@ -110,7 +110,8 @@ pub fn write_sample_with(
     let mut writer = SnapshotWriter::create(dir)?;
     let mut noise = Noise::new(spec.seed, "blocks");
     // The state holds a configuration: the snapshot isn't older.
-    let last = BlockNumber(DEFINITION_BLOCK.0 + 10 + tx_ids / 50).max(BlockNumber(spec.config_block.0.saturating_add(1)));
+    let last =
+        BlockNumber(DEFINITION_BLOCK.0 + 10 + tx_ids / 50).max(BlockNumber(spec.config_block.0.saturating_add(1)));
     let hash = |noise: &mut Noise| BlockHash(noise.bytes());
     let facts = SnapshotFacts {
         id: SnapshotId { channel: spec.channel.clone(), block_number: last },

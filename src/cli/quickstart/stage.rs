@@ -24,6 +24,7 @@ use snapferry::{
     },
 };
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, mpsc},
@@ -104,6 +105,7 @@ impl Member {
             snapshots_root: subfolder(&*self.dir, "snapshots")?,
             state: subfolder(&*self.dir, "state")?,
             channels: vec![channel.clone()],
+            watched: BTreeMap::new(),
             identity: Arc::clone(&self.identity),
             tls: Arc::clone(&self.tls),
             tuning: tuning(),

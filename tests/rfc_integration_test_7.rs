@@ -7,9 +7,25 @@
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod beside_peer;
 
+#[path = "common/loopback.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod loopback;
+
 use beside_peer::{Machine, Service, admin_msp, binary, fixture, org_folder, run};
+use loopback::{Joiner, admin, identity, tls_pair};
 use serde_json::Value;
-use snapferry::catalog::{Attestation, decode_attestation_file};
+use snapferry::{
+    catalog::{Attestation, decode_attestation_file},
+    msp::{GrantBody, JoinGrant},
+    service::clock::wall_time,
+    snapshot::{BlockNumber, ChunkIndex, SnapshotId},
+    transport::{
+        asking::Session,
+        fault::ErrorCode,
+        wire::{AttestationGet, ChunkRequest, RequestClass},
+    },
+};
+use std::time::Duration;
 
 /// ListSnapshots on the machine: block, and whether only metadata are available.
 fn listed(machine: &Machine) -> Vec<(u64, bool)> {
@@ -101,6 +117,76 @@ fn snapshots_are_listed_signed_and_deleted_and_can_still_be_signed_after_deletio
     // Without a service the folders tell the same.
     let listed = org1.json(&["snapshot", "list"]);
     assert_eq!((&listed["from"], blocks(&listed["snapshots"])), (&"disk".into(), vec![(83, true), (132, false)]));
+}
+
+/// SignSnapshotMetadata over QUIC: the service's own attestation, live with our nonce.
+async fn signed_from_afar(session: &Session, nonce: &'static str) -> Attestation {
+    let id = SnapshotId { channel: "mychannel".parse().unwrap(), block_number: BlockNumber(83) };
+    let signed = session.attestations(AttestationGet { id, nonce: nonce.into() }).await.unwrap();
+    let own = &signed[0];
+    let own = Attestation::from_wire(own.body.clone(), own.signature.clone()).unwrap();
+    assert_eq!(own.body().request_nonce, nonce.as_bytes());
+    assert_eq!(own.identity().id(), identity(1).identity.id());
+    own
+}
+
+/// By an admin of another organisation, and by that organisation's service with an admin's grant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn admins_of_other_organisations_list_and_have_signed_over_the_network_also_after_deletion() {
+    let machine = Machine::new(1, true);
+    let service = machine.serve(&[83, 132]);
+    let by_admin = Joiner::with(admin(3), tls_pair(3));
+    let session = by_admin.connect(service.address.parse().unwrap()).await.unwrap();
+    let listed = session.catalog().await.unwrap().claims;
+    let claim = listed.iter().find(|claim| claim.id.block_number.0 == 83).unwrap();
+    assert!(!claim.only_metadata_available);
+    let before = signed_from_afar(&session, "before").await;
+    let manifest = session.manifest(&claim.id, claim.manifest_hash).await.unwrap();
+
+    delete(&machine, 83);
+    let listed = session.catalog().await.unwrap().claims;
+    let left = listed.iter().find(|claim| claim.id.block_number.0 == 83).unwrap();
+    assert!(left.only_metadata_available);
+    assert_eq!((left.manifest_hash, left.snapshot_hash), (claim.manifest_hash, claim.snapshot_hash));
+    assert_eq!(left.last_block_commit_hash, claim.last_block_commit_hash);
+    let same = |after: &Attestation| {
+        let said = |one: &Attestation| {
+            let body = one.body();
+            (body.snapshot_hash, body.manifest_hash, body.commit_hash)
+        };
+        assert_eq!(said(after), said(&before));
+    };
+    same(&signed_from_afar(&session, "after").await);
+    // The manifest is still told, the data are gone: in just these words, so that joiners go on elsewhere.
+    assert_eq!(session.manifest(&left.id, left.manifest_hash).await.unwrap(), manifest);
+    let request = ChunkRequest {
+        id: left.id.clone(),
+        manifest_hash: left.manifest_hash,
+        file_index: 0,
+        first_chunk: ChunkIndex(0),
+        count: 1,
+        accept_zstd: false,
+        class: RequestClass::Bulk,
+        lease_id: 0,
+    };
+    let mut chunks = session.chunks(request, manifest.files()[0].size).await.unwrap();
+    assert_eq!(chunks.next().await.unwrap_err().code(), Some(ErrorCode::Gone));
+
+    service.kill();
+    let again = machine.serve(&[132]);
+    let by_service = Joiner::new(3);
+    let ungranted = by_service.connect(again.address.parse().unwrap()).await.unwrap();
+    let id = left.id.clone();
+    let refused = ungranted.attestations(AttestationGet { id, nonce: "n".into() }).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::Forbidden));
+    let (admin, hour) = (admin(3), Duration::from_secs(3_600));
+    let grant = GrantBody::new(&left.id.channel, identity(3).identity.id(), wall_time(), hour, &admin.identity);
+    let mut params = by_service.params(again.address.parse().unwrap());
+    params.grant = Some(JoinGrant::sign(&grant, &admin).unwrap().encode().into());
+    let granted = by_service.connect_with(&params).await.unwrap();
+    same(&signed_from_afar(&granted, "granted").await);
+    let session = by_admin.connect(again.address.parse().unwrap()).await.unwrap();
+    same(&signed_from_afar(&session, "restarted").await);
 }
 
 #[test]

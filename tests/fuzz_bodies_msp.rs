@@ -16,16 +16,22 @@ use snapferry::{
 
 #[path = "../fuzz/bodies/attestation.rs"]
 mod attestation;
+#[path = "../fuzz/bodies/block_signatures.rs"]
+mod block_signatures;
 #[path = "../fuzz/bodies/config_block.rs"]
 mod config_block;
 #[path = "../fuzz/bodies/grant.rs"]
 mod grant;
 #[path = "../fuzz/bodies/identity.rs"]
 mod identity;
+#[path = "../fuzz/bodies/policy.rs"]
+mod policy;
 #[path = "../fuzz/bodies/revocation_list.rs"]
 mod revocation_list;
 #[path = "../fuzz/bodies/session.rs"]
 mod session;
+#[path = "../fuzz/bodies/trust_rule.rs"]
+mod trust_rule;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -189,4 +195,39 @@ fn grant_bodies_hold() {
     let grant = JoinGrant::sign(&body, &admin).unwrap();
     assert_eq!(JoinGrant::decode(&grant.encode()).unwrap().body(), &body);
     run("grant", vec![body.encode(), grant.encode()], 4_000, grant::body);
+}
+
+#[test]
+fn trust_rule_bodies_hold() {
+    // Every text that Fabric's own parser was asked about, and our own kinds of rule.
+    let rows = String::from_utf8(fixture("msp/policy_dsl.tsv")).unwrap();
+    let mut seeds: Vec<_> = rows.lines().map(|row| row.split('\t').next().unwrap().to_owned()).collect();
+    seeds.push("OutOf(2, 'Org1MSP.peer', AND('Org2MSP.admin', 'Org1MSP.member'), 'Org3MSP.client')".to_owned());
+    seeds.push("/Channel/Application/Org1MSP/Endorsement".to_owned());
+    seeds.push("ALL Admins".to_owned());
+    run("trust_rule", seeds.into_iter().map(String::into_bytes).collect(), 2_000, trust_rule::body);
+}
+
+#[test]
+fn policy_bodies_hold() {
+    // The policies that Fabric's own parser made, one that our network's peers satisfy, and an implicit one.
+    let rows = String::from_utf8(fixture("msp/policy_dsl.tsv")).unwrap();
+    let envelopes = rows.lines().map(|row| row.rsplit('\t').next().unwrap());
+    let mut seeds: Vec<_> =
+        envelopes.filter(|envelope| !envelope.is_empty()).map(|envelope| hex::decode(envelope).unwrap()).collect();
+    seeds.iter_mut().for_each(|seed| seed.insert(0, 1));
+    let peer = "120812060801120208001a0d120b0a074f7267314d53501003";
+    seeds.push([&[1][..], &hex::decode(peer).unwrap()].concat());
+    assert!(policy::satisfied(1, &hex::decode(peer).unwrap()));
+    let any_readers = [&[3][..], &[0x0a, 7], b"Readers"].concat();
+    assert!(policy::satisfied(3, &any_readers[1..]));
+    seeds.push(any_readers);
+    run("policy", seeds, 100, policy::body);
+}
+
+#[test]
+fn block_signature_bodies_hold() {
+    let seeds = ["network/config_block.pb", "network/config_block_from_peer.pb", "network/genesis.block"].map(fixture);
+    assert!(seeds[..2].iter().all(|seed| block_signatures::follows(seed)) && !block_signatures::follows(&seeds[2]));
+    run("block_signatures", seeds.to_vec(), 3_000, block_signatures::body);
 }

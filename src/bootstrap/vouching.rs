@@ -52,6 +52,9 @@ pub(super) struct Vouching<'a> {
     statements: Statements,
     asked: BTreeSet<BlockNumber>,
     manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest>,
+    /// Manifests that are named, but that nobody gives; and what was said to the last one.
+    withheld: BTreeSet<ManifestHash>,
+    undelivered: Option<JoinError>,
 }
 
 /// What was agreed on, and by whose words.
@@ -79,6 +82,8 @@ impl<'a> Vouching<'a> {
             statements: trust.given.clone(),
             asked: BTreeSet::new(),
             manifests: BTreeMap::new(),
+            withheld: BTreeSet::new(),
+            undelivered: None,
         })
     }
 
@@ -103,6 +108,10 @@ impl<'a> Vouching<'a> {
             let offers = self.offers(sources);
             self.forget_liars(sources);
             match agree(&self.judging(config), config.channel(), &offers, &self.statements, block_number) {
+                // What was said before may already do for an older one: who offers a newer one is heard first.
+                Ok(agreed) if let Some(newer) = self.newer_block(config, &offers, block_number, agreed.id()) => {
+                    self.ask(config.channel(), newer, sources).await;
+                }
                 Ok(agreed) => {
                     let evidence = equivocations(config, &offers, &self.statements);
                     let config = Arc::clone(config);
@@ -118,6 +127,9 @@ impl<'a> Vouching<'a> {
                     match self.next_block(config, &offers, block_number).filter(|_| !split) {
                         Some(block) => self.ask(config.channel(), block, sources).await,
                         None => {
+                            if let Some(undelivered) = self.undelivered.take() {
+                                return Err(undelivered);
+                            }
                             let evidence = equivocations(config, &offers, &self.statements);
                             let (source, troubles) = (Box::new(error), sources.troubles());
                             return Err(JoinError::Agreement { source, troubles, evidence });
@@ -140,8 +152,10 @@ impl<'a> Vouching<'a> {
         }
     }
 
+    /// What is offered, but for what names a manifest that nobody gives: one organisation's invention must not end the join.
     fn offers(&self, sources: &Sources) -> Vec<Offer> {
         let mut offers = sources.offers();
+        offers.retain(|offer| !self.withheld.contains(&offer.entry.manifest_hash));
         for offer in &mut offers {
             offer.manifest = self.manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();
         }
@@ -173,6 +187,19 @@ impl<'a> Vouching<'a> {
             .or_else(|| unasked.first().copied().filter(|_| hopeless_asked() < HOPELESS_BLOCKS_ASKED))
     }
 
+    /// A block above the one that was agreed on, or that one, which enough organisations offer and nobody was asked about.
+    fn newer_block(
+        &self,
+        config: &ChannelConfig,
+        offers: &[Offer],
+        block_number: Option<BlockNumber>,
+        agreed: &SnapshotId,
+    ) -> Option<BlockNumber> {
+        let all = candidates(&self.judging(config), config.channel(), offers, block_number);
+        let newer = all.into_iter().filter(|block| *block >= agreed.block_number && !self.asked.contains(block));
+        newer.into_iter().find(|block| self.enough_offer(offers, *block))
+    }
+
     fn enough_offer(&self, offers: &[Offer], block: BlockNumber) -> bool {
         let vouchers = offers.iter().filter(|offer| offer.entry.id.block_number == block && !offer.entry.partial);
         let orgs: BTreeSet<&MspId> = vouchers.map(|offer| &offer.msp_id).collect();
@@ -202,6 +229,11 @@ impl<'a> Vouching<'a> {
             }
             // Without who named it, something else may be agreed on.
             Err(_) if sources.liars() > liars => Ok(()),
+            Err(error @ JoinError::NotDelivered { .. }) => {
+                self.withheld.insert(manifest_hash);
+                self.undelivered = Some(error);
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

@@ -75,14 +75,14 @@ impl Conflicts {
     }
 
     fn of_org(&mut self, manifests: &BTreeMap<ManifestHash, &Manifest>, org: &MspId, said: &[&Attestation]) {
-        if self.orgs.contains(org) || differing(said, |statement| version(statement)).is_none() {
+        if self.orgs.contains(org) || differing(said, version).is_none() {
             return;
         }
         let metadata = |statement: &Attestation| metadata_of(manifests, statement);
         for kind in StateDbType::ALL {
             let of_kind = |statement: &&&Attestation| metadata(statement).is_some_and(|of| of.state_db_type() == kind);
             let same_kind: Vec<&Attestation> = said.iter().filter(of_kind).copied().collect();
-            if let Some((one, other)) = differing(&same_kind, |statement| version(statement))
+            if let Some((one, other)) = differing(&same_kind, version)
                 && let (Some(of_one), Some(of_other)) = (metadata(one), metadata(other))
                 && let Ok(proof) =
                     Equivocation::new(one.clone(), other.clone(), Some((of_one.clone(), of_other.clone())))

@@ -68,7 +68,7 @@ impl TrustPolicy {
             manifest: rule(&settings.manifest_policy)?,
             min_orgs,
             // An explicit rule says itself whom it wants: counting ourselves on top must be as explicit.
-            count_self: settings.count_self.unwrap_or(is_default && config.orgs().len() == ORGS_OF_A_PAIR),
+            count_self: settings.count_self.unwrap_or_else(|| is_default && config.orgs().len() == ORGS_OF_A_PAIR),
             require_live: settings.require_live,
             min_block: settings.min_block,
         })

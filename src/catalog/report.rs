@@ -10,6 +10,7 @@ use crate::{
 
 /// What a voucher signed.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "one per voucher, and most are the large one")]
 pub enum Statement {
     /// Ours: snapshot, manifest and commit hash, with a time.
     Attestation(Attestation),

@@ -21,6 +21,11 @@ mod progress;
 mod quickstart;
 mod sample;
 mod serve;
+mod snapshot;
+mod snapshot_delete;
+mod snapshot_list;
+mod snapshot_show;
+mod snapshot_sign;
 mod stop;
 mod transfer_view;
 mod verify;
@@ -52,6 +57,7 @@ enum Command {
     Serve(serve::Serve),
     Join(join::Join),
     Catalog(catalog::CatalogCommand),
+    Snapshot(snapshot::SnapshotCommand),
     Grant(grant::Grant),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
@@ -69,6 +75,7 @@ impl Command {
             Self::Serve(command) => command.run(context),
             Self::Join(command) => command.run(context),
             Self::Catalog(command) => command.run(context),
+            Self::Snapshot(command) => command.run(context),
             Self::Grant(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),

@@ -109,6 +109,7 @@ impl Sample {
         };
         let chosen = self.size.map_or(SMALL, |size| SampleNumbers::for_size(size, !self.incompressible));
         Ok(SampleSpec {
+            config_block: config.block_number(),
             channel: config.channel().clone(),
             channel_config: config.config_envelope_bytes().to_vec(),
             collection_members: config.orgs().keys().map(MspId::to_string).collect(),

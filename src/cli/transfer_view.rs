@@ -121,12 +121,21 @@ fn words(event: &JoinEvent) -> Option<String> {
             format!("{source} is {msp_id}: offers {snapshots} snapshot{}", plural(*snapshots))
         }
         JoinEvent::SourceFailed { source, reason } => format!("{source} can't be used now: {reason}"),
-        JoinEvent::Agreed { channel, block_number, snapshot_hash, organisations, total_bytes, files, .. } => format!(
-            "{} agree on {channel} at block {block_number}: {files} files, {}, snapshot hash {}",
-            organisations.join(" and "),
-            format_bytes(*total_bytes),
-            snapshot_hash.get(..16).unwrap_or(snapshot_hash)
-        ),
+        JoinEvent::Agreed {
+            channel, block_number, snapshot_hash, organisations, total_bytes, files, staged, ..
+        } => {
+            format!(
+                "{} vouch{} for {channel} at block {block_number}: {files} files, {}, snapshot hash {}{}",
+                organisations.join(" and "),
+                if organisations.len() == 1 { "es" } else { "" },
+                format_bytes(*total_bytes),
+                snapshot_hash.get(..16).unwrap_or(snapshot_hash),
+                if *staged { "; nobody vouches for its manifest, so only whole files will count" } else { "" }
+            )
+        }
+        JoinEvent::Equivocation { msp_id, what, file } => {
+            format!("ALARM: {msp_id} contradicts itself and doesn't count: {what}; the proof: {file}")
+        }
         JoinEvent::Resuming { bytes: resumed } => {
             format!("resuming: {} of an earlier run are here and are proved again", format_bytes(*resumed))
         }

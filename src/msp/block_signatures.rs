@@ -157,3 +157,6 @@ fn header_der(header: &common::BlockHeader) -> Vec<u8> {
     let hash = |hash: &[u8]| der::write(der::OCTET_STRING, hash);
     der::write(der::SEQUENCE, &[number, hash(&header.previous_hash), hash(&header.data_hash)].concat())
 }
+
+#[cfg(test)]
+mod tests;

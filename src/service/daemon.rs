@@ -43,11 +43,11 @@ use crate::{
 /// Threads that read, hash and compress for all sessions: more would only take the peer's CPU.
 const WORKERS_MAX: usize = 4;
 /// Folder of the catalog's manifests, in the state folder.
-const MANIFESTS_DIR: &str = "manifests";
+pub const MANIFESTS_DIR: &str = "manifests";
 /// Folder of what was signed and said, in the state folder.
-const STATEMENTS_DIR: &str = "statements";
+pub const STATEMENTS_DIR: &str = "statements";
 /// Folder of what came from others, in the state folder.
-const LANDED_DIR: &str = "landed";
+pub const LANDED_DIR: &str = "landed";
 /// Folder of finished snapshots, in the peer's `ledger.snapshots.rootDir` (fabric: core/ledger/kvledger/snapshot.go).
 pub const COMPLETED_DIR: &str = "completed";
 

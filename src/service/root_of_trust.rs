@@ -108,8 +108,7 @@ fn walked(channel: &ChannelId, genesis: &Path, blocks: Option<&Path>) -> Result<
         blocks: blocks.unwrap_or(genesis).to_owned(),
         source: Box::new(source),
     };
-    let config = later.iter().try_fold(first, |config, (_, bytes)| config.successor(bytes)).map_err(failed)?; // TEMP walk
-    let _ = first_bytes;
+    let config = ChannelConfig::walk(&first_bytes, later.iter().map(|(_, bytes)| bytes.as_slice())).map_err(failed)?;
     Ok(Rooted { config, root: RootOfTrust::GenesisWalk })
 }
 

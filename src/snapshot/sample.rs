@@ -27,6 +27,8 @@ const TX_ID_BYTES: u64 = 65;
 /// What a sample shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleSpec {
+    /// The block that the configuration came from: the snapshot ends later.
+    pub config_block: BlockNumber,
     /// The channel.
     pub channel: ChannelId,
     /// Serialized common.ConfigEnvelope: value of the channel-configuration record.
@@ -107,7 +109,9 @@ pub fn write_sample_with(
     let tx_ids = spec.numbers.tx_ids.max(1);
     let mut writer = SnapshotWriter::create(dir)?;
     let mut noise = Noise::new(spec.seed, "blocks");
-    let last = BlockNumber(DEFINITION_BLOCK.0 + 10 + tx_ids / 50);
+    // The state holds a configuration: the snapshot isn't older.
+    let last =
+        BlockNumber(DEFINITION_BLOCK.0 + 10 + tx_ids / 50).max(BlockNumber(spec.config_block.0.saturating_add(1)));
     let hash = |noise: &mut Noise| BlockHash(noise.bytes());
     let facts = SnapshotFacts {
         id: SnapshotId { channel: spec.channel.clone(), block_number: last },
@@ -390,6 +394,7 @@ mod tests {
 
     fn spec(numbers: SampleNumbers, compressible: bool) -> SampleSpec {
         SampleSpec {
+            config_block: BlockNumber(0),
             channel: "mychannel".parse().unwrap(),
             channel_config: CONFIG.to_vec(),
             collection_members: vec!["Org1MSP".to_owned(), "Org2MSP".to_owned()],

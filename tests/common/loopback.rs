@@ -14,7 +14,7 @@ use snapferry::{
     chunking::{BufferPool, Workers},
     disk::OsDir,
     msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, TlsPair},
-    snapshot::{SampleNumbers, SampleSpec, write_sample},
+    snapshot::{BlockNumber, SampleNumbers, SampleSpec, write_sample},
     transport::{
         WallClock,
         asking::{AskError, ConnectParams, Session},
@@ -242,6 +242,7 @@ pub fn sampled(bytes: u64, compressible: bool) -> tempfile::TempDir {
     let channel = root.path().join("mychannel");
     std::fs::create_dir_all(channel.join("making")).unwrap();
     let spec = SampleSpec {
+        config_block: BlockNumber(0),
         channel: "mychannel".parse().unwrap(),
         channel_config: config().config_envelope_bytes().to_vec(),
         collection_members: vec!["Org1MSP".to_owned()],

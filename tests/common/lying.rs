@@ -8,13 +8,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use snapferry::{
-    catalog::{Catalog, CatalogEntry, ServedSnapshot},
+    catalog::{self, AttestBody, Catalog, CatalogEntry, ServedSnapshot},
     disk::OsDir,
     msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
     snapshot::{ChunkIndex, SnapshotId},
@@ -26,8 +26,8 @@ use snapferry::{
         session::{SessionContext, authenticate_server},
         tls::{self, TlsBundle, TlsTrust},
         wire::{
-            Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, ChunkTreeRequest, Frame, Hello, Refusal,
-            WireCodec,
+            Attestation, AttestationGet, Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, ChunkTreeRequest,
+            Frame, Hello, Refusal, WireCodec,
         },
     },
 };
@@ -61,6 +61,14 @@ pub enum Lie {
     TreesRefused(ErrorCode),
     /// Nothing, but it refuses all requests for chunks so.
     ChunksRefused(ErrorCode),
+    /// Nothing, but it attests nothing.
+    AttestsNothing,
+    /// It attests another snapshot than its catalog names.
+    AttestsOther,
+    /// The signature of its attestation is wrong.
+    AttestsFalsely,
+    /// Its attestation was made for somebody else.
+    AttestsAgain,
 }
 
 /// A source that runs until it is dropped.
@@ -178,6 +186,10 @@ impl Shared {
                 }
                 Body::Manifest(bytes.into())
             }
+            Body::AttestationGet(_) if self.lie == Lie::AttestsNothing => {
+                Body::Error(Refusal::new(ErrorCode::NotFound, ""))
+            }
+            Body::AttestationGet(get) => Body::Attestations(vec![self.attest(&get)]),
             Body::Ping => Body::Pong,
             _ => Body::Error(Refusal::new(ErrorCode::Protocol, "")),
         }
@@ -185,6 +197,34 @@ impl Shared {
 
     fn snapshot(&self, id: &SnapshotId) -> Arc<ServedSnapshot> {
         self.catalog.snapshot(id).unwrap()
+    }
+
+    fn attest(&self, get: &AttestationGet) -> Attestation {
+        let snapshot = self.snapshot(&get.id);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut body = AttestBody {
+            id: get.id.clone(),
+            snapshot_hash: snapshot.entry().snapshot_hash,
+            manifest_hash: snapshot.entry().manifest_hash,
+            commit_hash: snapshot.commit_hash(),
+            config_sequence: 1,
+            issued_at: now,
+            expires_at: now + 3_600,
+            request_nonce: get.nonce.to_vec(),
+            identity: self.context.identity.identity.serialized().clone(),
+        };
+        match self.lie {
+            Lie::AttestsOther => flip(&mut body.snapshot_hash.0),
+            Lie::AttestsAgain => flip(&mut body.request_nonce),
+            _ => {}
+        }
+        let signed = catalog::Attestation::sign(&body, &self.context.identity).unwrap();
+        let mut body = signed.body_bytes().to_vec();
+        if self.lie == Lie::AttestsFalsely {
+            // Still an attestation in form: one bit of the snapshot hash.
+            flip(&mut body);
+        }
+        Attestation { body: body.into(), signature: signed.signature().clone() }
     }
 
     fn claim(&self, entry: &CatalogEntry) -> CatalogClaim {

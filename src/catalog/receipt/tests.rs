@@ -99,7 +99,8 @@ fn forged(by: &LocalIdentity, change: impl FnOnce(&mut ReceiptBody)) -> String {
 fn the_joiners_word_is_not_enough() {
     let joiner = peer(3);
     let forged_by_joiner = |change: fn(&mut ReceiptBody)| forged(&joiner, change);
-    let cases: [(fn(&mut ReceiptBody), &str); 15] = [
+    type Forgery = (fn(&mut ReceiptBody), &'static str);
+    let cases: [Forgery; 15] = [
         (|receipt| drop(receipt.vouchers.pop()), "don't meet its policy"),
         (|receipt| receipt.vouchers.swap(0, 1), "another result"),
         (|receipt| receipt.vouchers[0].how = "stored".to_owned(), "another result"),

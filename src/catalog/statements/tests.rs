@@ -9,8 +9,8 @@ use crate::{
 };
 use std::time::Duration;
 
-fn statement(byte: u8) -> Statement {
-    Statement { snapshot_hash: SnapshotHash([byte; 32]), manifest_hash: ManifestHash([byte; 32]) }
+fn statement(byte: u8) -> OwnStatement {
+    OwnStatement { snapshot_hash: SnapshotHash([byte; 32]), manifest_hash: ManifestHash([byte; 32]) }
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -45,7 +45,7 @@ fn the_first_statement_stays_for_ever() {
     for part in ["mychannel/83", &"01".repeat(32), &"02".repeat(32), "statements/mychannel/83/guard"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let mixed = Statement { manifest_hash: ManifestHash([2; 32]), ..statement(1) };
+    let mixed = OwnStatement { manifest_hash: ManifestHash([2; 32]), ..statement(1) };
     assert!(matches!(site.statements().allow(&id(83), mixed), Err(StatementError::SignedAnother { .. })));
     assert_eq!(site.statements().signed(&id(83)).unwrap(), Some(statement(1)));
     site.statements().allow(&id(84), statement(2)).unwrap();

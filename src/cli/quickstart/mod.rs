@@ -127,6 +127,7 @@ impl Story {
             format_bytes(size)
         ))?;
         let spec = SampleSpec {
+            config_block: self.channel.block_number(),
             channel: self.channel.channel().clone(),
             channel_config: self.channel.config_envelope_bytes().to_vec(),
             collection_members: self.channel.orgs().keys().map(MspId::to_string).collect(),

@@ -77,6 +77,8 @@ fn intermediates_have_exactly_one_chain() {
     let renewed = Ca::root_of_key("root", key, |params| params.serial_number = Some(99.into()));
     let refused = refusal(&msp(&[&root, &renewed], &[&root.below("below")]));
     assert_eq!(refused, invalid(0, InvalidReason::Chains(2)));
+    // The renewed root among the intermediates: a chain goes through one key of one name once, so it has none.
+    assert_eq!(refusal(&msp(&[&root], &[&renewed])), invalid(0, InvalidReason::Chains(0)));
     // A root among the intermediates is the root, and the same CA twice is once.
     let below = root.below("below");
     let config = channel(&msp(&[&root], &[&root, &below, &below]));

@@ -199,6 +199,16 @@ fn two_roles_of_one_unit_are_both() {
     let member = root.member(&["peer"], 1);
     assert!(is(&config, &member, &role(PrincipalRole::Peer)) && is(&config, &member, &role(PrincipalRole::Client)));
     assert_eq!(config.role(&member.identity), None, "neither is the one");
+    // Bound to different CAs, the later one counts (client, peer, admin, orderer).
+    let (one, other) = (root.below("one"), root.below("other"));
+    let bound = pb::msp::FabricNodeOUs {
+        client_ou_identifier: Some(unit("peer", &one.pem)),
+        peer_ou_identifier: Some(unit("peer", &other.pem)),
+        ..node_ous()
+    };
+    let bound = channel(&pb::msp::FabricMspConfig { fabric_node_ous: Some(bound), ..msp(&[&root], &[&one, &other]) });
+    bound.validate_stored(&other.member(&["peer"], 1).identity).unwrap();
+    assert_eq!(reason(&bound, &one.member(&["peer"], 1)), InvalidReason::UnitCertifiers);
     assert_eq!(reason(&config, &root.member(&["peer", "peer"], 2)), InvalidReason::Role);
 }
 

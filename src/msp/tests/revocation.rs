@@ -130,6 +130,9 @@ fn a_list_that_cannot_be_read_or_checked_refuses_the_msp() {
         tbs
     });
     assert_eq!(refused(&odd), RevocationListError::Der);
+    // Something behind the extensions, so that nobody can say what was understood.
+    let longer = root.resigned(&der, |tbs| [tbs, &[5, 0]].concat());
+    assert_eq!(refused(&longer), RevocationListError::Der);
     // ecdsa-with-SHA1 (1.2.840.10045.4.1), which Fabric still takes here.
     let sha1 = der::write(der::SEQUENCE, &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1]);
     let (tbs, rest) = der::read(der::only(&der, der::SEQUENCE).unwrap().content).unwrap();

@@ -1,9 +1,15 @@
 //! Policies of a channel's configuration.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use prost::Message;
 
 use crate::msp::{
-    ChannelConfig, ConfigError, Identity, MspError, PolicyDefect, PolicyError, PrincipalRole,
+    ChannelConfig, ConfigError, Identity, LocalIdentity, MspError, MspId, MspVersion, PolicyDefect, PolicyError,
+    PrincipalRole, RuleError, TrustRule,
     pb::{common, policies as pb},
     policy::signature_policy::{ENTRIES_MAX, RULE_DEPTH_MAX, SignaturePolicy},
     test_channel::{
@@ -334,4 +340,62 @@ fn a_threshold_of_nothing_is_always_met_as_in_fabric() {
     let config = net.config();
     assert!(satisfied(&config, "Zero", &[]));
     assert!(!satisfied(&config, "TooMany", &[&net.orgs[0].issue("peer"), &net.orgs[0].issue("peer")]));
+}
+
+fn recorded(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/network").join(path)
+}
+
+fn recorded_peer(org: u8) -> Identity {
+    let name = format!("org{org}.example.com");
+    let dir = recorded(&format!("crypto/peerOrganizations/{name}/peers/peer0.{name}/msp"));
+    LocalIdentity::load(&MspId::new(&format!("Org{org}MSP")).unwrap(), &dir).unwrap().identity
+}
+
+#[test]
+fn the_recorded_channels_policies_hold_for_its_peers() {
+    let config = ChannelConfig::from_block(&fs::read(recorded("config_block.pb")).unwrap()).unwrap();
+    let [one, two] = [1, 2].map(recorded_peer);
+    config.evaluate("/Channel/Application/Readers", &[&one]).unwrap();
+    config.evaluate("/Channel/Application/Endorsement", &[&one, &two]).unwrap();
+    let refused = config.evaluate("/Channel/Application/Endorsement", &[&two]).unwrap_err().to_string();
+    assert!(refused.contains("/Channel/Application/Endorsement is not satisfied: still lacks one of Org1MSP, Org3MSP"));
+    config.evaluate("/Channel/Application/Admins", &[&one, &two]).unwrap_err();
+    config.evaluate("/Channel/Orderer/BlockValidation", &[&one, &two]).unwrap_err();
+    let default = TrustRule::majority_of_peers(&config);
+    default.check(&config, 2).unwrap();
+    assert!(default.is_satisfied(&config, &[&two, &one]) && !default.is_satisfied(&config, &[&two]));
+}
+
+#[test]
+fn pinned_msp_folders_bring_readers_and_nothing_else() {
+    let folders = [1, 2].map(|org| recorded(&format!("crypto/peerOrganizations/org{org}.example.com/msp")));
+    let ids = ["Org1MSP", "Org2MSP"].map(|id| MspId::new(id).unwrap());
+    let pinned: Vec<_> = ids.into_iter().zip(folders.iter().map(PathBuf::as_path)).collect();
+    let config = ChannelConfig::from_pinned_msps("mychannel".parse().unwrap(), MspVersion::V3_0, &pinned).unwrap();
+    let [one, two, three] = [1, 2, 3].map(recorded_peer);
+    config.evaluate("/Channel/Application/Readers", &[&two]).unwrap();
+    let refused = config.evaluate("/Channel/Application/Readers", &[&three]).unwrap_err();
+    assert!(matches!(refused, MspError::NotInChannel { .. }), "{refused}");
+    let refused = config.evaluate("/Channel/Application/Readers", &[]).unwrap_err().to_string();
+    assert!(refused.contains("still lacks one of Org1MSP, Org2MSP"), "{refused}");
+    for path in ["/Channel/Application/Admins", "/Channel/Readers", "/Channel/Application/Org1MSP/Readers", ""] {
+        assert!(!config.has_policy(path));
+        let refused = config.evaluate(path, &[&one, &two]).unwrap_err();
+        assert!(matches!(refused, MspError::Policy(PolicyError::Missing { .. })), "{refused}");
+    }
+    assert!(config.has_policy("/Channel/Application/Readers"));
+    assert_eq!(config.acl("snapferry/List"), None);
+    // Trust rules are gates.
+    let both = TrustRule::parse("AND('Org1MSP.peer', 'Org2MSP.peer')").unwrap();
+    both.check(&config, 2).unwrap();
+    assert!(both.is_satisfied(&config, &[&two, &one]));
+    for text in ["ANY Readers", "/Channel/Application/Readers"] {
+        let rule = TrustRule::parse(text).unwrap();
+        assert!(matches!(rule.check(&config, 1), Err(RuleError::NoPolicies { .. })));
+        assert!(!rule.is_satisfied(&config, &[&one, &two]));
+    }
+    // Nobody can give it another configuration.
+    let block = fs::read(recorded("config_block.pb")).unwrap();
+    assert!(matches!(config.successor(&block), Err(ConfigError::NotSigned { .. })));
 }

@@ -1,0 +1,152 @@
+//! `snapshot delete`: the RFC's DeleteSnapshot, commanded by an admin and done by the service.
+
+use super::{
+    channel,
+    context::Context,
+    exit::{Exit, Failure},
+    output,
+    snapshot::{OneSnapshot, Service, out_of_turn},
+};
+use clap::Args;
+use serde_json::json;
+use snapferry::{
+    msp::{LocalIdentity, MspId},
+    service::{
+        clock::unix_seconds,
+        control::{CONTROL_NONCE_BYTES, ControlBody, Method, Request, Response, Shown},
+        units::format_bytes,
+    },
+    snapshot::SnapshotId,
+    transport::fault::chain,
+};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+/// Deletes a snapshot's data; its metadata stay, so that it can still be signed
+///
+/// For an admin of the peer's organisation, whose key signs the command (--msp-config-path, or CORE_PEER_MSPCONFIGPATH as for
+/// `peer`): the service checks that and holds no admin's key itself. It must be allowed to delete at all (snapshots.allowDelete:
+/// true) and to write in the peer's snapshots folder. Downloads that have begun may break off: their joiners go on from other
+/// sources.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    snapshot: OneSnapshot,
+    /// The admin's MSP folder [default: CORE_PEER_MSPCONFIGPATH]
+    #[arg(long, value_name = "DIR", alias = "mspConfigPath")]
+    msp_config_path: Option<PathBuf>,
+    /// The admin's organisation [default: CORE_PEER_LOCALMSPID, else identity.mspId]
+    #[arg(long, value_name = "ID", alias = "mspID", value_parser = msp_id)]
+    msp_id: Option<MspId>,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn msp_id(text: &str) -> Result<MspId, &'static str> {
+    MspId::new(text).ok_or("no MSP ID: 1 to 256 bytes without control characters")
+}
+
+impl Delete {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let service = Service::find(context, Vec::new())?;
+        let id = self.snapshot.id();
+        let shown = service.show(&id)?;
+        let entry = &shown.known.entry;
+        if entry.only_metadata_available {
+            return report(context, &id, 0, true);
+        }
+        if context.global.dry_run {
+            return would_delete(context, &shown);
+        }
+        let admin = self.admin(context, &service)?;
+        if !self.yes && !confirmed(&shown)? {
+            return Err(Failure::new(Exit::Failed, "nothing was deleted"));
+        }
+        let mut nonce = [0; CONTROL_NONCE_BYTES];
+        let no_numbers = |_| Failure::new(Exit::Failed, "the system gives no random numbers");
+        aws_lc_rs::rand::fill(&mut nonce).map_err(no_numbers)?;
+        let body = ControlBody {
+            method: Method::Delete(id.clone()),
+            creator: admin.identity.serialized().clone(),
+            nonce,
+            issued_at: unix_seconds((channel::wall_clock())()),
+            target: shown.identity_id,
+        };
+        let command = body.sign(&admin).map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
+        match service.ask(&Request::Command(command))? {
+            Response::Deleted { already } => report(context, &id, entry.total_bytes, already),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    /// Who commands: never the service's own identity, which the configuration names.
+    fn admin(&self, context: &Context, service: &Service) -> Result<LocalIdentity, Failure> {
+        let variable = |name: &str| context.environment.get(name).filter(|value| !value.is_empty());
+        let folder = self.msp_config_path.clone();
+        let folder = folder.or_else(|| variable("CORE_PEER_MSPCONFIGPATH").map(PathBuf::from)).ok_or_else(|| {
+            Failure::new(Exit::Usage, "an admin must sign this command")
+                .next("give --msp-config-path DIR, or set CORE_PEER_MSPCONFIGPATH, to the admin's MSP folder")
+        })?;
+        let named = self.msp_id.clone().or_else(|| variable("CORE_PEER_LOCALMSPID").and_then(|name| MspId::new(name)));
+        let msp_id = named.or_else(|| service.config.identity.msp_id.clone()).ok_or_else(|| {
+            Failure::new(Exit::Usage, "nothing says of which organisation the admin is")
+                .next("give --msp-id ID, or set CORE_PEER_LOCALMSPID")
+        })?;
+        LocalIdentity::load(&msp_id, &folder).map_err(|error| Failure::new(Exit::Usage, chain(&error)))
+    }
+}
+
+/// Asks on a terminal; without one there is nobody to ask.
+fn confirmed(shown: &Shown) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, "there is no terminal to ask on").next("give --yes if it is meant so"));
+    }
+    let entry = &shown.known.entry;
+    let mut err = io::stderr();
+    write!(
+        err,
+        "Delete the data of snapshot {} ({})? It can't be fetched from here any more. [y/N] ",
+        entry.id,
+        format_bytes(entry.total_bytes)
+    )?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn would_delete(context: &Context, shown: &Shown) -> Result<(), Failure> {
+    let entry = &shown.known.entry;
+    if context.json() {
+        return output::print_json(&json!({
+            "dry_run": true,
+            "channel": entry.id.channel.as_str(),
+            "block_number": entry.id.block_number.0,
+            "bytes": entry.total_bytes,
+        }));
+    }
+    let (files, bytes) = (entry.files, format_bytes(entry.total_bytes));
+    output::print(&format!("snapshot {} would be deleted: {files} files, {bytes}; its metadata would stay\n", entry.id))
+}
+
+fn report(context: &Context, id: &SnapshotId, bytes: u64, already: bool) -> Result<(), Failure> {
+    if context.json() {
+        return output::print_json(&json!({
+            "channel": id.channel.as_str(),
+            "block_number": id.block_number.0,
+            "deleted": !already,
+            "bytes": bytes,
+            "only_metadata_available": true,
+        }));
+    }
+    if already {
+        return output::print(&format!("only the metadata of snapshot {id} are left already: nothing to do\n"));
+    }
+    output::print(&format!(
+        "snapshot {id} is deleted, {} are freed; its metadata are kept, and `snapferry snapshot sign` still signs them\n",
+        format_bytes(bytes)
+    ))
+}

@@ -15,11 +15,18 @@ mod followed;
 mod loopback;
 
 use config_blocks::{Change, newer};
+use std::time::Duration;
+
 use followed::{Followed, is_cut_off, is_left_alone};
-use loopback::{Joiner, now};
+use loopback::{Joiner, Service, context, now, read, recorded, write};
+use quinn::ConnectionError;
 use snapferry::{
     msp::{ChannelConfig, MspError},
-    transport::{fault::Fault, session::SessionError},
+    transport::{
+        fault::{ErrorCode, Fault},
+        session::{SessionError, authenticate_client},
+        wire::{Body, Hello},
+    },
 };
 
 #[tokio::test]
@@ -55,5 +62,26 @@ async fn who_asks_can_judge_its_source_by_a_newer_configuration() {
     assert!(matches!(removed, Err(SessionError::Identity(MspError::NotInChannel { .. }))), "{removed:?}");
     let revoked = judge(Change::Revoke(1, config_blocks::peer_certificate(1)));
     assert!(matches!(revoked, Err(SessionError::Identity(MspError::Invalid { .. }))), "{revoked:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_slips_in_while_the_configuration_changes() {
+    let completed = recorded();
+    let service = Service::start_live(1, completed.path(), loopback::live());
+    let joiner = Joiner::new(3);
+    // It is judged by the old configuration, and says Hello when the new one is in force.
+    let connection = joiner.dial(service.address).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    let config = loopback::config();
+    authenticate_client(&connection, &mut send, &mut recv, &context(3), &config).await.unwrap();
+    service.channels.replace(ChannelConfig::from_block(&newer(1, &Change::Without(3))).unwrap()).unwrap();
+    write(&mut send, 1, Body::Hello(Hello::default())).await;
+    let answer = tokio::time::timeout(Duration::from_secs(1), async {
+        while read(&mut recv).await.is_some() {}
+        connection.closed().await
+    });
+    let ConnectionError::ApplicationClosed(closed) = answer.await.unwrap() else { panic!("not closed by the service") };
+    assert_eq!(closed.error_code, ErrorCode::Unauthorized.varint());
     service.stop().await;
 }

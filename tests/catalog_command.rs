@@ -127,14 +127,23 @@ fn ask(dir: &Path, command: &str, who: Vec<String>, from: &[&str], more: &[&str]
     run(dir, &args)
 }
 
-/// As org3's peer.
-fn list(dir: &Path, from: &[&str], more: &[&str]) -> Run {
-    ask(dir, "list", credentials(3, 3), from, more)
+/// Org3's admin on the machine of its peer.
+fn admin() -> Vec<String> {
+    let users = format!("{NETWORK}/crypto/peerOrganizations/org3.example.com/users");
+    let mut flags = credentials(3, 3);
+    let folder = flags.iter().position(|flag| flag == "--msp-config-path").unwrap() + 1;
+    flags[folder] = format!("{users}/Admin@org3.example.com/msp");
+    flags
 }
 
-/// As org3's peer.
+/// As org3's admin.
+fn list(dir: &Path, from: &[&str], more: &[&str]) -> Run {
+    ask(dir, "list", admin(), from, more)
+}
+
+/// As org3's admin.
 fn show(dir: &Path, from: &[&str], more: &[&str]) -> Run {
-    ask(dir, "show", credentials(3, 3), from, more)
+    ask(dir, "show", admin(), from, more)
 }
 
 /// A port where nobody answers, as long as the socket lives.
@@ -163,12 +172,13 @@ fn list_says_who_offers_what_which_one_join_would_take_and_who_is_missing() {
     row(both[1], &["Org2MSP", " 83 ", " 8 "]);
     row(&silent, &["can't be asked: no answer within 10 s", "UDP"]);
     assert!(text.stdout.contains("join would take mychannel/83: 8 files, "), "{}", text.stdout);
-    assert!(text.stdout.ends_with("offered alike by Org1MSP and Org2MSP\n"), "{}", text.stdout);
+    let rule = "they satisfy OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')\n";
+    assert!(text.stdout.ends_with(&format!("vouched for by Org1MSP and Org2MSP\n{rule}")), "{}", text.stdout);
 
     let three = list(dir.path(), &both, &["--min-orgs", "3"]);
     assert_eq!((three.code, three.stderr.as_str()), (0, ""));
     for part in [
-        "join would take none: it wants 3 organisations",
+        "join would take none: OutOf(3, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer'), by at least 3 organisations, is not satisfied",
         "block 132: Org1MSP for snapshot ",
         "; 2 more needed\n  Org2MSP: doesn't offer this block\n  Org3MSP: none of its sources was asked or answered\n",
         "block 83: Org1MSP and Org2MSP for snapshot ",
@@ -212,16 +222,16 @@ fn show_says_file_by_file_where_organisations_differ() {
         let sample = run(dir.path(), &["sample", seed, "--keys", "50", "--txids", "10", "--seed", seed]);
         assert_eq!(sample.code, 0, "{}", sample.stderr);
     }
-    let one = Service::start(1, root(&[("12", dir.path().join("1"))]), "127.0.0.1:0");
-    let two = Service::start(2, root(&[("12", dir.path().join("2"))]), "127.0.0.1:0");
+    let one = Service::start(1, root(&[("83", dir.path().join("1"))]), "127.0.0.1:0");
+    let two = Service::start(2, root(&[("83", dir.path().join("2"))]), "127.0.0.1:0");
     let both = [one.address.as_str(), two.address.as_str()];
 
     let split = list(dir.path(), &both, &[]);
     assert_eq!(split.code, 0, "{}", split.stderr);
-    assert!(split.stdout.contains(": offers another snapshot, "), "{}", split.stdout);
-    let run = show(dir.path(), &both, &["-b", "12"]);
+    assert!(split.stdout.contains(": vouches for another snapshot, "), "{}", split.stdout);
+    let run = show(dir.path(), &both, &["-b", "83"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stdout.starts_with("mychannel/12: 2 different snapshots are offered\n"), "{}", run.stdout);
+    assert!(run.stdout.starts_with("mychannel/83: 2 different snapshots are offered\n"), "{}", run.stdout);
     let (_, differences) = run.stdout.split_once("\ndifferences\n").unwrap();
     for name in ["commit hash", "last block hash", "public_state.data", "txids.data"] {
         assert!(differences.contains(&format!("  {name}\n    version 1: ")), "{name}: {differences}");
@@ -273,8 +283,9 @@ fn a_service_is_reached_over_ipv6_and_by_a_server_name() {
 
     let sources = format!("sources: [{{address: '{}', serverName: localhost}}]\n", one.address);
     fs::write(dir.path().join("snapferry.yaml"), sources).unwrap();
-    let who = credentials(3, 3);
-    let mut args = vec!["join", "-c", "mychannel", "--min-orgs", "1", "--land", "landed"];
+    let who = admin();
+    let mut args = vec!["join", "-c", "mychannel", "--min-orgs", "1", "--policy", "OutOf(1, 'Org1MSP.peer')"];
+    args.extend(["--land", "landed", "--state-dir", "state"]);
     args.extend(who.iter().map(String::as_str));
     // Hashed in the background: asked until it is there.
     let started = Instant::now();

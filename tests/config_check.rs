@@ -34,7 +34,7 @@ fn a_sound_configuration_is_all_ok() {
     let dir = TempDir::new().unwrap();
     let (code, lines) = check(dir.path(), &sound(dir.path()));
     assert_eq!(code, 0, "{lines:#?}");
-    assert!(lines.len() == 7 && lines.iter().all(|line| line.starts_with("ok ")), "{lines:#?}");
+    assert!(lines.len() == 8 && lines.iter().all(|line| line.starts_with("ok ")), "{lines:#?}");
     let (code, lines) = check(dir.path(), "");
     assert_eq!((code, lines.iter().filter(|line| line.starts_with("not set ")).count()), (0, 3), "{lines:#?}");
 }
@@ -52,12 +52,7 @@ fn each_thing_that_is_wrong_is_named_and_exits_with_2() {
         ("config_block.pb", "nowhere", "channels.mychannel.configBlock", "No such file"),
         ("mychannel: {", "other: {", "channels.other.configBlock", "configures channel mychannel"),
         ("rootDir: snapshots", "rootDir: elsewhere", "snapshots.rootDir", "ledger.snapshots.rootDir"),
-        (
-            "snapshots: {",
-            "trust: {minOrgs: 4}\nsnapshots: {",
-            "channels.mychannel, organisations",
-            "no join can succeed",
-        ),
+        ("snapshots: {", "trust: {minOrgs: 4}\nsnapshots: {", "channels.mychannel, trust rule", "OutOf(4,"),
     ] {
         let dir = TempDir::new().unwrap();
         let yaml = sound(dir.path());

@@ -153,5 +153,5 @@ fn a_source_that_is_away_is_a_reason_to_try_later() {
     gone.kill();
     let land = TempDir::new().unwrap();
     let ended = Join::new(&[here.address, away], land.path()).run();
-    ended.assert_failed(4, &["Org1MSP offers", &away.to_string(), "UDP"]);
+    ended.assert_failed(4, &["Org1MSP (live) attests", &away.to_string(), "UDP"]);
 }

@@ -212,8 +212,7 @@ fn a_folder_is_verified_offline_by_attestations_that_came_as_files() {
         let out = files.path().join(format!("org{org}.attestation"));
         let mut command = binary();
         command.args(["snapshot", "sign", "-c", "mychannel", "-b", "83", "--out"]).arg(&out);
-        command.arg("--state-dir").arg(service.state()).arg("--snapshots-root-dir").arg(root.path());
-        Credentials::org(org).flags(&mut command);
+        command.arg("--state-dir").arg(service.state());
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         out

@@ -126,7 +126,7 @@ fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
 
     let land = TempDir::new().unwrap();
     let ended = Join::new(&[liar.address, second], land.path()).run();
-    ended.assert_failed(3, &["alike by 2 organisations", "Org2MSP offers"]);
+    ended.assert_failed(3, &["lacking: one more organisation", "Org2MSP offers"]);
     assert_nothing_published(&land);
 }
 

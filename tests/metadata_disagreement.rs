@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SAMPLE: u64 = 1 << 20;
+/// A rule that one organisation satisfies.
+const EITHER: [&str; 4] = ["--min-orgs", "1", "--policy", "OR('Org1MSP.peer', 'Org2MSP.peer')"];
 
 /// Asserts that the join was refused with those words and left nothing.
 fn assert_refused(services: &[&Service], args: &[&str], code: i32, words: &[&str]) {
@@ -38,13 +40,13 @@ fn two_snapshots_of_one_block_are_refused_and_both_are_named() {
     let services = [1, 2].map(|org| Service::start(org, &roots[usize::from(org) - 1], &blocks[..1]));
     let services = services.each_ref();
     let (block, one, two) = (format!("block {}", blocks[0]), hash(&roots[0], blocks[0]), hash(&roots[1], blocks[0]));
-    let said = [block.as_str(), "Org1MSP offers", &one, "Org2MSP offers", &two];
-    assert_refused(&services, &[], 3, &[&said[..], &["alike by 2 organisations"]].concat());
+    let said = [block.as_str(), "Org1MSP (live) attests", &one, "Org2MSP (live) attests", &two];
+    assert_refused(&services, &[], 3, &[&said[..], &["lacking: one more organisation"]].concat());
     // One organisation would do, but which?
-    assert_refused(&services, &["--min-orgs", "1"], 3, &[&said[..], &["split"]].concat());
+    assert_refused(&services, &EITHER, 3, &[&said[..], &["split"]].concat());
     // Asked alone, each may be believed by whoever wants to.
     let land = TempDir::new().unwrap();
-    Join::new(&[services[1].address], land.path()).args(["--min-orgs", "1"]).run().result();
+    Join::new(&[services[1].address], land.path()).args(EITHER).run().result();
     assert_identical(&land.path().join(format!("mychannel/{}", blocks[1])), &roots[1].snapshot(blocks[1]));
 }
 
@@ -63,12 +65,13 @@ fn another_commit_hash_does_not_count_together() {
     let words = [format!("commit hash {}", &before[..12]), format!("commit hash {}", &after[..12])];
     let words = [words[0].as_str(), &words[1], "Org1MSP", "Org2MSP"];
     assert_refused(&[&honest, &altered], &[], 3, &words);
-    assert_refused(&[&honest, &altered], &["--min-orgs", "1"], 3, &words);
+    assert_refused(&[&honest, &altered], &EITHER, 3, &words);
 
     // A third organisation decides it; the chunks of the other are as good.
     let third = Service::start(3, &roots[0], &[83]);
     let land = TempDir::new().unwrap();
-    let joined = Join::new(&[altered.address, honest.address, third.address], land.path()).run();
+    let from = [altered.address, honest.address, third.address];
+    let joined = Join::new(&from, land.path()).args(["--count-self"]).run();
     assert_eq!(joined.result()["organisations"], json!(["Org1MSP", "Org3MSP"]));
     assert_identical(&land.path().join("mychannel/83"), &roots[0].snapshot(83));
 }
@@ -79,7 +82,7 @@ fn a_block_that_one_organisation_has_alone_is_not_taken() {
     older.put(83, &fixture("snapshots/org1/83"));
     let services = [Service::start(1, &newer, &[83, 132]), Service::start(2, &older, &[83])];
     let services = services.each_ref();
-    assert_refused(&services, &["-b", "132"], 3, &["block 132", "Org1MSP offers"]);
+    assert_refused(&services, &["-b", "132"], 3, &["block 132", "Org1MSP (live) attests"]);
     assert_refused(&services, &["-b", "7"], 1, &["no source offers a snapshot of channel mychannel at block 7"]);
     let land = TempDir::new().unwrap();
     let joined = Join::new(&services.map(|service| service.address), land.path()).run();
@@ -91,5 +94,5 @@ fn two_peers_of_one_organisation_count_once() {
     let root = Root::with_recorded();
     let second = Credentials::of("org1-peer1", "Org1MSP");
     let services = [Service::start(1, &root, &[132]), Service::start_as(&second, &root, &[132])];
-    assert_refused(&services.each_ref(), &[], 3, &["alike by 2 organisations", "Org1MSP offers"]);
+    assert_refused(&services.each_ref(), &[], 3, &["lacking: one more organisation", "Org1MSP (live) attests"]);
 }

@@ -87,6 +87,19 @@ impl Ready {
                 return Err(AttestError::Lie(format!("asked about {id}, it sent an attestation of {}", body.id)));
             }
             let own = *signer.msp_id() == msp_id && signer.id() == identity_id;
+            // No manifest can be of two snapshots, whatever changed between catalog and attestation.
+            let of_manifest = |claim: &&CatalogClaim| claim.id == *id && claim.manifest_hash == body.manifest_hash;
+            if own
+                && self
+                    .listing
+                    .claims
+                    .iter()
+                    .find(of_manifest)
+                    .is_some_and(|claim| claim.snapshot_hash != body.snapshot_hash)
+            {
+                let words = "it attests another snapshot hash than its catalog names with the same manifest";
+                return Err(AttestError::Lie(words.to_owned()));
+            }
             if own && body.request_nonce != nonce {
                 return Err(AttestError::Lie("it answered with an attestation made for somebody else".to_owned()));
             }

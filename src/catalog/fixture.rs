@@ -261,7 +261,9 @@ impl Case {
     }
 
     pub(crate) fn judged<T>(&self, with: impl FnOnce(&Judging<'_>) -> T) -> T {
-        let policy = TrustPolicy::new(&self.settings, &self.config).unwrap();
+        // Where a member has left since, the rule was checked when all were in the channel.
+        let policy = TrustPolicy::new(&self.settings, &self.config);
+        let policy = policy.or_else(|_| TrustPolicy::new(&self.settings, &network())).unwrap();
         with(&Judging {
             config: &self.config,
             policy: &policy,

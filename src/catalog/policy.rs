@@ -57,7 +57,7 @@ impl TrustPolicy {
         let rule = |own: &Option<String>| {
             let rule = match own.as_ref().or(settings.policy.as_ref()) {
                 Some(text) => TrustRule::parse(text)?,
-                None => TrustRule::majority_of_peers(config),
+                None => TrustRule::majority_of_peers(config, min_orgs),
             };
             rule.check(config, min_orgs)?;
             Ok(rule)

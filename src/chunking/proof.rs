@@ -418,7 +418,8 @@ mod tests {
     fn proved_bytes_that_are_no_snapshot_file_blame_those_who_vouch() {
         let sample = Sample::noise([2 * MIB, 10, 10, 0]);
         let mut proof = FileProof::new(&sample.manifest, 0).unwrap();
-        let refusal = proof.update(&sample.chunk(0, 0)).unwrap_err();
+        (0..2).for_each(|chunk| proof.update(&sample.chunk(0, chunk)).unwrap());
+        let refusal = proof.finish().unwrap_err();
         assert!(matches!(refusal, ProofError::Content { .. }), "{refusal}");
         let empty = FileProof::new(&sample.manifest, 3).unwrap().finish();
         assert!(matches!(empty, Err(ProofError::Content { .. })));

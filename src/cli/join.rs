@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 use snapferry::{
     bootstrap::{JoinError, JoinRequest, Joined, Outcome, Records, join},
-    catalog::{AgreementError, Mode},
+    catalog::{AgreementError, Mode, Tally},
     chunking::{StoreError, plan::PlanConfig},
     service::{
         LogLevel,
@@ -232,12 +232,18 @@ impl From<JoinError> for Failure {
             JoinError::NoSource { .. } | JoinError::NotDelivered { .. } | JoinError::Withheld { .. } => {
                 Exit::Unreachable
             }
-            JoinError::Agreement { source, troubles, .. } => match **source {
+            JoinError::Agreement { source, troubles, .. } => match &**source {
                 AgreementError::Split { .. } => Exit::Verification,
                 // Who may not ask learns nothing: that is no verdict on any snapshot.
-                _ if !troubles.is_empty() && troubles.iter().all(|trouble| trouble.refused) => Exit::Refused,
+                AgreementError::NotReached { tallies, .. }
+                    if !tallies.iter().any(Tally::has_vouchers)
+                        && !troubles.is_empty()
+                        && troubles.iter().all(|trouble| trouble.refused) =>
+                {
+                    Exit::Refused
+                }
                 // Whoever can't be reached may decide it; a liar won't.
-                _ if troubles.iter().any(|trouble| !trouble.dropped && !trouble.refused) => Exit::Unreachable,
+                _ if troubles.iter().any(|trouble| !trouble.dropped) => Exit::Unreachable,
                 AgreementError::NothingOffered { .. } => Exit::Failed,
                 _ => Exit::Verification,
             },

@@ -31,11 +31,11 @@ impl TrustRule {
         Ok(Self { meaning: dsl::parse(text)?, text: text.to_owned() })
     }
 
-    /// The default: more than half of the channel's application organisations, each by a peer.
+    /// The default: more than half of the channel's application organisations, each by a peer; and no fewer than `min_orgs`.
     #[must_use]
-    pub fn majority_of_peers(config: &ChannelConfig) -> Self {
+    pub fn majority_of_peers(config: &ChannelConfig, min_orgs: u32) -> Self {
         // Not by way of the text: an MSP ID may hold what the language has no way to write.
-        let needed = config.orgs().len() / 2 + 1;
+        let needed = (config.orgs().len() / 2 + 1).max(usize::try_from(min_orgs).unwrap_or(usize::MAX));
         let mut text = format!("OutOf({needed}");
         let mut args = Vec::new();
         for msp_id in config.orgs().keys() {

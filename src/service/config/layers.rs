@@ -220,8 +220,11 @@ impl Layers {
             }
             Kind::MspFolders => {
                 let resolved = value.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(|entry| {
-                    let (id, folder) = entry.split_once('=').unwrap_or((entry, ""));
-                    format!("{}={}", id.trim(), base.join(folder.trim()).display())
+                    // Without a folder it stays as it is: whoever reads the value says what is wrong with it.
+                    entry.split_once('=').map_or_else(
+                        || entry.to_owned(),
+                        |(id, folder)| format!("{}={}", id.trim(), base.join(folder.trim()).display()),
+                    )
                 });
                 self.insert(path, resolved.collect::<Vec<_>>().join(","), origin);
                 Ok(())

@@ -117,7 +117,7 @@ fn an_unknown_key_names_the_nearest() {
 
 #[test]
 fn keys_of_features_that_are_not_there_are_refused() {
-    for text in ["peer: {address: a:1}", "trust: {metadataPolicy: x}", "backup:", "operations: {}"] {
+    for text in ["peer: {address: a:1}", "trust: {anchor: orderer}", "backup:", "operations: {}"] {
         let (_dir, inputs) = with_own(text);
         let error = load(&inputs).unwrap_err();
         assert!(matches!(error, ConfigError::NotSupported { .. }), "{text}: {error}");

@@ -362,7 +362,7 @@ fn the_recorded_channels_policies_hold_for_its_peers() {
     assert!(refused.contains("/Channel/Application/Endorsement is not satisfied: still lacks one of Org1MSP, Org3MSP"));
     config.evaluate("/Channel/Application/Admins", &[&one, &two]).unwrap_err();
     config.evaluate("/Channel/Orderer/BlockValidation", &[&one, &two]).unwrap_err();
-    let default = TrustRule::majority_of_peers(&config);
+    let default = TrustRule::majority_of_peers(&config, 1);
     default.check(&config, 2).unwrap();
     assert!(default.is_satisfied(&config, &[&two, &one]) && !default.is_satisfied(&config, &[&two]));
 }

@@ -83,7 +83,7 @@ fn roles_need_node_ous_but_for_members_and_admins() {
     // A policy of the channel that asks for such a role is out of that organisation's reach.
     assert_eq!(rule("MAJORITY Endorsement").minimum_orgs(&config), Ok(2));
     assert!(matches!(rule("ALL Endorsement").check(&config, 1), Err(RuleError::Unsatisfiable { .. })));
-    assert!(matches!(TrustRule::majority_of_peers(&config).check(&config, 1), Err(RuleError::NoNodeOu { .. })));
+    assert!(matches!(TrustRule::majority_of_peers(&config, 1).check(&config, 1), Err(RuleError::NoNodeOu { .. })));
 }
 
 #[test]
@@ -112,14 +112,14 @@ fn the_default_is_the_majority_of_peers() {
     for (count, needed) in [(1, 1), (2, 2), (3, 2), (4, 3)] {
         let orgs: Vec<TestOrg> = (1..=count).map(|n| TestOrg::new(&format!("Org_{n}"))).collect();
         let config = config(group(&orgs)).unwrap();
-        let rule = TrustRule::majority_of_peers(&config);
+        let rule = TrustRule::majority_of_peers(&config, 1);
         assert_eq!(rule.minimum_orgs(&config), Ok(needed));
         let peers: Vec<Somebody> = orgs.iter().map(|org| org.issue("peer")).collect();
         let signers: Vec<&Identity> = peers.iter().map(|peer| &peer.identity).collect();
         assert!(rule.is_satisfied(&config, &signers[..needed as usize]));
         assert!(!rule.is_satisfied(&config, &signers[1..needed as usize]));
     }
-    let rule = TrustRule::majority_of_peers(&config(group(&orgs())).unwrap());
+    let rule = TrustRule::majority_of_peers(&config(group(&orgs())).unwrap(), 1);
     assert_eq!(rule.as_str(), "OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')");
     assert_eq!(TrustRule::parse(rule.as_str()), Ok(rule));
 }

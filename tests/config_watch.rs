@@ -11,7 +11,9 @@ mod config_blocks;
 mod loopback;
 
 use std::{
+    net::UdpSocket,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
 };
 
@@ -170,4 +172,28 @@ fn a_look_takes_what_changed_in_place_too() {
     assert_eq!(watched.ahead(), 0);
     std::fs::write(path, &good).unwrap();
     assert_eq!(watched.ahead(), 1);
+}
+
+#[test]
+fn a_service_does_not_start_with_an_older_configuration_than_it_had() {
+    let (state, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    std::fs::create_dir(root.path().join("completed")).unwrap();
+    let bundles = Bundles::open(&*OsDir::open(state.path()).unwrap()).unwrap();
+    bundles.admit(&ChannelConfig::from_block(&newer(4, &Change::Nothing)).unwrap()).unwrap();
+    // Were it to start, it would end here, with another word.
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = loopback::fixture("network/crypto/peerOrganizations/org1.example.com/peers/peer0.org1.example.com");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_snapferry"));
+    serve.env_clear().args(["serve", "--listen-address", &taken.local_addr().unwrap().to_string()]);
+    serve.arg("--config-block").arg(loopback::fixture("network/config_block.pb"));
+    serve.arg("--snapshots-root-dir").arg(root.path()).arg("--state-dir").arg(state.path());
+    serve.args(["--msp-id", "Org1MSP", "--msp-config-path"]).arg(peer.join("msp"));
+    serve.arg("--tls-cert").arg(peer.join("tls/server.crt")).arg("--tls-key").arg(peer.join("tls/server.key"));
+    let output = serve.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let sequence = loopback::config().sequence();
+    for named in [format!("sequence {sequence} of block"), format!("sequence {} of block", sequence + 4)] {
+        assert!(said.contains(&named), "{said}");
+    }
 }

@@ -157,6 +157,7 @@ struct Forged {
     peer_leaf: Vec<u8>,
     client_auth: Vec<u8>,
     exporter_role: u8,
+    sequence: u8,
 }
 
 impl Forged {
@@ -171,6 +172,7 @@ impl Forged {
             peer_leaf: Sha256::digest(other.tls.leaf()).to_vec(),
             client_auth: Vec::new(),
             exporter_role: role,
+            sequence: u8::try_from(config().sequence()).unwrap(),
         }
     }
 
@@ -183,7 +185,7 @@ impl Forged {
         put(&mut body, 4, &self.identity);
         put(&mut body, 5, &self.own_leaf);
         put(&mut body, 6, &self.peer_leaf);
-        body.extend([7 << 3, u8::try_from(config().sequence()).unwrap()]);
+        body.extend([7 << 3, self.sequence]);
         put(&mut body, 8, &self.client_auth);
         let mut exporter = [0; 32];
         connection
@@ -514,6 +516,49 @@ async fn relayed_or_foreign_bodies_are_refused() {
         answer.signed(connection, &server.identity, |_| ())
     });
     assert!(matches!(error.await, SessionError::Transcript));
+}
+
+/// M is a member, so both sides take its TLS certificate: it passes on what each says to the other.
+#[tokio::test]
+async fn a_member_that_relays_between_two_others_is_found_out_by_both() {
+    let (client, server, relay) = (Side::of(3), Side::of(1), Side::of(2));
+    let to_client = connect(&client, &relay).await;
+    let to_server = connect(&relay, &server).await;
+
+    let question = Forged::new(1, &client, &relay).signed(&to_client.client, &client.identity, |_| ());
+    let verdict = serve(to_server.server.clone(), server.context(TIMEOUT));
+    let (mut send, _recv) = to_server.client.open_bi().await.unwrap();
+    send_frame(&mut send, &question).await;
+    let error = verdict.await.unwrap().unwrap_err();
+    assert!(matches!(error, SessionError::TlsCertificate), "{error:?}");
+    assert_eq!(error.fault(), Fault::Peer);
+
+    // The relay speaks to the server in its own name, and passes the server's answer off as one to the client.
+    let to_server = connect(&relay, &server).await;
+    let asking = to_client.client.clone();
+    let context = client.context(TIMEOUT);
+    let verdict = tokio::spawn(async move {
+        let (mut send, mut recv) = asking.open_bi().await.unwrap();
+        authenticate_client(&asking, &mut send, &mut recv, &context, &config()).await
+    });
+    let (mut send, mut recv) = to_client.server.accept_bi().await.unwrap();
+    let client_auth = Sha256::digest(read_frame(&mut recv).await).to_vec();
+    let answer = Forged { client_auth, ..Forged::new(2, &server, &relay) };
+    send_frame(&mut send, &answer.signed(&to_server.server, &server.identity, |_| ())).await;
+    let error = verdict.await.unwrap().unwrap_err();
+    assert!(matches!(error, SessionError::TlsCertificate), "{error:?}");
+}
+
+#[tokio::test]
+async fn two_sides_with_different_configurations_talk_all_the_same() {
+    let (client, server) = (Side::of(2), Side::of(1));
+    let link = connect(&client, &server).await;
+    let verdict = serve(link.server.clone(), server.context(TIMEOUT));
+    let newer = Forged { sequence: 99, ..Forged::new(1, &client, &server) };
+    let (mut send, mut recv) = link.client.open_bi().await.unwrap();
+    send_frame(&mut send, &newer.signed(&link.client, &client.identity, |_| ())).await;
+    assert_eq!(verdict.await.unwrap().unwrap().peer.config_sequence, 99);
+    read_frame(&mut recv).await;
 }
 
 #[tokio::test]

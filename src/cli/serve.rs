@@ -110,11 +110,11 @@ impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
             DaemonError::NoChannel
-            | DaemonError::Bundle(BundleError::Rollback { .. })
             | DaemonError::NotMember { .. }
             | DaemonError::TlsNotOurs { .. }
             | DaemonError::Tls(_)
             | DaemonError::NoCompleted { .. } => Exit::Usage,
+            DaemonError::Bundle(BundleError::Rollback { .. }) => Exit::Verification,
             _ => Exit::Failed,
         };
         Self::new(exit, error)

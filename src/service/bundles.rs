@@ -43,9 +43,9 @@ pub enum BundleError {
         /// The channel.
         channel: ChannelId,
         /// What is given.
-        given: BundleRecord,
+        given: Box<BundleRecord>,
         /// What was in force.
-        recorded: BundleRecord,
+        recorded: Box<BundleRecord>,
         /// The record.
         path: PathBuf,
     },
@@ -86,6 +86,7 @@ impl Bundles {
         match given.age().cmp(&recorded.age()) {
             std::cmp::Ordering::Less => {
                 let path = self.dir.path().join(channel.as_str());
+                let (given, recorded) = (Box::new(given), Box::new(recorded));
                 Err(BundleError::Rollback { channel: channel.clone(), given, recorded, path })
             }
             // The same block with other signatures is the same configuration.

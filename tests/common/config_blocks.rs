@@ -32,6 +32,10 @@ pub enum Change {
     Without(u8),
     /// The CA of that organisation has revoked the certificate (PEM).
     Revoke(u8, Vec<u8>),
+    /// The channel's admins have said which policy governs an operation.
+    Acl(&'static str, &'static str),
+    /// It takes all organisations together to be a reader: nobody is one alone.
+    NoReaders,
 }
 
 /// The recorded channel's configuration, changed, `ahead` sequences later and as many blocks; signed by the orderer.
@@ -73,6 +77,19 @@ fn edit(application: &mut Message, change: &Change) {
             application.parts.retain(|(field, part)| {
                 *field != 2 || !matches!(part, Part::Bytes(entry) if Message::parse(entry).bytes(1) == name)
             });
+        }
+        Change::Acl(operation, policy) => {
+            let policy = Message { parts: vec![(1, Part::from(policy))] };
+            let acl = Message { parts: vec![(1, Part::from(operation)), (2, Part::Bytes(policy.encode()))] };
+            // The recorded configuration has none.
+            let acls = Message { parts: vec![(1, Part::Bytes(acl.encode()))] };
+            let value = Message { parts: vec![(2, Part::Bytes(acls.encode()))] };
+            let entry = Message { parts: vec![(1, Part::from("ACLs")), (2, Part::Bytes(value.encode()))] };
+            application.parts.push((3, Part::Bytes(entry.encode())));
+        }
+        Change::NoReaders => {
+            let all = Message { parts: vec![(1, Part::from("Readers")), (2, Part::Number(1))] };
+            application.entry(4, "Readers", |policy| policy.edit(2, |policy| policy.set(2, all.encode())));
         }
         Change::Revoke(org, certificate) => {
             let crl = revocation_list(*org, certificate).into_bytes();

@@ -30,7 +30,7 @@ fn nothing_configured_gives_the_defaults() {
     let (_dir, inputs) = inputs(&[]);
     let loaded = load(&inputs).unwrap();
     assert_eq!(loaded.config.listen_address.to_string(), "0.0.0.0:7061");
-    assert_eq!(loaded.config.min_orgs, 2);
+    assert_eq!(loaded.config.trust.min_orgs, 2);
     assert_eq!(loaded.config.limits.memory_bytes, 32 << 20);
     assert!(loaded.config.state_dir.is_none() && loaded.warnings.is_empty());
     assert!(matches!(loaded.config.identity(), Err(ConfigError::Missing { key: "identity.mspId", .. })));
@@ -83,12 +83,12 @@ fn an_empty_file_beside_a_peer_is_enough() {
 fn fabric_cfg_path_is_the_only_place_if_set() {
     let files = [("work/snapferry.yaml", "trust: {minOrgs: 3}"), ("there/snapferry.yaml", "trust: {minOrgs: 4}")];
     let (dir, mut inputs) = inputs(&files);
-    assert_eq!(load(&inputs).unwrap().config.min_orgs, 3);
+    assert_eq!(load(&inputs).unwrap().config.trust.min_orgs, 3);
     let there = dir.path().join("there").display().to_string();
     variable(&mut inputs, "FABRIC_CFG_PATH", &there);
-    assert_eq!(load(&inputs).unwrap().config.min_orgs, 4);
+    assert_eq!(load(&inputs).unwrap().config.trust.min_orgs, 4);
     inputs.file = Some("snapferry.yaml".into());
-    assert_eq!(load(&inputs).unwrap().config.min_orgs, 3, "--config goes first");
+    assert_eq!(load(&inputs).unwrap().config.trust.min_orgs, 3, "--config goes first");
     inputs.file = Some("none.yaml".into());
     assert!(matches!(load(&inputs), Err(ConfigError::Read { .. })));
 }
@@ -97,7 +97,7 @@ fn fabric_cfg_path_is_the_only_place_if_set() {
 fn keys_match_without_case_and_underscores() {
     let (_dir, inputs) = with_own("trust:\n  MIN_ORGS: 5\nLimits:\n  memory_: 64MB\n");
     let config = load(&inputs).unwrap().config;
-    assert_eq!((config.min_orgs, config.limits.memory_bytes), (5, 64_000_000));
+    assert_eq!((config.trust.min_orgs, config.limits.memory_bytes), (5, 64_000_000));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn an_unknown_variable_is_a_warning_and_kubernetes_own_are_skipped() {
     variable(&mut inputs, "SNAPFERRY_TRUST_MINORG", "1");
     let loaded = load(&inputs).unwrap();
     assert!(loaded.warnings[0].contains("SNAPFERRY_TRUST_MINORG"), "{:?}", loaded.warnings);
-    assert_eq!(loaded.config.min_orgs, 2);
+    assert_eq!(loaded.config.trust.min_orgs, 2);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn paths_count_from_the_folder_that_names_them() {
     let config = load(&inputs).unwrap().config;
     assert_eq!(config.state_dir.unwrap(), dir.path().join("work/state"));
     let channel = &config.channels[&"ch1".parse().unwrap()];
-    assert_eq!(channel.config_block, dir.path().join("work/../ch1.block"));
+    assert_eq!(channel.config_block, Some(dir.path().join("work/../ch1.block")));
     inputs.flags.push(("stateDir", "other".to_owned()));
     assert_eq!(load(&inputs).unwrap().config.state_dir.unwrap(), dir.path().join("work/other"));
 }
@@ -237,4 +237,39 @@ fn the_user_state_folder_follows_xdg() {
     assert_eq!(user_state_dir(&home).unwrap(), PathBuf::from("/h/.local/state/snapferry"));
     let xdg = environment(&[("HOME", "/h"), ("XDG_STATE_HOME", "/x")]);
     assert_eq!(user_state_dir(&xdg).unwrap(), PathBuf::from("/x/snapferry"));
+}
+
+#[test]
+fn the_trust_rule_and_the_roots_of_trust_are_read_in_every_form() {
+    let hash = "ab".repeat(32);
+    let file = format!(
+        "trust: {{policy: \"OutOf(1, 'A.peer')\", count_self: true, requireLive: false, minBlock: 7}}\n\
+         identity: {{grant: join.grant}}\nsnapshots: {{allowDelete: true}}\n\
+         channels:\n  ch1: {{configBlock: ch1.block, configBlockSha256: {hash}}}\n  ch.2: {{genesisBlock: genesis.block}}\n  \
+         ch3: {{pinnedMsps: {{Org1MSP: msp/org1, Org2MSP: msp/org2}}}}\n"
+    );
+    let (dir, inputs) = with_own(&file);
+    let config = load(&inputs).unwrap().config;
+    let trust = &config.trust;
+    assert_eq!((trust.policy.as_deref(), trust.count_self), (Some("OutOf(1, 'A.peer')"), Some(true)));
+    assert_eq!((trust.require_live, trust.min_block.map(|block| block.0)), (false, Some(7)));
+    assert!(config.allow_delete && config.identity.grant.as_ref().unwrap().starts_with(dir.path()));
+    let channel = |name: &str| config.channels.get(&name.parse().unwrap()).unwrap();
+    assert_eq!(channel("ch1").config_block_sha256, Some([0xab; 32]));
+    assert!(channel("ch.2").genesis_block.is_some() && channel("ch.2").config_block.is_none());
+    let pinned: Vec<_> = channel("ch3").pinned_msps.iter().map(|(id, folder)| (id.as_str(), folder.clone())).collect();
+    assert_eq!(pinned.len(), 2);
+    assert!(pinned[0].0 == "Org1MSP" && pinned[0].1.ends_with("msp/org1") && pinned[0].1.is_absolute());
+
+    for (wrong, words) in [
+        ("trust: {countSelf: perhaps}", "true or false"),
+        ("channels: {ch1: {configBlockSha256: 12}}", "64 hexadecimal digits"),
+        ("channels: {ch1: {pinnedMsps: Org1MSP}}", "ID=DIR"),
+        ("channels: {ch1: {pinnedMsps: {Org1MSP: [a]}}}", "MSP folder"),
+        ("trust: {minBlock: -1}", "whole number"),
+    ] {
+        let (_dir, inputs) = with_own(wrong);
+        let error = load(&inputs).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
+    }
 }

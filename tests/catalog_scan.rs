@@ -293,6 +293,29 @@ fn a_file_that_changes_while_it_is_read_is_not_believed() {
     assert_eq!(catalog.scan().unwrap().added, [id(83)], "looked at again without being asked");
 }
 
+/// Its descriptor still reads, and nothing in it changes: only its place tells.
+#[test]
+fn a_folder_that_is_moved_away_while_it_is_read_is_not_advertised() {
+    for kept in [false, true] {
+        let site = Site::new();
+        site.add(83, "83");
+        if kept {
+            site.catalog(start()).scan().unwrap();
+        }
+        let mut moved = Some((site.folder("83"), site.dir.path().join("aside")));
+        site.watch(move |path| {
+            if let Some((from, to)) = moved.take_if(|_| path.ends_with("txids.metadata")) {
+                fs::rename(from, to).unwrap();
+            }
+            Ok(())
+        });
+        let catalog = site.catalog(start());
+        let report = catalog.scan().unwrap();
+        assert!(report.added.is_empty() && report.refused.is_empty(), "{report:?}");
+        assert_eq!(blocks(&catalog), [0; 0]);
+    }
+}
+
 #[test]
 fn a_folder_that_cannot_be_looked_at_hides_no_other_and_what_was_advertised_from_it_stays() {
     let site = Site::new();

@@ -300,6 +300,8 @@ fn attest(catalog: &Arc<Catalog>, attestor: &Arc<Attestor>, clock: &WallClock) -
 
 fn subfolder(state: &dyn Dir, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
     state.create_dir(name)?;
+    // Else a power cut may take a guard away with its folder.
+    state.sync_dir()?;
     state.open_dir(name)
 }
 

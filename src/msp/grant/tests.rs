@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::msp::{IdentityId, MspError, MspId, SerializedIdentity};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -49,7 +49,7 @@ pub enum Principal {
         nominal: bool,
     },
     /// All of them.
-    Combined(Vec<Principal>),
+    Combined(Vec<Self>),
 }
 
 impl ChannelConfig {

@@ -138,10 +138,8 @@ impl ChannelConfig {
         &self,
         signature: &'a MetadataSignature,
     ) -> Result<(Option<SerializedIdentity>, &'a Bytes), ConfigError> {
-        let by_number = self.msp_version() >= MspVersion::V3_0
-            && signature.signature_header.is_empty()
-            && !signature.identifier_header.is_empty();
-        if by_number {
+        // Without BFT there are no consenters, so numbers name nobody.
+        if signature.signature_header.is_empty() && !signature.identifier_header.is_empty() {
             let header: common::IdentifierHeader = decode(&signature.identifier_header, "an identifier header")?;
             return Ok((self.consenters().0.get(&header.identifier).cloned(), &signature.identifier_header));
         }

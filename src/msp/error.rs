@@ -304,7 +304,7 @@ pub enum ConfigError {
         /// Its place, from 1.
         position: usize,
         /// Why.
-        source: Box<ConfigError>,
+        source: Box<Self>,
     },
     /// The orderers' signatures on the block aren't what the configuration in force demands.
     #[error(

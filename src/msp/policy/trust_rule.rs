@@ -117,8 +117,8 @@ impl TrustRule {
         let policies = config.policies();
         match &self.meaning {
             Meaning::Gate { policy, positions } => {
-                let named = policy.identities.iter().flatten().zip(positions);
-                named.map(|(principal, at)| self.check_principal(config, principal, *at)).collect::<Result<(), _>>()?;
+                let mut named = policy.identities.iter().flatten().zip(positions);
+                named.try_for_each(|(principal, at)| self.check_principal(config, principal, *at))?;
                 Ok(orgs.gate(policy))
             }
             _ if policies.is_none() => Err(RuleError::NoPolicies { text: self.shown() }),

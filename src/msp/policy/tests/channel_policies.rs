@@ -93,8 +93,11 @@ fn implicit_policies_ask_the_groups_below() {
 
     // Over no group at all Fabric is satisfied by nobody; we are not.
     let org = net.application().groups.get_mut("Org1MSP").unwrap();
-    org.policies.insert("Empty".to_owned(), implicit(0, "Endorsement"));
-    assert_eq!(unusable(&net.config(), "Org1MSP/Empty"), Some(PolicyDefect::NoGroups));
+    let rules = [("EmptyAny", 0), ("EmptyAll", 1), ("EmptyMost", 2)];
+    org.policies.extend(rules.map(|(name, rule)| (name.to_owned(), implicit(rule, "Endorsement"))));
+    for (name, _) in rules {
+        assert_eq!(unusable(&net.config(), &format!("Org1MSP/{name}")), Some(PolicyDefect::NoGroups));
+    }
     // The channel's own go down two levels.
     let signers = [&one.identity];
     net.config().evaluate("/Channel/Readers", &signers).unwrap();

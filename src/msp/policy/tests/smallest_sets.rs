@@ -138,6 +138,10 @@ fn large_channels_are_counted_at_once_and_tangles_given_up() {
     let roles = |n| Formula::OutOf { needed: 1, of: vec![org(n), org(n), org(n)] };
     let majority = Formula::OutOf { needed: 501, of: (0..1000).map(roles).collect() };
     assert_eq!(minimum(&majority), Ok(Some(501)));
+    let pair = |n| Formula::OutOf { needed: 2, of: vec![org(n), org(n + 1)] };
+    let twice = |n: usize| Formula::OutOf { needed: 1, of: vec![pair(2 * n), pair(2 * n)] };
+    let pairs = Formula::OutOf { needed: 250, of: (0..500).map(twice).collect() };
+    assert_eq!(minimum(&pairs), Ok(Some(500)));
     // Each of 60 gates takes one of three organisations, chosen as if at random: a set cover.
     let pick = |gate: usize, n: usize| (gate * gate * 7 + n * n * 31 + gate * n * 17 + n * 5) % 47;
     let gate = |gate| Formula::OutOf { needed: 1, of: (0..3).map(|n| org(pick(gate, n))).collect() };

@@ -126,7 +126,7 @@ fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
 
     let land = TempDir::new().unwrap();
     let ended = Join::new(&[liar.address, second], land.path()).run();
-    ended.assert_failed(3, &["lacking: one more organisation", "Org2MSP offers"]);
+    ended.assert_failed(3, &["lacking: one more organisation", "Org2MSP (live) attests"]);
     assert_nothing_published(&land);
 }
 
@@ -148,7 +148,7 @@ fn a_catalog_that_contradicts_the_manifest_it_names_is_a_lie_whoever_else_tells_
     let [first, second] = honest.services.each_ref().map(|service| service.address);
     let ended = Join::new(&[liar.address, first, second], honest.land.path()).run();
     honest.assert_landed(&ended);
-    assert_dropped(&ended, &liar, "its catalog names snapshot hash");
+    assert_dropped(&ended, &liar, "it attests another snapshot hash than its catalog names");
 
     let other = source(&honest.root, "org2", "Org2MSP", Lie::SnapshotHash);
     let land = TempDir::new().unwrap();
@@ -243,4 +243,39 @@ fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
     join.wait_for(|told| processes::is(told, "agreed").then_some(()));
     join.signal(Signal::INT);
     join.wait().assert_failed(130, &["run the same command again"]);
+}
+
+#[test]
+fn who_attests_what_no_honest_service_would_is_dropped_and_does_not_count() {
+    let honest = Honest::new();
+    let [first, second] = honest.services.each_ref().map(|service| service.address);
+    for (lie, words) in [
+        (Lie::AttestsFalsely, "it sent an unsound attestation"),
+        (Lie::AttestsAgain, "made for somebody else"),
+        (Lie::AttestsOther, "it attests another snapshot hash than its catalog names"),
+    ] {
+        let liar = honest.liar(lie);
+        let land = TempDir::new().unwrap();
+        let ended = Join::new(&[liar.address, first, second], land.path()).run();
+        assert_eq!(ended.result()["outcome"], "landed", "{lie:?}");
+        assert_dropped(&ended, &liar, words);
+        // With it alone an organisation is missing: its word is worth nothing.
+        let land = TempDir::new().unwrap();
+        let ended = Join::new(&[liar.address, second], land.path()).run();
+        ended.assert_failed(3, &["Org2MSP (live) attests", "lacking: one more organisation"]);
+        assert_nothing_published(&land);
+    }
+}
+
+#[test]
+fn who_attests_nothing_is_used_but_does_not_count() {
+    let honest = Honest::new();
+    let silent = honest.liar(Lie::AttestsNothing);
+    let land = TempDir::new().unwrap();
+    let ended = Join::new(&[silent.address, honest.services[1].address], land.path()).run();
+    ended.assert_failed(3, &["Org2MSP (live) attests", "Org1MSP offers it without attesting"]);
+    assert!(ended.of("source_dropped").is_empty(), "that isn't a lie");
+    let ended =
+        Join::new(&[silent.address, honest.services[0].address, honest.services[1].address], honest.land.path());
+    honest.assert_landed(&ended.run());
 }

@@ -15,7 +15,7 @@ use snapferry::{
         TlsPair,
     },
     service::{
-        ChannelConfigError, RootError, Rooted, clock,
+        BundleError, ChannelConfigError, RootError, Rooted, clock,
         config::{Config, NameCheck},
         load_root, load_statements,
     },
@@ -214,6 +214,13 @@ pub(crate) fn state_dir(context: &Context, config: &Config) -> Result<PathBuf, F
 impl From<RuleError> for Failure {
     fn from(error: RuleError) -> Self {
         Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        let exit = if matches!(error, BundleError::Rollback { .. }) { Exit::Verification } else { Exit::Failed };
+        Self::new(exit, error)
     }
 }
 

@@ -12,12 +12,14 @@ use super::{
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    bootstrap::{JoinError, JoinRequest, Joined, Outcome, Records, join},
+    bootstrap::{Dialling, JoinError, JoinRequest, Joined, Outcome, Records, join},
     catalog::{AgreementError, Mode, Tally},
     chunking::{StoreError, plan::PlanConfig},
+    disk::Dir,
     service::{
-        LogLevel,
-        config::{Config, Loaded},
+        Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, LogLevel, Rooted,
+        config::{ChannelSettings, Config, Loaded},
+        load_root,
         units::{format_bytes, parse_duration},
     },
     snapshot::CHUNK_BYTES,
@@ -25,6 +27,7 @@ use snapferry::{
 use std::{
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -59,7 +62,7 @@ impl Join {
         let mut flags = self.flags.by_key();
         flags.extend(self.trust.by_key());
         let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
-        let request = self.request(context, &config)?;
+        let (request, _watcher) = self.request(context, &config)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.
@@ -76,16 +79,18 @@ impl Join {
         }
     }
 
-    fn request(&self, context: &Context, config: &Config) -> Result<JoinRequest, Failure> {
+    fn request(&self, context: &Context, config: &Config) -> Result<(JoinRequest, Option<ConfigWatcher>), Failure> {
         let channel = channel::channel_id(&self.snapshot)?;
-        let rooted = channel::rooted(config, &self.network.root, &channel)?;
+        let root = self.network.root.settings(config, &channel)?;
+        let rooted = load_root(&channel, &root)?;
         let dialling = channel::dialling(config, &self.network, &rooted)?;
         refuse_inside_root(&self.land, config)?;
         let mut plan = PlanConfig::default();
         plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
         let state = channel::folder(&channel::state_dir(context, config)?, 0o700)?;
         let records = Records::open(&*state)?;
-        Ok(JoinRequest {
+        let watcher = follow(&root, &rooted, &dialling, &*state)?;
+        let request = JoinRequest {
             sources: channel::sources(config, &self.network)?,
             dialling,
             block_number: self.snapshot.block_number,
@@ -97,8 +102,31 @@ impl Join {
             plan,
             accept_zstd: true,
             dry_run: context.global.dry_run,
-        })
+        };
+        Ok((request, watcher))
     }
+}
+
+/// Refuses a configuration older than one that was in force here, and follows the file (or folder) for newer ones: who is removed from
+/// the channel meanwhile neither vouches nor sends any more.
+fn follow(
+    root: &ChannelSettings,
+    rooted: &Rooted,
+    dialling: &Dialling,
+    state: &dyn Dir,
+) -> Result<Option<ConfigWatcher>, Failure> {
+    let bundles = Bundles::open(state)?;
+    bundles.admit(&rooted.config)?;
+    let Some(path) = &root.config_block else { return Ok(None) };
+    let watch = ConfigWatch::new(ConfigWatchSettings {
+        paths: [(dialling.channel.clone(), path.clone())].into(),
+        channels: dialling.live.clone(),
+        bundles,
+        identity: Arc::clone(&dialling.identity),
+        clock: Arc::clone(&dialling.clock),
+        interval: CONFIG_POLL,
+    });
+    Ok(Some(watch.start()?))
 }
 
 /// A landing folder in the peer's own would be advertised as if the peer had made it.

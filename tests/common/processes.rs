@@ -327,10 +327,19 @@ impl Join {
     }
 
     pub fn new_as(who: &Credentials, from: &[SocketAddr], land: &Path) -> Self {
+        Self::built(who, &recorded("config_block.pb"), from, land)
+    }
+
+    /// With another configuration block.
+    pub fn new_with(config_block: &Path, from: &[SocketAddr], land: &Path) -> Self {
+        Self::built(&Credentials::admin(3), config_block, from, land)
+    }
+
+    fn built(who: &Credentials, config_block: &Path, from: &[SocketAddr], land: &Path) -> Self {
         let mut command = binary();
         let from: Vec<String> = from.iter().map(ToString::to_string).collect();
         command.args(["join", "-c", CHANNEL, "--from", &from.join(","), "--land"]).arg(land);
-        command.arg("--config-block").arg(recorded("config_block.pb"));
+        command.arg("--config-block").arg(config_block);
         who.flags(&mut command);
         Self { command, state: TempDir::new().unwrap(), kept: None }
     }

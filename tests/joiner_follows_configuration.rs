@@ -22,7 +22,7 @@ use tempfile::TempDir;
 const MIB: u64 = 1 << 20;
 const SAMPLE: u64 = 64 * MIB;
 /// Sequences and blocks by which the newer configuration is ahead: the snapshots end before it.
-const AHEAD: u64 = 1_000_000;
+const AHEAD: u64 = 20;
 /// Where links are held: every source has delivered something, together they are far from done.
 const HELD: u64 = 6 * MIB;
 

@@ -64,6 +64,7 @@ impl Sample {
         let folder = tempfile::tempdir().unwrap();
         let dir = OsDir::open(folder.path()).unwrap();
         let spec = SampleSpec {
+            config_block: snapferry::snapshot::BlockNumber(0),
             channel: "mychannel".parse().unwrap(),
             channel_config: b"\x0a\x06\x08\x01\x12\x02\x10\x01".to_vec(),
             collection_members: vec!["Org1MSP".to_owned()],

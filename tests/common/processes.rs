@@ -359,7 +359,7 @@ impl Join {
     }
 
     fn name_state(&mut self) {
-        self.command.arg("--state-dir").arg(self.kept.as_deref().unwrap_or(self.state.path()));
+        self.command.arg("--state-dir").arg(self.kept.as_deref().unwrap_or_else(|| self.state.path()));
     }
 
     /// Runs it to its end, output as text.

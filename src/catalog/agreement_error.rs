@@ -1,10 +1,15 @@
 //! Why no snapshot can be used: one sentence that names who said what.
 
 use super::Tally;
-use crate::snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId};
+use crate::{
+    msp::MspId,
+    snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
+};
 
 /// Blocks that an error lists, newest first: enough to see why, short enough to read.
 const TALLIES_SHOWN: usize = 5;
+/// Organisations that are named as missing.
+const ORGS_SHOWN: usize = 5;
 
 /// No snapshot can be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,9 +109,16 @@ fn lacking(tally: &Tally, min_orgs: u32) -> String {
         return if met.data_sources.is_empty() { data.to_owned() } else { "lacking: a usable manifest".to_owned() };
     }
     let has = tally.camps.first().map_or(0, |camp| camp.orgs.len());
-    match usize::try_from(min_orgs).unwrap_or(usize::MAX).saturating_sub(has) {
+    let what = match usize::try_from(min_orgs).unwrap_or(usize::MAX).saturating_sub(has) {
         0 => "lacking: signers whom the rule asks for".to_owned(),
         1 => "lacking: one more organisation that attests it".to_owned(),
         more => format!("lacking: {more} more organisations that attest it"),
+    };
+    let whose = tally.camps.first().map(|camp| camp.lacking_orgs.as_slice()).unwrap_or_default();
+    let shown: Vec<&str> = whose.iter().take(ORGS_SHOWN).map(MspId::as_str).collect();
+    match (shown.is_empty(), whose.len().saturating_sub(ORGS_SHOWN)) {
+        (true, _) => what,
+        (false, 0) => format!("{what} ({})", shown.join(" or ")),
+        (false, more) => format!("{what} ({} or one of {more} others)", shown.join(" or ")),
     }
 }

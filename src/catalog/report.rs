@@ -55,6 +55,8 @@ pub struct Camp {
     pub sources: BTreeSet<String>,
     /// Who has the data of just this manifest: those who didn't delete them, and partial sources.
     pub data_sources: BTreeSet<String>,
+    /// Organisations whose statement could help to meet the metadata policy; none once it is met.
+    pub lacking_orgs: Vec<MspId>,
     /// Whether those who vouch meet the metadata policy.
     pub meets_metadata: bool,
     /// Whether those who attest meet the manifest policy.

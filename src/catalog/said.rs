@@ -209,6 +209,7 @@ impl<'a> Said<'a> {
                 offering_orgs: offering.filter(|org| !orgs.contains(org)).collect(),
                 sources: offers().map(|offer| offer.source.clone()).collect(),
                 data_sources: self.data_sources(block, snapshot_hash, manifest_hash),
+                lacking_orgs: lacking(judging, &signers),
                 meets_metadata: policy.is_met(&policy.metadata, judging.config, &signers),
                 meets_manifest: policy.is_met(&policy.manifest, judging.config, &attesting),
                 orgs,
@@ -235,4 +236,15 @@ impl<'a> Said<'a> {
         };
         self.offers_at(block).filter(has_data).map(|offer| offer.source.clone()).collect()
     }
+}
+
+/// Whose statement could help: by the rule, and where that is met by too few organisations, any other's.
+fn lacking(judging: &Judging<'_>, signers: &[&Identity]) -> Vec<MspId> {
+    let policy = judging.policy;
+    if policy.is_met(&policy.metadata, judging.config, signers) {
+        return Vec::new();
+    }
+    let mut orgs = policy.metadata.lacking(judging.config, signers);
+    orgs.retain(|org| policy.count_self || org != judging.own_msp);
+    orgs
 }

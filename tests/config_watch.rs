@@ -55,6 +55,7 @@ impl Watched {
             identity: loopback::identity(1),
             clock: Arc::new(loopback::now),
             interval: CONFIG_POLL,
+            age_max: None,
         });
         Self { state, place, path, channels, watch }
     }

@@ -125,6 +125,7 @@ fn follow(
         identity: Arc::clone(&dialling.identity),
         clock: Arc::clone(&dialling.clock),
         interval: CONFIG_POLL,
+        age_max: None,
     });
     Ok(Some(watch.start()?))
 }

@@ -14,7 +14,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use sha2::{Digest, Sha256};
@@ -28,6 +28,8 @@ use crate::{
 
 /// How often files are looked at: a removed organisation is to be gone a second after the operator has said so.
 pub const CONFIG_POLL: Duration = Duration::from_millis(400);
+/// How long a service takes a configuration for the channel's newest one before it says that nobody has refreshed it (trust.md 2.4).
+pub const CONFIG_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Files of a folder that are looked at: a channel is reconfigured a few times a year.
 const FILES_MAX: usize = 4096;
 /// Refused contents that are remembered; beyond, all are forgotten, and logged once more.
@@ -48,6 +50,8 @@ pub struct ConfigWatchSettings {
     pub clock: WallClock,
     /// How often to look.
     pub interval: Duration,
+    /// How old the newest file may be before that is said, and each time as much later; `None`: a block that is pinned for one job.
+    pub age_max: Option<Duration>,
 }
 
 /// Looks at the files when told to, or on a thread of its own.
@@ -57,6 +61,8 @@ pub struct ConfigWatch {
     seen: BTreeMap<ChannelId, Result<Vec<Stamp>, String>>,
     /// SHA-256 of what is refused, and logged.
     refused: BTreeSet<[u8; 32]>,
+    /// When it was said last that nobody refreshes a channel's block.
+    told_old: BTreeMap<ChannelId, SystemTime>,
 }
 
 /// The thread of a started [`ConfigWatch`]; dropped, it ends after the look that runs.
@@ -78,7 +84,7 @@ impl ConfigWatch {
     /// Nothing is looked at yet.
     #[must_use]
     pub const fn new(settings: ConfigWatchSettings) -> Self {
-        Self { settings, seen: BTreeMap::new(), refused: BTreeSet::new() }
+        Self { settings, seen: BTreeMap::new(), refused: BTreeSet::new(), told_old: BTreeMap::new() }
     }
 
     /// Looks on a thread of its own, at once for the first time.
@@ -104,6 +110,9 @@ impl ConfigWatch {
         for (channel, path) in self.settings.paths.clone() {
             // Before the content: what changes while it is read has another stamp the next time.
             let stamps = stamps(&path).map_err(|error| error.to_string());
+            if let Ok(stamps) = &stamps {
+                self.tell_if_old(&channel, &path, stamps);
+            }
             if self.seen.get(&channel) == Some(&stamps) {
                 continue;
             }
@@ -117,6 +126,22 @@ impl ConfigWatch {
             if done {
                 self.seen.insert(channel, stamps);
             }
+        }
+    }
+
+    /// Nobody may have told this service of a newer configuration: it would go on with who was removed or revoked since.
+    fn tell_if_old(&mut self, channel: &ChannelId, path: &Path, stamps: &[Stamp]) {
+        let (Some(age_max), now) = (self.settings.age_max, (self.settings.clock)()) else { return };
+        let written = |stamp: &Stamp| UNIX_EPOCH + Duration::from_secs(u64::try_from(stamp.mtime.0).unwrap_or(0));
+        let Some(newest) = stamps.iter().map(written).max() else { return };
+        if is_old(newest, self.told_old.get(channel).copied(), now, age_max) {
+            let days = now.duration_since(newest).map_or(0, |age| age.as_secs() / 86_400);
+            tracing::warn!(
+                %channel, path = %path.display(), days,
+                "the configuration block was not refreshed for so long: who was removed or revoked since is still served; `peer channel fetch \
+                 config` it anew, at least once a day"
+            );
+            self.told_old.insert(channel.clone(), now);
         }
     }
 
@@ -211,6 +236,12 @@ impl ConfigWatch {
     }
 }
 
+/// Whether it is time to say so: nothing was written for so long, and it wasn't said for so long either.
+fn is_old(newest: SystemTime, told: Option<SystemTime>, now: SystemTime, age_max: Duration) -> bool {
+    let since = told.map_or(newest, |told| newest.max(told));
+    now.duration_since(since).is_ok_and(|age| age > age_max)
+}
+
 /// Of the file, or of every file of the folder, by name.
 fn stamps(path: &Path) -> io::Result<Vec<Stamp>> {
     let metadata = fs::metadata(path)?;
@@ -238,4 +269,19 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     // One byte more, so that a longer file is refused as too long.
     fs::File::open(path)?.take((CONFIG_BYTES_MAX as u64).saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_nobody_refreshes_is_told_once_a_day() {
+        let at = |hours: u64| UNIX_EPOCH + Duration::from_secs(hours * 3600);
+        let old = |newest, told: Option<u64>, now| is_old(at(newest), told.map(at), at(now), CONFIG_AGE_MAX);
+        assert!(!old(0, None, 24) && old(0, None, 25));
+        assert!(!old(0, Some(25), 40) && old(0, Some(25), 50), "said once a day");
+        assert!(!old(45, Some(25), 60), "refreshed since");
+        assert!(!old(30, None, 2), "a clock that was set back");
+    }
 }

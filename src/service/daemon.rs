@@ -19,7 +19,7 @@ use std::{
 use quinn::Endpoint;
 use tokio::sync::watch;
 
-use super::{BundleError, Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
+use super::{BundleError, Bundles, CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 use crate::{
     catalog::{Attestation, Attestor, Catalog, Landed, StatementStore},
     chunking::Workers,
@@ -192,6 +192,7 @@ impl Daemon {
             identity: Arc::clone(&settings.identity),
             clock: Arc::clone(&settings.clock),
             interval: CONFIG_POLL,
+            age_max: Some(CONFIG_AGE_MAX),
         });
         let config_watch = config_watch.start().map_err(DaemonError::Threads)?;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);

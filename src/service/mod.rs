@@ -17,7 +17,7 @@ mod vouching_files;
 
 pub use bundles::{BUNDLES_DIR, BundleError, BundleRecord, Bundles};
 pub use channel_config::{ChannelConfigError, load_channel_config};
-pub use config_watch::{CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
+pub use config_watch::{CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};
 pub use nearest::nearest;
 pub use root_of_trust::{RootError, Rooted, load_root};

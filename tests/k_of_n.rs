@@ -241,3 +241,66 @@ fn a_folder_is_verified_offline_by_attestations_that_came_as_files() {
     assert_eq!(code, Some(3), "{errors}");
     assert!(errors.contains("org1.attestation"), "{errors}");
 }
+
+/// Writes the detached signature of `org`'s peer over the metadata of a folder.
+fn sign_detached(org: u8, folder: &Path, out: &Path) {
+    let mut command = binary();
+    command.args(["snapshot", "sign", "-c", "mychannel", "-b", "83", "--detached"]).arg(folder).arg("--out").arg(out);
+    Credentials::org(org).flags(&mut command);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn an_organisation_without_a_service_vouches_by_a_detached_signature_and_whole_files_count() {
+    let root = Root::new();
+    root.put(83, &fixture("snapshots/org1/83"));
+    let service = Service::start(1, &root, &[83]);
+    let files = TempDir::new().unwrap();
+    let detached = files.path().join("org2.json");
+    sign_detached(2, &root.snapshot(83), &detached);
+    let detached = detached.to_str().unwrap();
+    let land = TempDir::new().unwrap();
+    Join::new(&[service.address], land.path()).run().assert_failed(3, &["lacking: one more organisation", "Org2MSP"]);
+    let joined = Join::new(&[service.address], land.path()).args(["--attestations", detached]).run();
+    assert_eq!(joined.result()["mode"], "staged");
+    assert_eq!(joined.result()["organisations"], json!(["Org1MSP", "Org2MSP"]));
+    assert_identical(&land.path().join("mychannel/83"), &root.snapshot(83));
+    let (code, text, errors) = verify(&["--receipt", &receipt(&joined)]);
+    assert!(code == Some(0) && text.contains("(staged)") && text.contains("detached"), "{text}{errors}");
+
+    // It is of this snapshot alone.
+    let other = Root::with_recorded();
+    let service = Service::start(1, &other, &[83, 132]);
+    let land = TempDir::new().unwrap();
+    let from = [service.address];
+    Join::new(&from, land.path())
+        .args(["--attestations", detached, "-b", "132"])
+        .run()
+        .assert_failed(3, &["block 132"]);
+}
+
+/// Defence: in staged mode a chunk's proof says only who sent it; the file's SHA-256 decides. Removed, a source's own manifest would do.
+#[test]
+fn a_manifest_that_nobody_vouches_for_and_leads_elsewhere_costs_its_source_and_nothing_else() {
+    let root = Root::new();
+    root.put(83, &fixture("snapshots/org1/83"));
+    let files = TempDir::new().unwrap();
+    for org in [1, 2] {
+        sign_detached(org, &root.snapshot(83), &files.path().join(format!("org{org}.json")));
+    }
+    let detached = ["--attestations", files.path().to_str().unwrap()];
+    let start = |name: &str, org: &str, lie| Source::start(&Credentials::of(name, org), &completed(&root), lie);
+    let liar = start("org1-peer1", "Org1MSP", Lie::OwnManifest);
+    let land = TempDir::new().unwrap();
+    let alone = Join::new(&[liar.address], land.path()).args(detached).run();
+    alone.assert_failed(3, &["every source was dropped", "does not lead to the files that were vouched for"]);
+    assert!(names(land.path()).iter().all(|name| name == ".snapferry"));
+
+    let honest = start("org2", "Org2MSP", Lie::AttestsNothing);
+    let land = TempDir::new().unwrap();
+    let ended = Join::new(&[liar.address, honest.address], land.path()).args(detached).run();
+    assert_eq!(ended.result()["mode"], "staged");
+    assert_identical(&land.path().join("mychannel/83"), &root.snapshot(83));
+    assert!(ended.of("source_dropped").iter().all(|told| told["source"] == liar.address.to_string()));
+}

@@ -9,15 +9,11 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    catalog::{Equivocation, Landed, LandedError, StatementStore, Statements},
+    catalog::{Equivocation, LANDED_DIR, Landed, LandedError, STATEMENTS_DIR, StatementStore, Statements},
     disk::{Dir, DiskError, write_durably},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
 };
 
-/// Folder of what landed, in the state folder.
-pub(super) const LANDED_DIR: &str = "landed";
-/// Folder of what we signed and what others attested.
-pub(super) const STATEMENTS_DIR: &str = "statements";
 /// Folder of join receipts, in the state folder.
 const RECEIPTS_DIR: &str = "receipts";
 /// Folder of evidence against organisations that contradict themselves.

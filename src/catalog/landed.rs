@@ -13,6 +13,9 @@ use crate::{
 
 const MAGIC: &Magic = b"snapferry landed";
 
+/// Its folder, in the state folder.
+pub const LANDED_DIR: &str = "landed";
+
 /// Different snapshots of one block that can land on one peer: one is usual, more means that organisations disagree.
 pub const LANDED_PER_BLOCK_MAX: usize = 64;
 

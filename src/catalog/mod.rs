@@ -62,7 +62,7 @@ pub use error::{CatalogError, ReadError, Refusal};
 pub use evidence::{EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, Membership};
 pub use judging::{Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements, Uncounted};
 pub use known::KnownSnapshot;
-pub use landed::{LANDED_PER_BLOCK_MAX, Landed, LandedError};
+pub use landed::{LANDED_DIR, LANDED_PER_BLOCK_MAX, Landed, LandedError};
 pub use local::{Catalog, ScanReport};
 pub use offer::Offer;
 pub use on_disk::{Found as FoundOnDisk, OnDisk, list_on_disk};
@@ -71,4 +71,6 @@ pub use portable::PortableError;
 pub use receipt::{JoinReceipt, RECEIPT_BYTES_MAX, ReceiptError, ReceiptFacts, ReceiptShare, RootOfTrust};
 pub use report::{Camp, Dismissed, Statement, Tally, Voucher};
 pub use served::ServedSnapshot;
-pub use statements::{FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, OwnStatement, StatementError, StatementStore};
+pub use statements::{
+    FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, OwnStatement, STATEMENTS_DIR, StatementError, StatementStore,
+};

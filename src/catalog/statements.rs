@@ -21,6 +21,9 @@ use crate::{
     snapshot::{BlockHash, ManifestHash, SnapshotHash, SnapshotId},
 };
 
+/// Its folder, in the state folder.
+pub const STATEMENTS_DIR: &str = "statements";
+
 /// Attestations of one organisation that are kept for a block: its peers, and what it contradicts itself with.
 pub const FOREIGN_PER_ORG_MAX: usize = 4;
 /// Attestations of others that are kept for a block: an answer to AttestationGet holds 256, and must fit into a frame of 1 MiB.

@@ -72,6 +72,20 @@ pub(crate) fn identity(config: &Config) -> Result<(LocalIdentity, TlsPair), Fail
     Ok((identity, tls))
 }
 
+/// Our MSP identity alone, for what is signed without a connection.
+pub(crate) fn signer(config: &Config) -> Result<LocalIdentity, Failure> {
+    let missing = |key: &str, next: &'static str| Failure::new(Exit::Usage, format!("{key} is not set")).next(next);
+    let msp_id = config.identity.msp_id.as_ref();
+    let msp_id = msp_id.ok_or_else(|| missing("identity.mspId", "give --msp-id or CORE_PEER_LOCALMSPID"))?;
+    let folder = config.identity.msp_config_path.as_ref().ok_or_else(|| {
+        missing(
+            "identity.mspConfigPath",
+            "give --msp-config-path or CORE_PEER_MSPCONFIGPATH: the MSP folder of who signs",
+        )
+    })?;
+    LocalIdentity::load(msp_id, folder).map_err(|error| Failure::new(Exit::Usage, chain(&error)))
+}
+
 /// Settings of connections, as configured.
 pub(crate) fn tuning(config: &Config) -> Tuning {
     Tuning { mtu_upper_bound: config.limits.mtu_bytes, ..Tuning::default() }

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    disk::{OsDir, write_durably},
-    msp::{GrantBody, Identity, JoinGrant, LocalIdentity, MspId, Principal, PrincipalRole, SerializedIdentity},
+    msp::{GrantBody, Identity, JoinGrant, MspId, Principal, PrincipalRole, SerializedIdentity},
     service::{LogLevel, config::Loaded, units::parse_duration},
     snapshot::{BlockNumber, ChannelId},
     transport::fault::chain,
@@ -65,7 +64,7 @@ impl Grant {
         if self.valid_for > VALID_FOR_MAX || self.valid_for.is_zero() {
             return Err(Failure::new(Exit::Usage, "a grant holds for at most 7d").next("give a shorter --valid-for"));
         }
-        let admin = admin(&config)?;
+        let admin = channel::signer(&config)?;
         let msp_id = admin.identity.msp_id().clone();
         let now = (channel::wall_clock())();
         let grantee = grantee(&self.certificate, &msp_id)?;
@@ -87,7 +86,7 @@ impl Grant {
             .with_blocks(self.min_block, self.max_block);
         let grant = JoinGrant::sign(&body, &admin).map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
         if !context.global.dry_run {
-            write(&self.out, &grant.encode())?;
+            output::write_file(&self.out, &grant.encode())?;
         }
         self.report(context, &admin.identity, &grantee, body.not_after())
     }
@@ -118,17 +117,6 @@ impl Grant {
     }
 }
 
-/// The admin's MSP identity; no TLS is needed.
-fn admin(config: &snapferry::service::config::Config) -> Result<LocalIdentity, Failure> {
-    let missing = |what: &str, next: &'static str| Failure::new(Exit::Usage, format!("{what} is not set")).next(next);
-    let msp_id = config.identity.msp_id.clone();
-    let msp_id = msp_id.ok_or_else(|| missing("identity.mspId", "give --msp-id or CORE_PEER_LOCALMSPID"))?;
-    let folder = config.identity.msp_config_path.clone().ok_or_else(|| {
-        missing("identity.mspConfigPath", "give --msp-config-path or CORE_PEER_MSPCONFIGPATH: the admin's MSP folder")
-    })?;
-    LocalIdentity::load(&msp_id, &folder).map_err(|error| Failure::new(Exit::Usage, chain(&error)))
-}
-
 fn grantee(path: &Path, msp_id: &MspId) -> Result<Identity, Failure> {
     let wrong = |reason: String| {
         Failure::new(Exit::Usage, format!("{}: {reason}", path.display()))
@@ -137,13 +125,4 @@ fn grantee(path: &Path, msp_id: &MspId) -> Result<Identity, Failure> {
     let bytes = channel::read_at_most(path, CERTIFICATE_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
     let serialized = SerializedIdentity { msp_id: msp_id.clone(), id_bytes: Bytes::from(bytes) };
     Identity::parse(serialized).map_err(|error| wrong(chain(&error)))
-}
-
-/// Writes a file durably, in the place of an older one.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let path = std::path::absolute(path)?;
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return Err(Failure::new(Exit::Usage, format!("{} is no name for a file", path.display())));
-    };
-    Ok(write_durably(&*OsDir::open(folder)?, name, bytes)?)
 }

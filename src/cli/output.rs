@@ -1,8 +1,12 @@
-//! Results on standard output.
+//! Results on standard output, and in the files that commands write.
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use serde::Serialize;
-use std::io::{self, Write as _};
+use snapferry::disk::{OsDir, write_durably};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
 /// Prints one JSON object on one line.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
@@ -21,4 +25,13 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     Ok(out.flush()?)
+}
+
+/// Writes a file durably, in the place of an older one.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let path = std::path::absolute(path)?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(Failure::new(Exit::Usage, format!("{} is no name for a file", path.display())));
+    };
+    Ok(write_durably(&*OsDir::open(folder)?, name, bytes)?)
 }

@@ -12,12 +12,14 @@ use super::{
 use clap::Args;
 use serde_json::{Value, json};
 use snapferry::{
-    catalog::{Attestation, FoundOnDisk, KnownSnapshot, Landed, OnDisk, StatementStore, list_on_disk},
+    catalog::{
+        Attestation, FoundOnDisk, KnownSnapshot, LANDED_DIR, Landed, OnDisk, STATEMENTS_DIR, StatementStore,
+        list_on_disk,
+    },
     disk::{Dir, DiskError, OsDir},
     service::{
         clock::fabric_time,
         control::{Request, Response},
-        daemon::{LANDED_DIR, STATEMENTS_DIR},
         units::format_bytes,
     },
     snapshot::{BlockHash, SnapshotId},

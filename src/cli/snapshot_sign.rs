@@ -1,22 +1,30 @@
 //! `snapshot sign`: the RFC's SignSnapshotMetadata, by the service beside the peer.
 
 use super::{
+    args::ConfigFlags,
+    channel,
     context::Context,
     exit::{Exit, Failure},
     output,
+    progress::Progress,
     snapshot::{OneSnapshot, Service, out_of_turn},
+    verify::folder_bytes,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    catalog::{Attestation, encode_attestation_file},
-    disk::{OsDir, write_durably},
+    catalog::{Attestation, DetachedSignature, encode_attestation_file},
+    disk::OsDir,
     service::{
+        LogLevel,
         clock::fabric_time,
+        config::Loaded,
         control::{Request, Response, Shown},
     },
+    snapshot::verify_folder,
+    transport::fault::chain,
 };
 use std::{
     path::{Path, PathBuf},
@@ -28,6 +36,9 @@ use std::{
 /// The service signs only what its own peer made and it has read and hashed completely, or the metadata that are left of it; and
 /// never two different snapshots of one block. The attestation holds for 7 days. Others check it with
 /// `verify DIR --attestations FILE` or `join --attestations FILE`.
+///
+/// --detached DIR needs no service: reads the folder, and signs Fabric's two JSON files as they are, with the MSP identity of the
+/// configuration. That vouches for the metadata alone, and has no date.
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
     #[command(flatten)]
@@ -35,11 +46,19 @@ pub(crate) struct Sign {
     /// Write the attestation to this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Sign the metadata files of this folder instead; the file holds a detached signature then
+    #[arg(long, value_name = "DIR", requires = "out")]
+    detached: Option<PathBuf>,
+    #[command(flatten)]
+    flags: ConfigFlags,
 }
 
 impl Sign {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
-        let service = Service::find(context, Vec::new())?;
+        if let (Some(folder), Some(out)) = (&self.detached, &self.out) {
+            return self.sign_detached(context, folder, out);
+        }
+        let service = Service::find(context, self.flags.by_key())?;
         let id = self.snapshot.id();
         let shown = service.show(&id)?;
         if context.global.dry_run {
@@ -50,9 +69,50 @@ impl Sign {
         };
         let own = attestations.into_iter().next().ok_or_else(out_of_turn)?;
         if let Some(path) = &self.out {
-            write(path, &encode_attestation_file(&own))?;
+            output::write_file(path, &encode_attestation_file(&own))?;
         }
         if context.json() { self.print_json(&shown, &own) } else { output::print(&self.text(&shown, &own)) }
+    }
+
+    /// As an organisation without a service does: every byte is read before its metadata are signed.
+    fn sign_detached(&self, context: &Context, folder: &Path, out: &Path) -> Result<(), Failure> {
+        let Loaded { config, .. } = context.configure(self.flags.by_key(), LogLevel::Warn)?;
+        let signer = channel::signer(&config)?;
+        let dir = OsDir::open(folder)?;
+        let mut progress = Progress::start(context, "verifying", folder_bytes(dir.as_ref())?);
+        let verified = verify_folder(dir.as_ref(), &mut |bytes| progress.add(bytes));
+        progress.finish();
+        let verified = verified?;
+        let (id, asked) = (verified.manifest.id(), self.snapshot.id());
+        if *id != asked {
+            let what = format!("{} is snapshot {id}, not {asked}: nothing is signed", folder.display());
+            return Err(Failure::new(Exit::Verification, what));
+        }
+        let signature = DetachedSignature::sign(&verified.metadata, &signer)
+            .map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
+        if !context.global.dry_run {
+            output::write_file(out, &signature.encode())?;
+        }
+        let done = if context.global.dry_run { "would hold" } else { "holds" };
+        if context.json() {
+            return output::print_json(&json!({
+                "channel": id.channel.as_str(),
+                "block_number": id.block_number.0,
+                "snapshot_hash": verified.manifest.signable().hash().to_string(),
+                "organisation": signer.identity.msp_id().as_str(),
+                "subject": signer.identity.subject(),
+                "file": out.display().to_string(),
+                "dry_run": context.global.dry_run,
+            }));
+        }
+        output::print(&format!(
+            "{} {done} the detached signature of {} of {} over the metadata of {id}, snapshot hash {}\nnext: give it to the organisations \
+             that want to check this snapshot (`verify DIR --attestations`, `join --attestations`)\n",
+            out.display(),
+            signer.identity.subject(),
+            signer.identity.msp_id(),
+            verified.manifest.signable().hash(),
+        ))
     }
 
     fn would_sign(&self, context: &Context, shown: &Shown) -> Result<(), Failure> {
@@ -123,13 +183,4 @@ impl Sign {
             "file": self.out.as_ref().map(|path| path.display().to_string()),
         }))
     }
-}
-
-/// Writes a file durably, in the place of an older one.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let path = std::path::absolute(path)?;
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return Err(Failure::new(Exit::Usage, format!("{} is no name for a file", path.display())));
-    };
-    Ok(write_durably(&*OsDir::open(folder)?, name, bytes)?)
 }

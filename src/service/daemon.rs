@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::{BundleError, Bundles, CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 use crate::{
-    catalog::{Attestation, Attestor, Catalog, Landed, StatementStore},
+    catalog::{Attestation, Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
     disk::{Dir, DiskError},
     msp::{ChannelConfig, LocalIdentity, MspError, TlsPair},
@@ -44,10 +44,6 @@ use crate::{
 const WORKERS_MAX: usize = 4;
 /// Folder of the catalog's manifests, in the state folder.
 pub const MANIFESTS_DIR: &str = "manifests";
-/// Folder of what was signed and said, in the state folder.
-pub const STATEMENTS_DIR: &str = "statements";
-/// Folder of what came from others, in the state folder.
-pub const LANDED_DIR: &str = "landed";
 /// Folder of finished snapshots, in the peer's `ledger.snapshots.rootDir` (fabric: core/ledger/kvledger/snapshot.go).
 pub const COMPLETED_DIR: &str = "completed";
 

@@ -17,7 +17,7 @@ use snapferry::{
     catalog::{self, AttestBody, Catalog, CatalogEntry, ServedSnapshot},
     disk::OsDir,
     msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
-    snapshot::{ChunkIndex, SnapshotId},
+    snapshot::{ChunkIndex, Manifest, SnapshotId, hash_small},
     transport::{
         WallClock,
         endpoint::{self, Tuning},
@@ -69,7 +69,13 @@ pub enum Lie {
     AttestsFalsely,
     /// Its attestation was made for somebody else.
     AttestsAgain,
+    /// It has a manifest of its own under the right metadata, which proves every chunk of a file that it has altered. It attests
+    /// nothing. (Only for files of one chunk.)
+    OwnManifest,
 }
+
+/// The file that [`Lie::OwnManifest`] alters, by its place in the manifest.
+const ALTERED: u32 = 0;
 
 /// A source that runs until it is dropped.
 pub struct Source {
@@ -180,19 +186,31 @@ impl Shared {
                 Body::Error(Refusal::new(ErrorCode::Busy, ""))
             }
             Body::ManifestGet(get) => {
-                let mut bytes = self.snapshot(&get.id).manifest_bytes.to_vec();
+                let mut bytes = self.manifest(&get.id).encode();
                 if self.lie == Lie::Manifest {
                     flip(&mut bytes);
                 }
                 Body::Manifest(bytes.into())
             }
-            Body::AttestationGet(_) if self.lie == Lie::AttestsNothing => {
+            Body::AttestationGet(_) if matches!(self.lie, Lie::AttestsNothing | Lie::OwnManifest) => {
                 Body::Error(Refusal::new(ErrorCode::NotFound, ""))
             }
             Body::AttestationGet(get) => Body::Attestations(vec![self.attest(&get)]),
             Body::Ping => Body::Pong,
             _ => Body::Error(Refusal::new(ErrorCode::Protocol, "")),
         }
+    }
+
+    fn manifest(&self, id: &SnapshotId) -> Manifest {
+        let snapshot = self.snapshot(id);
+        if self.lie != Lie::OwnManifest {
+            return Manifest::decode(&snapshot.manifest_bytes).unwrap();
+        }
+        let (mut files, mut bytes) = (snapshot.manifest.files().to_vec(), Vec::new());
+        snapshot.read_chunk(ALTERED, ChunkIndex(0), &mut bytes).unwrap();
+        flip(&mut bytes);
+        files[ALTERED as usize].root = hash_small(&bytes);
+        Manifest::new(snapshot.manifest.signable().clone(), files).unwrap()
     }
 
     fn snapshot(&self, id: &SnapshotId) -> Arc<ServedSnapshot> {
@@ -234,7 +252,7 @@ impl Shared {
         }
         CatalogClaim {
             id: entry.id.clone(),
-            manifest_hash: entry.manifest_hash,
+            manifest_hash: self.manifest(&entry.id).hash(),
             snapshot_hash,
             total_bytes: entry.total_bytes,
             files: entry.files,
@@ -276,7 +294,7 @@ impl Shared {
         for index in request.first_chunk.0..request.first_chunk.0 + request.count {
             let (mut bytes, index) = (Vec::new(), ChunkIndex(index));
             snapshot.read_chunk(request.file_index, index, &mut bytes).unwrap();
-            if self.lie == Lie::Chunks {
+            if self.lie == Lie::Chunks || (self.lie == Lie::OwnManifest && request.file_index == ALTERED) {
                 flip(&mut bytes);
             }
             let len = u32::try_from(bytes.len()).unwrap();

@@ -199,6 +199,12 @@ impl JoinReceipt {
         (self.text.config.sequence, BlockNumber(self.text.config.block_number))
     }
 
+    /// SHA-256 of that configuration's block, in hexadecimal; none with pinned MSPs. Of the block itself if it is in the receipt.
+    #[must_use]
+    pub fn config_block_sha256(&self) -> Option<&str> {
+        self.text.config.block_sha256.as_deref()
+    }
+
     /// The policies' texts: over metadata, over the manifest.
     #[must_use]
     pub fn policies(&self) -> (&str, &str) {

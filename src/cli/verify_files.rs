@@ -16,12 +16,12 @@ use snapferry::{
         ReceiptError, RootOfTrust,
     },
     msp::{ChannelConfig, MspId},
-    service::{load_channel_config, units::format_bytes},
+    service::{clock::fabric_time, load_channel_config, units::format_bytes},
     transport::fault::chain,
 };
 use std::{
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// A receipt of a join: its signature, every statement in it, and that they satisfied the rule.
@@ -59,6 +59,7 @@ pub(super) fn receipt(context: &Context, path: &Path, root: &RootArgs) -> Result
             "root_of_trust": receipt.root_of_trust(),
             "config_sequence": sequence,
             "config_block_number": block.0,
+            "config_block_sha256": receipt.config_block_sha256(),
             "config_given": config.is_some(),
             "joiner": {"msp_id": receipt.joiner().msp_id().as_str(), "subject": receipt.joiner().subject()},
             "shares": receipt.shares(),
@@ -84,22 +85,26 @@ pub(super) fn receipt(context: &Context, path: &Path, root: &RootArgs) -> Result
         RootOfTrust::GenesisWalk => "the genesis block, by a verified walk",
         RootOfTrust::PinnedMsps => "pinned MSP folders",
     };
+    let sha256 =
+        receipt.config_block_sha256().map_or_else(String::new, |hash| format!("  its block's SHA-256: {hash}\n"));
     let judged = if config.is_some() {
         "the configuration block given here is the one that it was judged by"
     } else {
-        "the configuration block is the one in the receipt: compare its SHA-256, or give yours with --config-block"
+        "that block is the one in the receipt: compare its SHA-256 with yours, or give yours with --config-block"
     };
     output::print(&format!(
         "{} is a true receipt: {} of {} joined {} ({mode}), snapshot hash {}\n\
          vouched for, by {metadata}:\n{who}\
-         judged by channel configuration {sequence} of block {block}, trusted from {from}\n  {judged}\n\
-         by the joiner's word, {} s after it was agreed on, this came:\n{shares}",
+         judged by channel configuration {sequence} of block {block}, trusted from {from}\n{sha256}  {judged}\n\
+         by the joiner's word, it began {}, was agreed on {} and ended {}; this came:\n{shares}",
         path.display(),
         receipt.joiner().subject(),
         receipt.joiner().msp_id(),
         agreed.id(),
         agreed.manifest().signable().hash(),
-        finished.saturating_sub(agreed_at),
+        when(started),
+        when(agreed_at),
+        when(finished),
     ))
 }
 
@@ -144,6 +149,10 @@ fn given(root: &RootArgs) -> Result<Option<ChannelConfig>, Failure> {
 fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     channel::read_at_most(path, bytes_max as u64)
         .map_err(|error| Failure::new(Exit::Usage, format!("can't read {}: {error}", path.display())))
+}
+
+fn when(unix_s: u64) -> String {
+    UNIX_EPOCH.checked_add(Duration::from_secs(unix_s)).map(fabric_time).unwrap_or_default()
 }
 
 fn seconds(time: SystemTime) -> u64 {

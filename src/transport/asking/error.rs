@@ -79,7 +79,7 @@ pub enum AskProblem {
     #[error("{}", chain(&**.0))]
     SessionAuth(std::sync::Arc<SessionError>),
     /// It refused the request.
-    #[error("{what}: {}{}{}", .refusal.code, tail(&.refusal.detail), remedy(what, .refusal.code))]
+    #[error("{what}: {}{}", .refusal.code, advice(what, .refusal))]
     Refused {
         /// What was asked.
         what: &'static str,
@@ -261,6 +261,12 @@ fn refused_by_us(alert: u64, reason: String) -> AskProblem {
 fn clean(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.chars().take(256).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Our own advice, or else the other side's words.
+fn advice(what: &str, refusal: &Refusal) -> String {
+    let remedy = remedy(what, refusal.code);
+    if remedy.is_empty() { tail(&refusal.detail) } else { remedy.to_owned() }
 }
 
 /// What the operator does about a refusal, where that can be known here.

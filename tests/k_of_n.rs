@@ -304,3 +304,81 @@ fn a_manifest_that_nobody_vouches_for_and_leads_elsewhere_costs_its_source_and_n
     assert_identical(&land.path().join("mychannel/83"), &root.snapshot(83));
     assert!(ended.of("source_dropped").iter().all(|told| told["source"] == liar.address.to_string()));
 }
+
+/// Defence: our own word, relayed or kept, is never taken for a lie. Removed, a dry run with a service's own state folder would get that
+/// service banned by every join for an hour.
+#[test]
+fn a_dry_run_beside_a_service_does_not_get_it_banned() {
+    let root = Root::new();
+    let block = root.add_sample(SAMPLE, 1);
+    let services = [1, 2].map(|org| Service::start(org, &root, &[block]));
+    let from = services.each_ref().map(|service| service.address);
+    let land = TempDir::new().unwrap();
+    let before = join(&from, &land).state(services[0].state()).args(["--dry-run"]).run();
+    assert_eq!(before.result()["outcome"], "dry_run");
+    let after = join(&from, &land).run();
+    assert!(after.of("source_dropped").is_empty(), "{:?}", after.of("source_dropped"));
+    assert_eq!(after.result()["outcome"], "landed");
+}
+
+/// Defence: no hash covers the commit hash, so `verify` compares the folder's with the one that is vouched for. Removed, a folder that was
+/// altered on its way passes.
+#[test]
+fn a_folder_with_another_commit_hash_than_is_vouched_for_is_refused_offline() {
+    let root = Root::new();
+    root.put(83, &fixture("snapshots/org1/83"));
+    let files = TempDir::new().unwrap();
+    for org in [1, 2] {
+        let service = Service::start(org, &root, &[83]);
+        let mut command = binary();
+        command.args(["snapshot", "sign", "-c", "mychannel", "-b", "83", "--out"]);
+        command.arg(files.path().join(format!("org{org}"))).arg("--state-dir").arg(service.state());
+        assert!(command.output().unwrap().status.success());
+    }
+    let forged = TempDir::new().unwrap();
+    let folder = forged.path().join("83");
+    processes::copy_folder(&root.snapshot(83), &folder);
+    let file = folder.join("_snapshot_additional_metadata.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let metadata: Value = serde_json::from_str(&text).unwrap();
+    let hash = metadata["last_block_commit_hash"].as_str().unwrap();
+    let check = || {
+        let block = recorded("config_block.pb");
+        let (folder, block, files) =
+            (folder.to_str().unwrap(), block.to_str().unwrap(), files.path().to_str().unwrap());
+        verify(&[folder, "--policy", TWO_OF_THREE, "--config-block", block, "--attestations", files])
+    };
+    assert_eq!(check().0, Some(0));
+    std::fs::write(&file, text.replace(hash, &"ab".repeat(32))).unwrap();
+    let (code, text, errors) = check();
+    assert_eq!(code, Some(3), "{text}{errors}");
+    assert!(errors.contains("last_block_commit_hash") && errors.contains(hash), "{errors}");
+}
+
+/// Defence: nobody is waited for without an end while something else can be agreed on. Removed, one organisation that contradicts itself
+/// at a newer block and is always too busy to give the manifest holds up for ever what two honest ones could end.
+#[test]
+fn one_busy_organisation_does_not_hold_up_what_others_agree_on() {
+    let (root, other, older, block) = (Root::with_recorded(), Root::new(), Root::new(), 132);
+    older.put(83, &fixture("snapshots/org1/83"));
+    other.put(132, &fixture("snapshots/org1/132"));
+    // Another sound snapshot of that block: the same data, told of another previous block.
+    let file = other.snapshot(132).join("_snapshot_signable_metadata.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let at = text.find("\"previous_block_hash\": \"").unwrap() + 24;
+    let changed = format!("{}{}{}", &text[..at], if &text[at..=at] == "0" { "1" } else { "0" }, &text[at + 1..]);
+    let sha = |text: &str| hex::encode(<sha2::Sha256 as sha2::Digest>::digest(text));
+    let additional = other.snapshot(132).join("_snapshot_additional_metadata.json");
+    let rehashed = std::fs::read_to_string(&additional).unwrap().replace(&sha(&text), &sha(&changed));
+    std::fs::write(file, changed).unwrap();
+    std::fs::write(additional, rehashed).unwrap();
+    let evil = [
+        Source::start(&Credentials::org(1), &completed(&root), Lie::Nothing),
+        Source::start(&Credentials::of("org1-peer1", "Org1MSP"), &completed(&other), Lie::ManifestNever),
+    ];
+    let honest = [Service::start(2, &root, &[83, block]), Service::start(3, &older, &[83])];
+    let from = [evil[0].address, evil[1].address, honest[0].address, honest[1].address];
+    let land = TempDir::new().unwrap();
+    let ended = join(&from, &land).args(["--deadline", "60s"]).run();
+    assert_eq!(ended.result()["block_number"], 83);
+}

@@ -3,7 +3,7 @@
 //! Asks as a join does, so that who can't be asked here couldn't be joined from either.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
     sync::Arc,
     time::Duration,
@@ -81,7 +81,8 @@ pub async fn catalogs(
     let (dialer, mut sources) = dial(request)?;
     let dialling = &request.dialling;
     let config = dialling.config()?;
-    let vouching = Vouching::new(&request.trust, dialling.identity.identity.msp_id(), &dialling.clock)?;
+    let own_msp = dialling.identity.identity.msp_id();
+    let vouching = Vouching::new(&request.trust, own_msp, &dialling.clock, &BTreeSet::new())?;
     let agreed = vouching.agree(&config, request.block_number, &mut sources).await.map(|vouched| vouched.agreed);
     let answers = answers(request, &sources);
     goodbye(dialer, sources).await;

@@ -44,23 +44,15 @@ pub enum JoinError {
         /// Proofs that organisations contradict themselves, found on the way.
         evidence: Vec<Equivocation>,
     },
-    /// The channel's configuration changed, and what was agreed on isn't any more.
-    #[error("{id} is no longer vouched for by the channel's newer configuration: {source}")]
+    /// By the configuration of the moment, or the snapshot's own, those who vouch aren't enough.
+    #[error(
+        "by the channel's configuration of now, or by the one that the snapshot itself holds, who vouched for {id} doesn't count any more: {source}"
+    )]
     NoLongerAgreed {
         /// The snapshot.
         id: SnapshotId,
         /// Why not.
         source: Box<AgreementError>,
-    },
-    /// Who vouches isn't in the channel by the snapshot's own configuration.
-    #[error(
-        "{id} holds a channel configuration in which {} that vouched for it is no valid member: don't use this snapshot", .strangers.join(" and ")
-    )]
-    VouchersNotInState {
-        /// The snapshot.
-        id: SnapshotId,
-        /// Their organisations.
-        strangers: Vec<String>,
     },
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: nobody can be asked for an attestation of this very join")]

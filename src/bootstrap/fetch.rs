@@ -45,6 +45,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(200);
 /// How long the transfer rests after the disk said that it's full.
 const DISK_FULL_PAUSE: Duration = Duration::from_secs(3);
+/// How often sources and agreement are judged by the clock, as the serving side judges its sessions.
+const JUDGE_EVERY: Duration = Duration::from_secs(60);
 /// How often one file may begin anew before the disk counts as broken.
 const START_OVER_MAX: u32 = 3;
 
@@ -149,6 +151,8 @@ struct Driver<'a> {
     last_lie: Option<String>,
     shares: BTreeMap<SourceIndex, Share>,
     meter: Meter,
+    /// When sources and agreement were judged last.
+    judged: time::Instant,
     syncing: bool,
     paused_until: Option<time::Instant>,
     /// Positions that an earlier run left, and their bytes.
@@ -186,6 +190,7 @@ pub(super) async fn fetch(
         last_lie: None,
         shares: BTreeMap::new(),
         meter,
+        judged: started,
         syncing: false,
         paused_until: None,
         reused: Ranges::default(),
@@ -237,8 +242,9 @@ impl Driver<'_> {
                         return Err(error);
                     }
                 }
-                // A configuration that changes may take a source's membership, or the agreement itself.
-                Ok(()) = self.job.changes.changed() => {
+                // A configuration that changes may take a source's membership, or the agreement itself; time may take a certificate.
+                () = due(&mut self.job.changes, self.judged + JUDGE_EVERY) => {
+                    self.judged = time::Instant::now();
                     (self.job.still)()?;
                     for news in self.job.sources.judge_again() {
                         self.source_news(news);
@@ -580,6 +586,16 @@ fn sync(store: &Store) -> Result<Vec<Failing>, StoreError> {
             files.into_iter().map(begin_anew).collect()
         }
         Err(error) => Err(error),
+    }
+}
+
+/// When the configuration has changed, or that time has come.
+async fn due(changes: &mut watch::Receiver<u64>, at: time::Instant) {
+    tokio::select! {
+        biased;
+        // Nobody changes it any more: time goes on.
+        Ok(()) = changes.changed() => {}
+        () = time::sleep_until(at) => {}
     }
 }
 

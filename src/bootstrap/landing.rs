@@ -7,7 +7,7 @@ use crate::{
     catalog::AgreedSnapshot,
     chunking::{Candidates, LOCK_FILE, Store, StoreError, VerifiedFile},
     disk::{Dir, DiskError},
-    snapshot::{AdditionalMetadata, SnapshotId, SnapshotMetadata, verify_folder},
+    snapshot::{AdditionalMetadata, ContentSummary, SnapshotId, SnapshotMetadata, verify_folder},
 };
 
 /// Folder of work under way, beside the channels' folders; no channel name begins with a dot.
@@ -16,6 +16,15 @@ pub const WORK_DIR: &str = ".snapferry";
 const MARGIN_BYTES: u64 = 64 << 20;
 /// How often the work folder is made anew: each time another join finished and removed it while we opened it.
 const OPEN_TRIES: u32 = 3;
+
+/// What comes of opening a work folder.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// Its store, and what an earlier run left there.
+    Store(Store, Vec<Candidates>),
+    /// The snapshot was published meanwhile; what it holds.
+    There(ContentSummary),
+}
 
 /// One snapshot's places under the landing folder.
 #[derive(Debug)]
@@ -34,19 +43,19 @@ impl Landing {
         self.land.path().join(self.id.channel.as_str()).join(self.id.block_number.to_string())
     }
 
-    /// Whether the agreed snapshot already lies there, whole, under durable names. Reads every byte: a folder is only as
+    /// What the agreed snapshot holds, if it already lies there, whole, under durable names. Reads every byte: a folder is only as
     /// good as its last check.
     ///
     /// # Errors
     /// [`JoinError::ExistsDifferently`] if something else does.
-    pub(super) fn is_there(&self, agreed: &AgreedSnapshot) -> Result<bool, JoinError> {
+    pub(super) fn is_there(&self, agreed: &AgreedSnapshot) -> Result<Option<ContentSummary>, JoinError> {
         let open = || {
             let channel = self.channel_dir()?;
             channel.open_dir(&self.id.block_number.to_string()).map(|dir| (channel, dir))
         };
         let (channel, dir) = match open() {
             Ok(found) => found,
-            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let differs = |source| JoinError::ExistsDifferently { path: self.path(), source: Box::new(source) };
@@ -57,15 +66,15 @@ impl Landing {
         // Whoever renamed it may have been stopped before these.
         channel.sync_dir()?;
         self.land.sync_dir()?;
-        Ok(true)
+        Ok(Some(verified.content))
     }
 
-    /// Opens the store of the work folder and checks that the rest will fit. `None` if another join has published the
+    /// Opens the store of the work folder and checks that the rest will fit; unless another join has published the
     /// snapshot since [`Self::is_there`] was asked.
     ///
     /// # Errors
     /// [`JoinError::NoSpace`]; another process works there; as [`Self::is_there`]; the disk.
-    pub(super) fn open_store(&self, agreed: &AgreedSnapshot) -> Result<Option<(Store, Vec<Candidates>)>, JoinError> {
+    pub(super) fn open_store(&self, agreed: &AgreedSnapshot) -> Result<Opened, JoinError> {
         let mut tries = 1..OPEN_TRIES;
         let (store, candidates) = loop {
             match self.try_open_store(agreed) {
@@ -74,10 +83,10 @@ impl Landing {
             }
         };
         // Publishing happens under the lock, so from here on nobody else does it.
-        if self.is_there(agreed)? {
+        if let Some(content) = self.is_there(agreed)? {
             self.remove_job();
             drop(store); // its lock goes last
-            return Ok(None);
+            return Ok(Opened::There(content));
         }
         let total: u64 = agreed.manifest().files().iter().map(|file| file.size).sum();
         let needed = total.saturating_sub(store.allocated()?).saturating_add(MARGIN_BYTES);
@@ -85,7 +94,7 @@ impl Landing {
         if free < needed {
             return Err(JoinError::NoSpace { path: self.land.path().to_owned(), needed, free });
         }
-        Ok(Some((store, candidates)))
+        Ok(Opened::Store(store, candidates))
     }
 
     fn try_open_store(&self, agreed: &AgreedSnapshot) -> Result<(Store, Vec<Candidates>), StoreError> {
@@ -203,7 +212,10 @@ mod tests {
         }
 
         fn open(&self) -> Store {
-            self.landing().open_store(&self.agreed).unwrap().unwrap().0
+            let Opened::Store(store, _) = self.landing().open_store(&self.agreed).unwrap() else {
+                panic!("it is there")
+            };
+            store
         }
 
         fn fill(&self, store: &Store) {
@@ -243,7 +255,7 @@ mod tests {
         let place = Place::new();
         place.publish(place.open()).unwrap();
         place.faults.taken_log();
-        assert!(place.landing().is_there(&place.agreed).unwrap());
+        assert!(place.landing().is_there(&place.agreed).unwrap().is_some());
         let log = place.faults.taken_log();
         assert_eq!(&log[log.len() - 2..], ["sync mychannel", "sync land"], "{log:?}");
         for operation in ["sync mychannel", "sync land"] {
@@ -298,9 +310,9 @@ mod tests {
     fn a_snapshot_that_another_join_published_meanwhile_is_already_there() {
         let place = Place::new();
         let second = place.landing();
-        assert!(!second.is_there(&place.agreed).unwrap());
+        assert!(second.is_there(&place.agreed).unwrap().is_none());
         place.publish(place.open()).unwrap();
-        assert!(second.open_store(&place.agreed).unwrap().is_none());
+        assert!(matches!(second.open_store(&place.agreed).unwrap(), Opened::There(_)));
         assert_eq!(place.jobs(), [""; 0]);
         // Something else there is refused, as always.
         place.land.open_dir("mychannel").unwrap().open_dir("132").unwrap().remove_file("txids.data").unwrap();
@@ -315,7 +327,7 @@ mod tests {
         // Between opening the folder and taking its lock, as another join does when it is through.
         place.faults.before(&format!("create in {JOB}"), move || work.remove_dir_all(JOB).unwrap());
         place.publish(place.open()).unwrap();
-        assert!(place.landing().is_there(&place.agreed).unwrap());
+        assert!(place.landing().is_there(&place.agreed).unwrap().is_some());
     }
 
     #[test]

@@ -36,11 +36,11 @@ pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
 pub use event::{JoinEvent, Observer, Share, TransferProgress};
 use fetch::{Fetch, Fetched, fetch};
-use landing::Landing;
 pub use landing::WORK_DIR;
+use landing::{Landing, Opened};
 pub use records::Records;
 use sources::Sources;
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{sync::watch, task::spawn_blocking, time::Instant};
 pub use vouching::JoinTrust;
 use vouching::{Vouched, Vouching};
 
@@ -139,18 +139,23 @@ pub async fn join(
     let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
     let mut sources = Sources::dial(&dialer, &request.sources, true, observer);
 
-    // Ends: each turn but the last bans whoever offered a manifest that doesn't lead to the files that were vouched for.
+    // Ends: each turn but the last rules out a manifest that doesn't lead to the files that were vouched for, and whoever offered it.
+    let mut spoiled = BTreeSet::new();
     let (vouched, landing, landed) = loop {
+        // Before who vouches is judged: no change of the configuration is missed.
+        let changes = request.dialling.live.changes();
         // catalog: who has what, who vouches
         let vouched = tokio::select! {
-            vouched = vouch(request, &mut sources, observer) => vouched?,
+            vouched = vouch(request, &mut sources, &spoiled, observer) => vouched?,
             () = &mut stop => return Err(JoinError::Stopped),
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
         // plan, fetch, verify, load
-        match land(request, &vouched, &landing, &mut sources, &buffers, observer, stop.as_mut()).await {
+        let means = Means { sources: &mut sources, buffers: &buffers, changes, observer };
+        match land(request, &vouched, &landing, means, stop.as_mut()).await {
             Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
-                sources.misled(&vouched.agreed, &error.to_string());
+                spoiled.insert(vouched.agreed.manifest_hash());
+                sources.misled(&vouched.agreed, &vouched.offered_by, &error.to_string());
             }
             landed => break (vouched, landing, landed?),
         }
@@ -159,7 +164,7 @@ pub async fn join(
     // The sources hear that we are done; a lost one doesn't hold us up.
     let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
-    let receipt = match (landed.outcome, request.records.newest_receipt(&summary.id)?) {
+    let receipt = match (landed.outcome, request.records.newest_receipt(&summary.id, summary.snapshot_hash)?) {
         (Outcome::DryRun, _) => None,
         (Outcome::AlreadyThere, Some(earlier)) => Some(earlier),
         // Also of what was found in place: whoever landed it may have been stopped before its receipt.
@@ -181,9 +186,14 @@ struct Landed {
 }
 
 /// Agrees on a snapshot, and keeps what was said about it.
-async fn vouch(request: &JoinRequest, sources: &mut Sources, observer: &Observer) -> Result<Vouched, JoinError> {
+async fn vouch(
+    request: &JoinRequest,
+    sources: &mut Sources,
+    spoiled: &BTreeSet<ManifestHash>,
+    observer: &Observer,
+) -> Result<Vouched, JoinError> {
     let dialling = &request.dialling;
-    let vouching = Vouching::new(&request.trust, dialling.identity.identity.msp_id(), &dialling.clock)?;
+    let vouching = Vouching::new(&request.trust, dialling.identity.identity.msp_id(), &dialling.clock, spoiled)?;
     let config = dialling.config()?;
     let vouched = vouching.agree(&config, request.block_number, sources).await;
     let proofs: &[Equivocation] = match &vouched {
@@ -208,16 +218,24 @@ async fn vouch(request: &JoinRequest, sources: &mut Sources, observer: &Observer
     Ok(vouched)
 }
 
+/// What a landing works with.
+struct Means<'a> {
+    sources: &'a mut Sources,
+    buffers: &'a BufferPool,
+    /// Of the configuration, since before who vouches was judged by it.
+    changes: watch::Receiver<u64>,
+    observer: &'a Observer,
+}
+
 /// Fetches what was agreed on and publishes it, unless it is there.
 async fn land(
     request: &JoinRequest,
     vouched: &Vouched,
     landing: &Arc<Landing>,
-    sources: &mut Sources,
-    buffers: &BufferPool,
-    observer: &Observer,
+    means: Means<'_>,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Landed, JoinError> {
+    let Means { sources, buffers, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
     let there = on_disk({
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
@@ -227,12 +245,15 @@ async fn land(
         there = there => there?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
-    if there || request.dry_run {
-        let outcome = if there { Outcome::AlreadyThere } else { Outcome::DryRun };
-        if there && !request.dry_run {
+    if let Some(content) = there {
+        check_channel_config(request, vouched, &content)?;
+        if !request.dry_run {
             landing.clean_up(); // a crash right behind the renaming leaves the work folder
         }
-        return Ok(Landed { outcome, fetched: None });
+        return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
+    }
+    if request.dry_run {
+        return Ok(Landed { outcome: Outcome::DryRun, fetched: None });
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
@@ -244,8 +265,12 @@ async fn land(
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         move || landing.open_store(&agreed)
     });
-    let Some((store, candidates)) = opened.await? else {
-        return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
+    let (store, candidates) = match opened.await? {
+        Opened::Store(store, candidates) => (store, candidates),
+        Opened::There(content) => {
+            check_channel_config(request, vouched, &content)?;
+            return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
+        }
     };
     let store = Arc::new(store);
     let job = Fetch {
@@ -259,14 +284,13 @@ async fn land(
         plan: request.plan.clone(),
         accept_zstd: request.accept_zstd,
         observer: Arc::clone(observer),
-        still: &|| still_agreed(request, vouched),
-        changes: request.dialling.live.changes(),
+        still: &|| still_agreed(request, vouched, None),
+        changes,
     };
     let fetched = fetch(job, stop).await?;
 
     // load: the folder gets its name when all is proved, and those who vouched for it still count
-    check_channel_config(&*request.dialling.config()?, &agreed, &fetched.proved.content)?;
-    still_agreed(request, vouched)?;
+    check_channel_config(request, vouched, &fetched.proved.content)?;
     let publish = {
         let (landing, agreed, files) = (Arc::clone(landing), Arc::clone(&agreed), fetched.proved.files.clone());
         let records = request.records.clone();
@@ -280,11 +304,11 @@ async fn land(
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
 }
 
-/// Whether those who vouched still count, by the configuration and the clock of the moment.
-fn still_agreed(request: &JoinRequest, vouched: &Vouched) -> Result<(), JoinError> {
+/// Whether those who vouched still count, by the configuration and the clock of the moment; and by the snapshot's own, if it is known.
+fn still_agreed(request: &JoinRequest, vouched: &Vouched, state: Option<&ChannelConfig>) -> Result<(), JoinError> {
     let dialling = &request.dialling;
     let config = dialling.config()?;
-    let confirmed = vouched.agreed.confirm(&Judging {
+    let judging = Judging {
         config: &config,
         policy: &request.trust.policy,
         own_msp: dialling.identity.identity.msp_id(),
@@ -292,7 +316,8 @@ fn still_agreed(request: &JoinRequest, vouched: &Vouched) -> Result<(), JoinErro
         nonce: Some(&vouched.nonce),
         floor: request.trust.floor(&config),
         allow_older: request.trust.allow_older,
-    });
+    };
+    let confirmed = vouched.agreed.confirm(&judging, state);
     confirmed.map_err(|error| JoinError::NoLongerAgreed { id: vouched.agreed.id().clone(), source: Box::new(error) })
 }
 
@@ -320,27 +345,19 @@ async fn chunk_trees(agreed: &AgreedSnapshot, sources: &mut Sources) -> Result<V
     Ok(trees)
 }
 
-/// The state's own channel configuration must be readable, and not older than the one that we were given; and who vouches must be in
-/// the channel by it, too.
-fn check_channel_config(
-    given: &ChannelConfig,
-    agreed: &AgreedSnapshot,
-    content: &ContentSummary,
-) -> Result<(), JoinError> {
-    let id = agreed.id();
+/// The state's own channel configuration must be readable, and not older than the one that we were given; and those who vouch must
+/// suffice though only members by both count (trust.md 2.4).
+fn check_channel_config(request: &JoinRequest, vouched: &Vouched, content: &ContentSummary) -> Result<(), JoinError> {
+    let (given, id) = (request.dialling.config()?, vouched.agreed.id());
     let found = ChannelConfig::from_config_envelope(id.channel.clone(), id.block_number, &content.channel_config)
         .map_err(|error| JoinError::ChannelConfig(Box::new(error)))?;
-    if id.block_number >= given.block_number() && found.sequence() < given.sequence() {
+    // An older snapshot, asked for on purpose, holds an older configuration.
+    let newer = id.block_number >= given.block_number();
+    if newer && found.sequence() < given.sequence() {
         let (found, given) = (found.sequence(), given.sequence());
         return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
     }
-    let strangers =
-        agreed.vouchers().iter().filter(|voucher| found.validate_stored(voucher.statement.identity()).is_err());
-    let strangers: Vec<String> = strangers.map(|voucher| voucher.msp_id.to_string()).collect();
-    if id.block_number >= given.block_number() && !strangers.is_empty() {
-        return Err(JoinError::VouchersNotInState { id: id.clone(), strangers });
-    }
-    Ok(())
+    still_agreed(request, vouched, newer.then_some(&found))
 }
 
 fn told(agreed: &AgreedSnapshot, trust: &JoinTrust) -> JoinEvent {

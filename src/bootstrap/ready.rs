@@ -10,7 +10,7 @@ use super::{
     keeper::{Peer, peer_of},
 };
 use crate::{
-    catalog::{AgreedSnapshot, Attestation, CatalogEntry, Offer},
+    catalog::{AgreedSnapshot, AttestBody, Attestation, CatalogEntry, Offer},
     chunking::{FileTree, ProofError, SpanTree},
     snapshot::{ManifestHash, SnapshotId},
     transport::{
@@ -77,35 +77,52 @@ impl Ready {
                 received => break received?,
             }
         };
-        let (msp_id, identity_id) = self.peer();
         let mut attestations = Vec::new();
-        for attestation in received {
-            let attestation = Attestation::from_wire(attestation.body, attestation.signature)
-                .map_err(|error| AttestError::Lie(format!("it sent an unsound attestation: {error}")))?;
-            let (body, signer) = (attestation.body(), attestation.identity());
-            if body.id != *id {
-                return Err(AttestError::Lie(format!("asked about {id}, it sent an attestation of {}", body.id)));
+        // The source's own comes first; what it relays of others is for the record.
+        for attestation in received.into_iter().take(ATTESTATIONS_HEARD_MAX) {
+            match Attestation::from_wire(attestation.body.clone(), attestation.signature) {
+                Ok(attestation) => {
+                    self.own_word_is_honest(&attestation, id, nonce).map_err(AttestError::Lie)?;
+                    if attestation.body().id == *id {
+                        attestations.push(attestation);
+                    }
+                }
+                // Its own identity, and not signed by it: nobody but the source can have sent that. What else can't be read is somebody
+                // else's, or of a later version.
+                Err(error) if self.claims_to_be_its_own(&attestation.body) => {
+                    return Err(AttestError::Lie(format!("it sent an unsound attestation: {error}")));
+                }
+                Err(error) => {
+                    tracing::debug!(source = ?self.session, %error, "an attestation that can't be read is left out");
+                }
             }
-            let own = *signer.msp_id() == msp_id && signer.id() == identity_id;
-            // No manifest can be of two snapshots, whatever changed between catalog and attestation.
-            let of_manifest = |claim: &&CatalogClaim| claim.id == *id && claim.manifest_hash == body.manifest_hash;
-            if own
-                && self
-                    .listing
-                    .claims
-                    .iter()
-                    .find(of_manifest)
-                    .is_some_and(|claim| claim.snapshot_hash != body.snapshot_hash)
-            {
-                let words = "it attests another snapshot hash than its catalog names with the same manifest";
-                return Err(AttestError::Lie(words.to_owned()));
-            }
-            if own && body.request_nonce != nonce {
-                return Err(AttestError::Lie("it answered with an attestation made for somebody else".to_owned()));
-            }
-            attestations.push(attestation);
         }
         Ok(attestations)
+    }
+
+    /// Whether what it signs for us is what its catalog says. What it signed for others, or is relayed of it, is no answer to us, but
+    /// no lie either: it is judged by its nonce and dates.
+    fn own_word_is_honest(&self, attestation: &Attestation, id: &SnapshotId, nonce: &[u8]) -> Result<(), String> {
+        let (body, signer) = (attestation.body(), attestation.identity());
+        let own = (signer.msp_id().clone(), signer.id()) == self.peer();
+        if !own || body.request_nonce != nonce {
+            return Ok(());
+        }
+        if body.id != *id {
+            return Err(format!("asked about {id}, it signed for us an attestation of {}", body.id));
+        }
+        // No manifest can be of two snapshots, whatever changed between catalog and attestation.
+        let of_manifest = |claim: &&CatalogClaim| claim.id == *id && claim.manifest_hash == body.manifest_hash;
+        let claimed = self.listing.claims.iter().find(of_manifest).map(|claim| claim.snapshot_hash);
+        if claimed.is_some_and(|hash| hash != body.snapshot_hash) {
+            return Err("it attests another snapshot hash than its catalog names with the same manifest".to_owned());
+        }
+        Ok(())
+    }
+
+    fn claims_to_be_its_own(&self, body: &[u8]) -> bool {
+        let own = self.session.peer().identity.serialized();
+        AttestBody::decode(body).is_ok_and(|body| body.identity == *own)
     }
 
     /// The list of a file, believed once it merges to the agreed root; above 64 GiB span by span, each believed on its own.
@@ -131,6 +148,8 @@ impl Ready {
     }
 }
 
+/// Attestations of one answer that are read: its own, and what it relays, four organisations' worth beside each other.
+const ATTESTATIONS_HEARD_MAX: usize = 64;
 /// How often a source is asked to attest: it may be busy, or want us to wait for a second between two questions.
 const ATTEST_TRIES: u32 = 5;
 /// Longest wait between two of them: one source must not hold up all others for minutes.

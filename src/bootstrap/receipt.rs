@@ -32,5 +32,8 @@ pub(super) fn write(
     };
     let file = JoinReceipt::sign(&vouched.agreed, &vouched.config, facts, &request.dialling.identity)
         .map_err(|error| failed(chain(&error)))?;
-    request.records.receipt(&joined.id, finished_at, &file).map_err(|error| failed(error.to_string()))
+    request
+        .records
+        .receipt(&joined.id, joined.snapshot_hash, finished_at, &file)
+        .map_err(|error| failed(error.to_string()))
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     catalog::{Equivocation, LANDED_DIR, Landed, LandedError, STATEMENTS_DIR, StatementStore, Statements},
     disk::{Dir, DiskError, write_durably},
-    snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
+    snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotHash, SnapshotId},
 };
 
 /// Folder of join receipts, in the state folder.
@@ -28,8 +28,9 @@ pub struct Records {
     evidence: Arc<dyn Dir>,
 }
 
-fn receipt_prefix(id: &SnapshotId) -> String {
-    format!("{}-{}-", id.channel, id.block_number)
+fn receipt_prefix(id: &SnapshotId, hash: SnapshotHash) -> String {
+    let hash: String = hash.to_string().chars().take(16).collect();
+    format!("{}-{}-{hash}-", id.channel, id.block_number)
 }
 
 impl Records {
@@ -75,18 +76,28 @@ impl Records {
     }
 
     /// Writes a receipt, under a name that tells snapshot and time; its path.
-    pub(super) fn receipt(&self, id: &SnapshotId, at: SystemTime, file: &[u8]) -> Result<PathBuf, DiskError> {
+    pub(super) fn receipt(
+        &self,
+        id: &SnapshotId,
+        hash: SnapshotHash,
+        at: SystemTime,
+        file: &[u8],
+    ) -> Result<PathBuf, DiskError> {
         let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let name = format!("{}{seconds}.json", receipt_prefix(id));
+        let name = format!("{}{seconds}.json", receipt_prefix(id, hash));
         write_durably(&*self.receipts, &name, file)?;
         Ok(self.receipts.path().join(name))
     }
 
     /// The newest receipt of a snapshot, if there is one.
-    pub(super) fn newest_receipt(&self, id: &SnapshotId) -> Result<Option<PathBuf>, DiskError> {
-        let prefix = receipt_prefix(id);
-        let names = self.receipts.list()?.into_iter().map(|entry| entry.name);
-        let newest = names.filter(|name| name.starts_with(&prefix) && name.ends_with(".json")).max();
+    pub(super) fn newest_receipt(&self, id: &SnapshotId, hash: SnapshotHash) -> Result<Option<PathBuf>, DiskError> {
+        let prefix = receipt_prefix(id, hash);
+        // The rest is the time alone: a channel's name may look like the beginning of another's.
+        let is_time = |name: &String| {
+            let rest = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".json"));
+            rest.is_some_and(|rest| rest.bytes().all(|digit| digit.is_ascii_digit()))
+        };
+        let newest = self.receipts.list()?.into_iter().map(|entry| entry.name).filter(is_time).max();
         Ok(newest.map(|name| self.receipts.path().join(name)))
     }
 
@@ -98,5 +109,27 @@ impl Records {
         let name = format!("{}-{}-{short}.json", proof.id().channel, proof.id().block_number);
         write_durably(&*self.evidence, &name, &proof.encode())?;
         Ok(self.evidence.path().join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDir;
+
+    #[test]
+    fn the_newest_receipt_is_of_just_that_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::open(&*OsDir::open(dir.path()).unwrap()).unwrap();
+        let id =
+            |channel: &str, block| SnapshotId { channel: channel.parse().unwrap(), block_number: BlockNumber(block) };
+        let (hash, other) = (SnapshotHash([1; 32]), SnapshotHash([2; 32]));
+        let at = |seconds| UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        records.receipt(&id("ch-83", 5), hash, at(10), b"{}").unwrap();
+        records.receipt(&id("ch", 83), other, at(11), b"{}").unwrap();
+        assert_eq!(records.newest_receipt(&id("ch", 83), hash).unwrap(), None);
+        records.receipt(&id("ch", 83), hash, at(12), b"{}").unwrap();
+        let newest = records.receipt(&id("ch", 83), hash, at(13), b"{}").unwrap();
+        assert_eq!(records.newest_receipt(&id("ch", 83), hash).unwrap(), Some(newest));
     }
 }

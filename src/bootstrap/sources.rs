@@ -138,6 +138,11 @@ impl Sources {
         usize::try_from(index).ok().and_then(|index| self.addresses.get(index)).map_or("?", String::as_str)
     }
 
+    /// Whether what can't be given now is waited for.
+    pub(super) const fn is_patient(&self) -> bool {
+        self.patient
+    }
+
     /// How many identities lied until now.
     pub(super) fn liars(&self) -> usize {
         self.banned.len()
@@ -387,10 +392,15 @@ impl Sources {
         }
     }
 
-    /// Drops whoever offers the manifest that was agreed on: it doesn't lead to the files that were vouched for.
-    pub(super) fn misled(&mut self, agreed: &AgreedSnapshot, reason: &str) {
-        let offers = |ready: &&Ready| ready.has(agreed.id(), agreed.manifest_hash());
-        let liars: Vec<Peer> = self.ready.values().filter(offers).map(Ready::peer).collect();
+    /// Who offers that manifest with its data now.
+    pub(super) fn who_offers(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Vec<Peer> {
+        self.ready.values().filter(|ready| ready.has(id, manifest_hash)).map(Ready::peer).collect()
+    }
+
+    /// Drops whoever offered, or still offers, the manifest that was agreed on: it doesn't lead to the files that were vouched for.
+    pub(super) fn misled(&mut self, agreed: &AgreedSnapshot, offered_by: &[Peer], reason: &str) {
+        let mut liars = offered_by.to_vec();
+        liars.extend(self.who_offers(agreed.id(), agreed.manifest_hash()));
         for liar in liars {
             self.lied(&liar, &format!("its manifest does not lead to the files that were vouched for: {reason}"));
         }
@@ -646,5 +656,16 @@ mod tests {
         let News::Dropped(dropped, reason) = sources.take(lie) else { panic!("not dropped") };
         assert_eq!((dropped.as_slice(), reason.as_str()), ([0, 1].as_slice(), "its catalog doesn't ascend"));
         assert!(sources.all_dropped() && sources.nobody_comes());
+    }
+
+    /// Defence: who offered a manifest is noted when it is agreed on. Removed, a liar hangs up before its last file is judged, and is
+    /// asked again.
+    #[test]
+    fn who_misled_us_is_banned_though_it_hung_up() {
+        let mut sources = sources(&[1, 2]);
+        let agreed = crate::catalog::fixture::agreed(&crate::catalog::fixture::manifest(83, 0), None);
+        sources.misled(&agreed, &[peer(1)], "wrong SHA-256");
+        assert!(sources.banned.contains(&peer(1)) && !sources.banned.contains(&peer(2)));
+        assert_eq!(sources.dropped, [0].into());
     }
 }

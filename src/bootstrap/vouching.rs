@@ -4,16 +4,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
-use super::{error::JoinError, sources::Sources};
+use super::{error::JoinError, keeper::Peer, sources::Sources};
 use crate::{
     catalog::{
         AgreedSnapshot, AgreementError, Equivocation, Judging, Offer, Statements, TrustPolicy, agree, candidates,
         equivocations,
     },
     msp::{ChannelConfig, MspId},
-    snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotId},
+    snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
     transport::WallClock,
 };
 
@@ -21,6 +22,15 @@ use crate::{
 const NONCE_BYTES: usize = 32;
 /// Blocks that are asked about though too few organisations offer them: so that the report can say who vouches for what.
 const HOPELESS_BLOCKS_ASKED: usize = 3;
+/// Blocks of each organisation that are asked about on the chance that words which came another way make up for who doesn't offer
+/// them: each has its own share, so that blocks which one invents hide nobody else's.
+const LESSER_BLOCKS_PER_ORG: usize = 4;
+/// Most blocks that are asked about: each takes up to half a minute, if sources want it so.
+const BLOCKS_ASKED_MAX: usize = 64;
+/// Most bytes of statements that are kept in a join; beyond, only what each source signs itself.
+const HEARD_BYTES_MAX: usize = 16 << 20;
+/// How long all who name a manifest may take to give it, before what else is offered is looked at.
+const MANIFEST_WAIT: Duration = Duration::from_secs(20);
 
 /// The rule, and what counts beside the sources' own words.
 #[derive(Debug, Clone)]
@@ -52,10 +62,18 @@ pub(super) struct Vouching<'a> {
     statements: Statements,
     asked: BTreeSet<BlockNumber>,
     manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest>,
-    /// Manifests that are named, but that nobody gives; and what was said to the last one.
+    /// Manifests that are named, but that nobody gives, or that lead nowhere; and what was said to the last one.
     withheld: BTreeSet<ManifestHash>,
     undelivered: Option<JoinError>,
+    /// Of `withheld`, those that somebody may still give.
+    awaited: BTreeSet<ManifestHash>,
+    /// How many blocks of each organisation were asked about on a chance.
+    lesser: BTreeMap<MspId, usize>,
+    heard_bytes: usize,
 }
+
+/// Which organisations offer which snapshot of each block.
+type Offering<'a> = BTreeMap<BlockNumber, BTreeMap<SnapshotHash, BTreeSet<&'a MspId>>>;
 
 /// What was agreed on, and by whose words.
 #[derive(Debug)]
@@ -68,10 +86,18 @@ pub(super) struct Vouched {
     pub(super) statements: Statements,
     /// Proofs that organisations contradict themselves.
     pub(super) evidence: Vec<Equivocation>,
+    /// Who offered the manifest that was agreed on.
+    pub(super) offered_by: Vec<Peer>,
 }
 
 impl<'a> Vouching<'a> {
-    pub(super) fn new(trust: &'a JoinTrust, own_msp: &'a MspId, clock: &'a WallClock) -> Result<Self, JoinError> {
+    /// `spoiled`: manifests that were found to lead nowhere.
+    pub(super) fn new(
+        trust: &'a JoinTrust,
+        own_msp: &'a MspId,
+        clock: &'a WallClock,
+        spoiled: &BTreeSet<ManifestHash>,
+    ) -> Result<Self, JoinError> {
         let mut nonce = [0; NONCE_BYTES];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| JoinError::NoRandomness)?;
         Ok(Self {
@@ -82,8 +108,11 @@ impl<'a> Vouching<'a> {
             statements: trust.given.clone(),
             asked: BTreeSet::new(),
             manifests: BTreeMap::new(),
-            withheld: BTreeSet::new(),
+            withheld: spoiled.clone(),
             undelivered: None,
+            awaited: BTreeSet::new(),
+            lesser: BTreeMap::new(),
+            heard_bytes: 0,
         })
     }
 
@@ -96,7 +125,8 @@ impl<'a> Vouching<'a> {
         sources: &mut Sources,
     ) -> Result<Vouched, JoinError> {
         sources.settle().await?;
-        // Ends: each turn asks about a block, brings a manifest that wasn't there, drops a liar, or is the last.
+        // Ends: each turn asks about a block, brings a manifest that wasn't there or does without it, drops a liar, or is the last; but
+        // for a manifest without which there is nothing to agree on, which is waited for.
         loop {
             for ((id, manifest_hash), manifest) in &self.manifests {
                 sources.hold_to(id, *manifest_hash, manifest.signable().hash());
@@ -105,17 +135,19 @@ impl<'a> Vouching<'a> {
                 return Err(sources.nobody());
             }
             // Counted anew each time: who lied no longer has a say.
-            let offers = self.offers(sources);
+            let all = self.offers(sources);
+            let offers = self.in_play(config, &all, block_number);
             self.forget_liars(sources);
             match agree(&self.judging(config), config.channel(), &offers, &self.statements, block_number) {
                 // What was said before may already do for an older one: who offers a newer one is heard first.
-                Ok(agreed) if let Some(newer) = self.newer_block(config, &offers, block_number, agreed.id()) => {
-                    self.ask(config.channel(), newer, sources).await;
+                Ok(agreed) if let Some(newer) = self.newer_block(config, &all, block_number, agreed.id()) => {
+                    self.ask(config.channel(), newer, &all, sources).await;
                 }
                 Ok(agreed) => {
                     let evidence = equivocations(config, &offers, &self.statements);
-                    let config = Arc::clone(config);
-                    return Ok(Vouched { agreed, config, nonce: self.nonce, statements: self.statements, evidence });
+                    let offered_by = sources.who_offers(agreed.id(), agreed.manifest_hash());
+                    let (config, nonce, statements) = (Arc::clone(config), self.nonce, self.statements);
+                    return Ok(Vouched { agreed, config, nonce, statements, evidence, offered_by });
                 }
                 Err(AgreementError::ManifestMissing { id, manifest_hash })
                     if !self.manifests.contains_key(&(id.clone(), manifest_hash)) =>
@@ -124,8 +156,13 @@ impl<'a> Vouching<'a> {
                 }
                 Err(error) => {
                     let split = matches!(error, AgreementError::Split { .. });
-                    match self.next_block(config, &offers, block_number).filter(|_| !split) {
-                        Some(block) => self.ask(config.channel(), block, sources).await,
+                    match self.next_block(config, &all, block_number).filter(|_| !split) {
+                        Some(block) => self.ask(config.channel(), block, &all, sources).await,
+                        // Who has it may be busy or restarting: nothing else can be agreed on.
+                        None if !self.awaited.is_empty() && sources.is_patient() => {
+                            let awaited = std::mem::take(&mut self.awaited);
+                            self.withheld.retain(|hash| !awaited.contains(hash));
+                        }
                         None => {
                             if let Some(undelivered) = self.undelivered.take() {
                                 return Err(undelivered);
@@ -166,28 +203,39 @@ impl<'a> Vouching<'a> {
         self.statements.heard.retain(|heard| !sources.lied_before(&heard.attestation));
     }
 
-    /// The newest block that wasn't asked about: first those that enough organisations offer, then a few for the report.
+    /// The offers about blocks that were asked about, and about the newest ones: a source may list tens of thousands.
+    fn in_play(&self, config: &ChannelConfig, all: &[Offer], block_number: Option<BlockNumber>) -> Vec<Offer> {
+        let candidates = candidates(&self.judging(config), config.channel(), all, block_number);
+        if candidates.is_empty() {
+            return all.to_vec();
+        }
+        let newest: BTreeSet<BlockNumber> = candidates.into_iter().take(BLOCKS_ASKED_MAX).collect();
+        let counts = |offer: &&Offer| {
+            let block = offer.entry.id.block_number;
+            newest.contains(&block) || self.asked.contains(&block)
+        };
+        all.iter().filter(counts).cloned().collect()
+    }
+
+    /// The newest block that wasn't asked about: first those that enough organisations offer, then those for which words that came
+    /// another way may make up, then a few for the report.
     fn next_block(
         &self,
         config: &ChannelConfig,
         offers: &[Offer],
         block_number: Option<BlockNumber>,
     ) -> Option<BlockNumber> {
-        let judging = self.judging(config);
-        let all = candidates(&judging, config.channel(), offers, block_number);
-        let unasked: Vec<BlockNumber> = all.into_iter().filter(|block| !self.asked.contains(block)).collect();
-        // Others' words count without being asked for: then nobody's offers say what is hopeless.
-        let by_offers_alone = self.trust.policy.require_live && self.statements.detached.is_empty();
-        let hopeful = |block: &&BlockNumber| !by_offers_alone || self.enough_offer(offers, **block);
-        let hopeless_asked = || self.asked.iter().filter(|block| !self.enough_offer(offers, **block)).count();
-        unasked
-            .iter()
-            .find(hopeful)
-            .copied()
-            .or_else(|| unasked.first().copied().filter(|_| hopeless_asked() < HOPELESS_BLOCKS_ASKED))
+        let unasked = self.unasked(config, offers, block_number);
+        let offering = self.offering(offers);
+        let needed = self.needed(config);
+        let few = |block: &BlockNumber| !enough_offer(&offering, *block, needed);
+        let full = unasked.iter().find(|block| !few(block));
+        let lesser = || unasked.iter().find(|block| self.is_a_chance(&offering, **block));
+        let told = || self.asked.iter().filter(|block| few(block)).count() < HOPELESS_BLOCKS_ASKED;
+        full.or_else(lesser).or_else(|| unasked.first().filter(|_| told())).copied()
     }
 
-    /// A block above the one that was agreed on, or that one, which enough organisations offer and nobody was asked about.
+    /// A block above the one that was agreed on, or that one, which may be agreed on as well and nobody was asked about.
     fn newer_block(
         &self,
         config: &ChannelConfig,
@@ -195,24 +243,61 @@ impl<'a> Vouching<'a> {
         block_number: Option<BlockNumber>,
         agreed: &SnapshotId,
     ) -> Option<BlockNumber> {
-        let all = candidates(&self.judging(config), config.channel(), offers, block_number);
-        let newer = all.into_iter().filter(|block| *block >= agreed.block_number && !self.asked.contains(block));
-        newer.into_iter().find(|block| self.enough_offer(offers, *block))
+        let offering = self.offering(offers);
+        let unasked = self.unasked(config, offers, block_number);
+        let newer = unasked.into_iter().filter(|block| *block >= agreed.block_number);
+        let needed = self.needed(config);
+        newer.into_iter().find(|block| enough_offer(&offering, *block, needed) || self.is_a_chance(&offering, *block))
     }
 
-    fn enough_offer(&self, offers: &[Offer], block: BlockNumber) -> bool {
-        let vouchers = offers.iter().filter(|offer| offer.entry.id.block_number == block && !offer.entry.partial);
-        let orgs: BTreeSet<&MspId> = vouchers.map(|offer| &offer.msp_id).collect();
-        let own = usize::from(!self.trust.policy.count_self && orgs.contains(self.own_msp));
-        orgs.len() - own >= self.trust.policy.min_orgs as usize
+    fn unasked(&self, config: &ChannelConfig, offers: &[Offer], block_number: Option<BlockNumber>) -> Vec<BlockNumber> {
+        if self.asked.len() >= BLOCKS_ASKED_MAX {
+            return Vec::new();
+        }
+        let all = candidates(&self.judging(config), config.channel(), offers, block_number);
+        all.into_iter().filter(|block| !self.asked.contains(block)).collect()
+    }
+
+    /// Who offers each block, and could vouch for it: the organisations that say the same, most first.
+    fn offering<'b>(&self, offers: &'b [Offer]) -> Offering<'b> {
+        let mut offering: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
+        let counts = |msp_id: &MspId| self.trust.policy.count_self || msp_id != self.own_msp;
+        for offer in offers.iter().filter(|offer| !offer.entry.partial && counts(&offer.msp_id)) {
+            let of_block = offering.entry(offer.entry.id.block_number).or_default();
+            of_block.entry(offer.entry.snapshot_hash).or_default().insert(&offer.msp_id);
+        }
+        offering
+    }
+
+    /// Fewest organisations that the rule can be satisfied by.
+    fn needed(&self, config: &ChannelConfig) -> u32 {
+        let policy = &self.trust.policy;
+        policy.metadata.minimum_orgs(config).unwrap_or(policy.min_orgs).max(policy.min_orgs)
+    }
+
+    /// Whether others' words, which nobody has to be asked for, may do for the block.
+    fn is_a_chance(&self, offering: &Offering<'_>, block: BlockNumber) -> bool {
+        let others_count = !self.trust.policy.require_live || !self.statements.detached.is_empty();
+        let mut orgs = offering.get(&block).into_iter().flat_map(BTreeMap::values).flatten();
+        let has_share = |org: &&&MspId| self.lesser.get(**org).is_none_or(|asked| *asked < LESSER_BLOCKS_PER_ORG);
+        others_count && orgs.any(|org| has_share(&org))
     }
 
     /// Asks everybody who offers a snapshot of the block to attest it.
-    async fn ask(&mut self, channel: &ChannelId, block: BlockNumber, sources: &mut Sources) {
+    async fn ask(&mut self, channel: &ChannelId, block: BlockNumber, offers: &[Offer], sources: &mut Sources) {
         self.asked.insert(block);
+        for org in self.offering(offers).get(&block).into_iter().flat_map(BTreeMap::values).flatten() {
+            *self.lesser.entry((*org).clone()).or_default() += 1;
+        }
         let id = SnapshotId { channel: channel.clone(), block_number: block };
-        let heard = sources.attestations(&id, &self.nonce).await;
-        self.statements.heard.extend(heard);
+        for heard in sources.attestations(&id, &self.nonce).await {
+            // Made for us: by the source itself, one each.
+            let own = heard.attestation.body().request_nonce == self.nonce;
+            self.heard_bytes = self.heard_bytes.saturating_add(heard.attestation.body_bytes().len());
+            if own || self.heard_bytes <= HEARD_BYTES_MAX {
+                self.statements.heard.push(heard);
+            }
+        }
     }
 
     async fn fetch_manifest(
@@ -222,7 +307,13 @@ impl<'a> Vouching<'a> {
         manifest_hash: ManifestHash,
     ) -> Result<(), JoinError> {
         let liars = sources.liars();
-        match sources.manifest(&id, manifest_hash).await {
+        let wait = tokio::time::timeout(MANIFEST_WAIT, sources.manifest(&id, manifest_hash)).await;
+        let given = wait.unwrap_or_else(|_| {
+            self.awaited.insert(manifest_hash);
+            let what = format!("the manifest {manifest_hash}");
+            Err(JoinError::NotDelivered { what, id: id.clone(), troubles: sources.troubles() })
+        });
+        match given {
             Ok(manifest) => {
                 self.manifests.insert((id, manifest_hash), manifest);
                 Ok(())
@@ -236,5 +327,63 @@ impl<'a> Vouching<'a> {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whether so many organisations offer the same snapshot of that block.
+fn enough_offer(offering: &Offering<'_>, block: BlockNumber, needed: u32) -> bool {
+    let alike = offering.get(&block).into_iter().flat_map(BTreeMap::values);
+    alike.map(BTreeSet::len).max().unwrap_or(0) >= needed as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{
+        TrustSettings,
+        fixture::{COMMIT, manifest, network, now, offer, org},
+    };
+
+    /// The blocks that are asked about, in order, where `liars` invent 2000 newer ones and Org1 and Org2 have block 83.
+    fn asked(settings: &TrustSettings, liars: &[u8]) -> Vec<u64> {
+        let config = network();
+        let policy = TrustPolicy::new(settings, &config).unwrap();
+        let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
+        let (clock, own): (WallClock, _) = (Arc::new(now), org(9));
+        let mut vouching = Vouching::new(&trust, &own, &clock, &BTreeSet::new()).unwrap();
+        let mut offers: Vec<Offer> = [1, 2].map(|org| offer(org, &manifest(83, 0), COMMIT)).into();
+        for block in 1_000..3_000 {
+            for liar in liars {
+                offers.push(Offer { manifest: None, ..offer(*liar, &manifest(block, 9), COMMIT) });
+            }
+        }
+        let mut asked = Vec::new();
+        while let Some(block) = vouching.next_block(&config, &offers, None) {
+            vouching.asked.insert(block);
+            for org in vouching.offering(&offers).get(&block).unwrap().values().flatten() {
+                *vouching.lesser.entry((*org).clone()).or_default() += 1;
+            }
+            asked.push(block.0);
+        }
+        asked
+    }
+
+    /// Defence: only blocks that the rule could be satisfied for are asked about first, and few others. Removed, one organisation that
+    /// invents newer blocks holds every join up for days.
+    #[test]
+    fn invented_blocks_hide_no_block_that_enough_offer() {
+        let all = "OutOf(3, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')".to_owned();
+        let two = TrustSettings { min_orgs: 2, require_live: true, ..TrustSettings::default() };
+        let asked_first = asked(&two, &[3]);
+        assert_eq!(asked_first[0], 83);
+        assert_eq!(asked_first.len(), 1 + HOPELESS_BLOCKS_ASKED);
+        // Two who collude where it takes three.
+        let three = TrustSettings { policy: Some(all), ..two.clone() };
+        assert_eq!(asked(&three, &[2, 3]).len(), HOPELESS_BLOCKS_ASKED);
+        // Where others' stored words count, each organisation has its share.
+        let stored = TrustSettings { require_live: false, ..two };
+        let asked_on_a_chance = asked(&stored, &[3]);
+        assert_eq!(asked_on_a_chance[0], 83);
+        assert_eq!(asked_on_a_chance.len(), 1 + LESSER_BLOCKS_PER_ORG);
     }
 }

@@ -19,7 +19,7 @@ use super::{
     said::{Count, Doubt, Said},
 };
 use crate::{
-    msp::{Identity, MspId},
+    msp::{ChannelConfig, Identity, MspId},
     snapshot::{BlockHash, BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
 };
 
@@ -117,17 +117,19 @@ impl AgreedSnapshot {
 
     /// Judges the same statements again, with the configuration, policy and clock of now: whose organisation was removed or whose
     /// certificate was revoked or (for live statements) ended meanwhile no longer counts. That time has passed since they were made is
-    /// no fault, nor that the channel went on: floor and freshness were looked at when it was agreed on.
+    /// no fault, nor that the channel went on: floor and freshness were looked at when it was agreed on. `state`: the configuration that
+    /// the snapshot itself holds; only who is a member by it, too, counts.
     ///
     /// # Errors
     /// [`AgreementError::NoLongerMet`].
-    pub fn confirm(&self, judging: &Judging<'_>) -> Result<(), AgreementError> {
+    pub fn confirm(&self, judging: &Judging<'_>, state: Option<&ChannelConfig>) -> Result<(), AgreementError> {
         let mut fallen = Vec::new();
         let (mut signers, mut attesting): (Vec<&Identity>, Vec<&Identity>) = (Vec::new(), Vec::new());
         for voucher in &self.vouchers {
             let identity = voucher.statement.identity();
             let is_own = &voucher.msp_id == judging.own_msp && !judging.policy.count_self;
-            match judging.still_valid(identity, voucher.how) {
+            let in_state = || state.map_or(Ok(()), |state| state.validate_stored(identity));
+            match judging.still_valid(identity, voucher.how).and_then(|()| in_state()) {
                 Err(error) => fallen.push(error.to_string()),
                 Ok(()) if is_own => fallen.push(format!("{} is our own organisation", voucher.msp_id)),
                 Ok(()) => {

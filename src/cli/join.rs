@@ -283,7 +283,6 @@ impl From<JoinError> for Failure {
             | JoinError::CrossCheck(_)
             | JoinError::ChannelConfig(_)
             | JoinError::ConfigRollback { .. }
-            | JoinError::VouchersNotInState { .. }
             | JoinError::NoLongerAgreed { .. }
             | JoinError::Metadata(_)
             | JoinError::Store(StoreError::NotExactSet(_) | StoreError::Altered { .. }) => Exit::Verification,

@@ -14,7 +14,7 @@ use snapferry::{
     },
     msp::{IdentityId, MspId},
     service::{LogLevel, Rooted, VouchingFileError, config::Loaded, load_statements},
-    snapshot::{ChannelId, VerifiedFolder},
+    snapshot::{BlockHash, ChannelId, SnapshotFile, VerifiedFolder},
 };
 use std::path::Path;
 
@@ -72,6 +72,18 @@ impl Rule {
         let offer = self.offer(path, verified);
         let agreed = agree(&judging, &id.channel, &[offer], &self.statements, Some(id.block_number))
             .map_err(|error| refused(&error))?;
+        // No hash covers it, and the joined ledger goes on from it: the folder's own must be the one that is vouched for.
+        let (found, vouched) = (verified.metadata.commit_hash, agreed.commit_hash());
+        if found != vouched {
+            let shown = |hash: Option<BlockHash>| hash.map_or_else(|| "none".to_owned(), |hash| hash.to_string());
+            let what = format!(
+                "{}: last_block_commit_hash is {}, but those who vouch for this snapshot name {}",
+                path.join(SnapshotFile::ADDITIONAL_METADATA).display(),
+                shown(found),
+                shown(vouched)
+            );
+            return Err(Failure::new(Exit::Verification, what).next("don't join from this folder"));
+        }
         Ok(self.verdict(&agreed))
     }
 

@@ -72,6 +72,8 @@ pub enum Lie {
     /// It has a manifest of its own under the right metadata, which proves every chunk of a file that it has altered. It attests
     /// nothing. (Only for files of one chunk.)
     OwnManifest,
+    /// Nothing, but it is always too busy to give a manifest.
+    ManifestNever,
 }
 
 /// The file that [`Lie::OwnManifest`] alters, by its place in the manifest.
@@ -185,6 +187,7 @@ impl Shared {
             {
                 Body::Error(Refusal::new(ErrorCode::Busy, ""))
             }
+            Body::ManifestGet(_) if self.lie == Lie::ManifestNever => Body::Error(Refusal::new(ErrorCode::Busy, "")),
             Body::ManifestGet(get) => {
                 let mut bytes = self.manifest(&get.id).encode();
                 if self.lie == Lie::Manifest {
@@ -239,8 +242,8 @@ impl Shared {
         let signed = catalog::Attestation::sign(&body, &self.context.identity).unwrap();
         let mut body = signed.body_bytes().to_vec();
         if self.lie == Lie::AttestsFalsely {
-            // Still an attestation in form: one bit of the snapshot hash.
-            flip(&mut body);
+            // Still an attestation in form: one bit of the snapshot hash, which begins behind version, channel and block.
+            body[24] ^= 1;
         }
         Attestation { body: body.into(), signature: signed.signature().clone() }
     }

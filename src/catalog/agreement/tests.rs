@@ -363,7 +363,7 @@ fn the_own_organisation_counts_only_if_told_to() {
     assert!(case.decide().is_ok());
     case.settings.count_self = Some(false);
     assert!(case.decide().is_err());
-    assert!(case.judged(|judging| agreed.confirm(judging)).is_err());
+    assert!(case.judged(|judging| agreed.confirm(judging, None)).is_err());
     (case.settings.count_self, case.settings.policy) =
         (None, Some("OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer')".to_owned()));
     assert!(case.decide().is_err(), "an explicit rule doesn't count ourselves by itself");
@@ -473,20 +473,20 @@ fn what_was_agreed_is_judged_again_before_it_is_used() {
     let short_lived = member(2, "peer", 2026);
     let mut case = Case::new(offers(83, 0), vec![says(&peer(1), &right), says(&short_lived, &right)]);
     let agreed = case.decide().unwrap();
-    case.judged(|judging| agreed.confirm(judging)).unwrap();
+    case.judged(|judging| agreed.confirm(judging, None)).unwrap();
     // Hours later, at a later floor, the same statements hold: they were fresh when they were needed.
     (case.now, case.floor) = (now() + Duration::from_secs(6 * 3600), BlockNumber(500));
-    case.judged(|judging| agreed.confirm(judging)).unwrap();
+    case.judged(|judging| agreed.confirm(judging, None)).unwrap();
     // The certificate of a live statement must last.
     case.now = short_lived.identity.not_after() + Duration::from_secs(60);
-    let error = case.judged(|judging| agreed.confirm(judging)).unwrap_err();
+    let error = case.judged(|judging| agreed.confirm(judging, None)).unwrap_err();
     assert!(error.to_string().contains("expired"), "{error}");
     // A removed organisation's statement counts no more.
     case.now = now();
     let policy = Some("OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')".to_owned());
     case.settings.policy = policy;
     case.config = network().without(&org(2));
-    let error = case.judged(|judging| agreed.confirm(judging)).unwrap_err();
+    let error = case.judged(|judging| agreed.confirm(judging, None)).unwrap_err();
     assert!(matches!(&error, AgreementError::NoLongerMet { fallen, .. } if fallen.len() == 1), "{error}");
     assert!(error.to_string().contains("Org2MSP is no application organisation"), "{error}");
 }
@@ -497,14 +497,14 @@ fn confirming_asks_the_manifest_policy_only_of_what_streamed() {
     let mut case = Case::new(offers(83, 0), vec![says(&peer(1), &right)]);
     case.statements.detached = vec![detached(&peer(2), &right, COMMIT)];
     let staged = case.decide().unwrap();
-    case.judged(|judging| staged.confirm(judging)).unwrap();
+    case.judged(|judging| staged.confirm(judging, None)).unwrap();
     case.statements.heard.push(says(&peer(3), &right));
     let streaming = case.decide().unwrap();
     assert_eq!((streaming.mode(), streaming.vouchers().len()), (Mode::Streaming, 3));
     case.settings.policy = Some("OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')".to_owned());
     case.config = network().without(&org(3));
-    case.judged(|judging| staged.confirm(judging)).unwrap();
-    assert!(case.judged(|judging| streaming.confirm(judging)).is_err());
+    case.judged(|judging| staged.confirm(judging, None)).unwrap();
+    assert!(case.judged(|judging| streaming.confirm(judging, None)).is_err());
 }
 
 /// Every statement that the properties draw from, made once: organisation, peer, block, variant, commit hash, kind.

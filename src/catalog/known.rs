@@ -26,15 +26,7 @@ impl KnownSnapshot {
     #[must_use]
     pub fn new(manifest: Manifest, commit_hash: Option<BlockHash>) -> Self {
         let manifest_bytes = Bytes::from(manifest.encode());
-        let entry = CatalogEntry {
-            id: manifest.id().clone(),
-            manifest_hash: manifest.hash(),
-            snapshot_hash: manifest.signable().hash(),
-            total_bytes: manifest.total_bytes(),
-            files: u32::try_from(manifest.files().len()).unwrap_or(u32::MAX),
-            only_metadata_available: false,
-            partial: false,
-        };
+        let entry = CatalogEntry::of(&manifest);
         Self { manifest: Arc::new(manifest), manifest_bytes, commit_hash, entry }
     }
 

@@ -94,16 +94,8 @@ impl Rule {
             source: path.display().to_string(),
             msp_id: self.own_msp.clone(),
             identity_id: IdentityId([0; 32]),
-            entry: CatalogEntry {
-                id: manifest.id().clone(),
-                manifest_hash: manifest.hash(),
-                snapshot_hash: manifest.signable().hash(),
-                total_bytes: manifest.total_bytes(),
-                files: u32::try_from(manifest.files().len()).unwrap_or(u32::MAX),
-                only_metadata_available: false,
-                // It counts as one that only has data: nobody is said to offer it.
-                partial: true,
-            },
+            // As one that only has data: nobody is said to offer it.
+            entry: CatalogEntry { partial: true, ..CatalogEntry::of(manifest) },
             manifest: Some(manifest.clone()),
             commit_hash: verified.metadata.commit_hash,
         }

@@ -137,15 +137,7 @@ impl ReceiptBody {
     ) -> Result<AgreedSnapshot, ReceiptError> {
         let channel: ChannelId = self.channel.parse()?;
         let manifest = Manifest::decode(&self.manifest.0)?;
-        let entry = CatalogEntry {
-            id: manifest.id().clone(),
-            manifest_hash: manifest.hash(),
-            snapshot_hash: manifest.signable().hash(),
-            total_bytes: manifest.total_bytes(),
-            files: u32::try_from(manifest.files().len()).unwrap_or(u32::MAX),
-            only_metadata_available: false,
-            partial: false,
-        };
+        let entry = CatalogEntry::of(&manifest);
         let commit_hash: Option<BlockHash> = match self.last_block_commit_hash.as_str() {
             "" => None,
             text => Some(hash(text, "last_block_commit_hash")?),

@@ -12,23 +12,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, JoinSet},
-    time,
-};
+use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, SourceAddress, again_after, trouble},
+    dialer::{Dialer, SourceAddress, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
-    ready::{AttestError, GiveError, Ready},
+    ready::Ready,
 };
 use crate::{
-    catalog::{AgreedSnapshot, Attestation, Heard, Offer},
-    chunking::FileTree,
-    snapshot::{ChannelId, Manifest, ManifestFile, ManifestHash, SnapshotHash, SnapshotId},
+    catalog::{AgreedSnapshot, Offer},
+    snapshot::{ChannelId, ManifestHash, SnapshotId},
     transport::{
         WallClock,
         asking::AskError,

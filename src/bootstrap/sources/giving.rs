@@ -1,6 +1,22 @@
 //! What sources give beside chunks: manifests, attestations, chunk trees. Each is asked of whoever offers it, with patience.
 
-use super::*;
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{task::JoinSet, time};
+
+use super::Sources;
+use crate::{
+    bootstrap::{
+        dialer::again_after,
+        error::{JoinError, SourceTrouble},
+        event::JoinEvent,
+        keeper::{News, SourceIndex},
+        ready::{AttestError, GiveError, Ready},
+    },
+    catalog::{AgreedSnapshot, Heard},
+    chunking::FileTree,
+    snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
+};
 
 /// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
 const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);

@@ -1,6 +1,15 @@
 //! Who lied: by its identity, wherever it answers, for the rest of the job.
 
-use super::*;
+use super::Sources;
+use crate::{
+    bootstrap::{
+        event::JoinEvent,
+        keeper::{Peer, SourceIndex},
+        ready::Ready,
+    },
+    catalog::{AgreedSnapshot, Attestation},
+    snapshot::{ManifestHash, SnapshotHash, SnapshotId},
+};
 
 impl Sources {
     /// Whether the attestation is of an identity that lied in this job.

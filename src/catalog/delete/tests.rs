@@ -223,3 +223,27 @@ fn a_damaged_marker_is_not_believed() {
     assert_eq!(seen(&site.catalog()), Seen::Nothing, "in the place of another block");
     assert!(site.path("manifests/mychannel/84.deleted").exists(), "kept for whoever repairs it");
 }
+
+/// Defence: only a folder is deleted, and leftovers of any kind are cleared; removed, a link in its place is moved to the trash name,
+/// where it stays and blocks every later deletion of that block.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test puts links where folders belong")]
+fn a_link_in_the_place_of_a_folder_is_not_deleted_and_blocks_nothing() {
+    let site = Site::new();
+    let catalog = site.catalog();
+    fs::rename(site.folder(83), site.path("aside")).unwrap();
+    std::os::unix::fs::symlink(site.path("aside"), site.folder(83)).unwrap();
+    assert!(matches!(catalog.delete(&id(83)), Err(DeleteError::Changed(_))));
+    assert!(fs::symlink_metadata(site.folder(83)).unwrap().is_symlink(), "it isn't ours to move");
+    fs::remove_file(site.folder(83)).unwrap();
+    fs::rename(site.path("aside"), site.folder(83)).unwrap();
+    // Something else has the trash's name: a link, a file.
+    let trash_path = site.path("completed/.snapferry-deleted-mychannel-83");
+    std::os::unix::fs::symlink(site.path("statements"), &trash_path).unwrap();
+    assert_eq!(catalog.delete(&id(83)).unwrap(), Deleted::Now);
+    assert_eq!(trash(&site), 0);
+    fs::write(&trash_path, "left").unwrap();
+    catalog.scan().unwrap();
+    assert_eq!(trash(&site), 0, "the next scan clears it");
+    assert!(site.path("statements").exists(), "never what a link leads to");
+}

@@ -76,8 +76,11 @@ impl Attestor {
             return Err(AttestRefusal::Nonce(nonce.len()));
         }
         let known = catalog.known(id).ok_or_else(|| AttestRefusal::Unknown(id.clone()))?;
-        let statement =
-            OwnStatement { snapshot_hash: known.entry.snapshot_hash, manifest_hash: known.entry.manifest_hash };
+        let statement = OwnStatement {
+            snapshot_hash: known.entry.snapshot_hash,
+            manifest_hash: known.entry.manifest_hash,
+            commit_hash: known.commit_hash,
+        };
         if self.landed.contains(id, statement.manifest_hash)? {
             return Err(AttestRefusal::Landed(id.clone()));
         }
@@ -88,7 +91,7 @@ impl Attestor {
             id: id.clone(),
             snapshot_hash: statement.snapshot_hash,
             manifest_hash: statement.manifest_hash,
-            commit_hash: known.commit_hash,
+            commit_hash: statement.commit_hash,
             config_sequence,
             issued_at,
             expires_at: issued_at.saturating_add(validity.as_secs()),

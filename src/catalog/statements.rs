@@ -1,12 +1,13 @@
 //! What was said about snapshots, kept: by us, so that we never say two different things about one block, and by other
 //! organisations, so that it can be relayed and shown.
 //!
-//! `STATE/statements/CHANNEL/BLOCK/`: `guard` (what we signed: snapshot hash, manifest hash; written once, durably, **before** the
+//! `STATE/statements/CHANNEL/BLOCK/`: `guard` (what we signed: snapshot, manifest and commit hash; written once, durably, **before** the
 //! signature is made, and kept past DeleteSnapshot), `own` (our last attestation without a nonce), `others` (attestations of other
 //! organisations). Each is sealed. A damaged guard refuses to sign; the other two are only copies, so damaged ones are dropped.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -30,7 +31,9 @@ pub const FOREIGN_PER_ORG_MAX: usize = 4;
 pub const FOREIGN_PER_BLOCK_MAX: usize = 40;
 
 const GUARD: &str = "guard";
-const GUARD_MAGIC: &Magic = b"snapferry guard1";
+const GUARD_MAGIC: &Magic = b"snapferry guard2";
+/// Snapshot hash, manifest hash, whether there is a commit hash (1 byte), commit hash.
+const GUARD_BYTES: usize = 97;
 const OWN: &str = "own";
 const OWN_MAGIC: &Magic = b"snapferry own  1";
 const OTHERS: &str = "others";
@@ -45,6 +48,8 @@ pub struct OwnStatement {
     pub snapshot_hash: SnapshotHash,
     /// Hash of the manifest.
     pub manifest_hash: ManifestHash,
+    /// Commit hash of the last block: no hash covers it, and another one would be a second version of the block all the same.
+    pub commit_hash: Option<BlockHash>,
 }
 
 /// Statements on disk.
@@ -61,9 +66,8 @@ pub struct StatementStore {
 pub enum StatementError {
     /// We signed something else about this block.
     #[error(
-        "this service has already signed another snapshot {id}: snapshot {} with manifest {}, not {} with {}; it never signs two for \
-         one block (its record is {file} in the state folder): find out why the peer's snapshot changed",
-        signed.snapshot_hash, signed.manifest_hash, asked.snapshot_hash, asked.manifest_hash
+        "this service has already signed another snapshot {id}: {signed}, not {asked}; it never signs two for one block (its record is \
+         {file} in the state folder): find out why the peer's snapshot changed"
     )]
     SignedAnother {
         /// The snapshot.
@@ -113,8 +117,7 @@ impl StatementStore {
         if self.holds(id, asked)? {
             return Ok(());
         }
-        let content = [asked.snapshot_hash.0, asked.manifest_hash.0].concat();
-        Ok(write_durably(block.as_ref(), GUARD, &seal(GUARD_MAGIC, &content))?)
+        Ok(write_durably(block.as_ref(), GUARD, &seal(GUARD_MAGIC, &asked.encode()))?)
     }
 
     /// What we have signed about a block.
@@ -123,17 +126,12 @@ impl StatementStore {
     /// The record is damaged, or can't be read.
     pub fn signed(&self, id: &SnapshotId) -> Result<Option<OwnStatement>, StatementError> {
         let damaged = || StatementError::Damaged { id: id.clone(), file: guard_path(id) };
-        let bytes = match self.read(id, GUARD, SEAL_BYTES + 64) {
+        let bytes = match self.read(id, GUARD, SEAL_BYTES + GUARD_BYTES as u64) {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(DiskError::TooLarge { .. }) => return Err(damaged()),
             read => read?,
         };
-        let content = unseal(GUARD_MAGIC, &bytes).ok_or_else(damaged)?;
-        let (snapshot_hash, manifest_hash) = content.split_at_checked(32).ok_or_else(damaged)?;
-        Ok(Some(OwnStatement {
-            snapshot_hash: SnapshotHash::try_from(snapshot_hash).map_err(|_| damaged())?,
-            manifest_hash: ManifestHash::try_from(manifest_hash).map_err(|_| damaged())?,
-        }))
+        unseal(GUARD_MAGIC, &bytes).and_then(OwnStatement::decode).map(Some).ok_or_else(damaged)
     }
 
     /// Keeps our own attestation, for the record; a later one takes its place.
@@ -229,6 +227,37 @@ impl StatementStore {
         // Else a power cut may take the guard away with its folder.
         channel.sync_dir()?;
         channel.open_dir(&id.block_number.to_string())
+    }
+}
+
+impl OwnStatement {
+    fn encode(&self) -> Vec<u8> {
+        let has_commit_hash = [u8::from(self.commit_hash.is_some())];
+        let commit_hash = self.commit_hash.map_or([0; 32], |hash| hash.0);
+        [&self.snapshot_hash.0[..], &self.manifest_hash.0, &has_commit_hash, &commit_hash].concat()
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let (&snapshot_hash, rest) = content.split_first_chunk()?;
+        let (&manifest_hash, rest) = rest.split_first_chunk()?;
+        let (&has_commit_hash, rest) = rest.split_first()?;
+        let commit_hash = BlockHash(rest.try_into().ok()?);
+        let read = Self {
+            snapshot_hash: SnapshotHash(snapshot_hash),
+            manifest_hash: ManifestHash(manifest_hash),
+            commit_hash: (has_commit_hash == 1).then_some(commit_hash),
+        };
+        (read.encode() == content).then_some(read)
+    }
+}
+
+impl fmt::Display for OwnStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {} with manifest {} and ", self.snapshot_hash, self.manifest_hash)?;
+        match self.commit_hash {
+            Some(hash) => write!(f, "commit hash {hash}"),
+            None => f.write_str("no commit hash"),
+        }
     }
 }
 

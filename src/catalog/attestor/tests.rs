@@ -113,3 +113,28 @@ fn a_nonce_has_its_limit() {
     attest(NONCE_BYTES_MAX).unwrap();
     assert!(matches!(attest(NONCE_BYTES_MAX + 1), Err(AttestRefusal::Nonce(65))));
 }
+
+/// Defence: the guard remembers the commit hash, too; removed, one changed hex digit in a file that no hash covers makes an honest
+/// service sign a proof against itself.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test edits a file that no hash covers")]
+fn another_commit_hash_is_never_signed() {
+    let site = Site::new();
+    let catalog = site.catalog();
+    let first = attest(&site, &catalog).unwrap().remove(0);
+    let hash = first.body().commit_hash.unwrap().to_string();
+    let file = site.folder(83).join("_snapshot_additional_metadata.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let other = format!("{}{}", if hash.starts_with('0') { "1" } else { "0" }, &hash[1..]);
+    for (written, other) in [(text.replace(&hash, &other), other.as_str()), (text.replace(&hash, ""), "no commit hash")]
+    {
+        fs::write(&file, written).unwrap();
+        catalog.scan().unwrap();
+        let refused = attest(&site, &catalog).unwrap_err();
+        assert!(matches!(refused, AttestRefusal::Statement(StatementError::SignedAnother { .. })), "{refused}");
+        assert!(refused.to_string().contains(&hash) && refused.to_string().contains(other), "{refused}");
+    }
+    fs::write(&file, text).unwrap();
+    catalog.scan().unwrap();
+    attest(&site, &catalog).unwrap();
+}

@@ -10,7 +10,11 @@ use crate::{
 use std::time::Duration;
 
 fn statement(byte: u8) -> OwnStatement {
-    OwnStatement { snapshot_hash: SnapshotHash([byte; 32]), manifest_hash: ManifestHash([byte; 32]) }
+    OwnStatement {
+        snapshot_hash: SnapshotHash([byte; 32]),
+        manifest_hash: ManifestHash([byte; 32]),
+        commit_hash: Some(BlockHash([byte; 32])),
+    }
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -45,10 +49,19 @@ fn the_first_statement_stays_for_ever() {
     for part in ["mychannel/83", &"01".repeat(32), &"02".repeat(32), "statements/mychannel/83/guard"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let mixed = OwnStatement { manifest_hash: ManifestHash([2; 32]), ..statement(1) };
-    assert!(matches!(site.statements().allow(&id(83), mixed), Err(StatementError::SignedAnother { .. })));
+    for mixed in [
+        OwnStatement { manifest_hash: ManifestHash([2; 32]), ..statement(1) },
+        OwnStatement { commit_hash: Some(BlockHash([2; 32])), ..statement(1) },
+        OwnStatement { commit_hash: None, ..statement(1) },
+    ] {
+        assert!(matches!(site.statements().allow(&id(83), mixed), Err(StatementError::SignedAnother { .. })));
+    }
     assert_eq!(site.statements().signed(&id(83)).unwrap(), Some(statement(1)));
     site.statements().allow(&id(84), statement(2)).unwrap();
+    let none = OwnStatement { commit_hash: None, ..statement(2) };
+    site.statements().allow(&id(85), none).unwrap();
+    assert_eq!(site.statements().signed(&id(85)).unwrap(), Some(none));
+    assert!(site.statements().allow(&id(85), statement(2)).is_err());
 }
 
 #[test]
@@ -60,7 +73,10 @@ fn a_damaged_guard_refuses_and_is_never_written_over() {
     let whole = std::fs::read(&guard).unwrap();
     let mut flipped = whole.clone();
     flipped[20] ^= 1;
-    for damaged in [Vec::new(), whole[..40].to_vec(), flipped, vec![0; 10_000], seal(GUARD_MAGIC, &[1; 63])] {
+    let sealed = |content: &[u8]| seal(GUARD_MAGIC, content);
+    // The last one: a commit hash that is there and isn't.
+    let odd = [sealed(&[1; 64]), sealed(&[1; 96]), sealed(&[0; 98]), sealed(&[&[1; 64][..], &[0], &[1; 32]].concat())];
+    for damaged in [Vec::new(), whole[..40].to_vec(), flipped, vec![0; 10_000]].into_iter().chain(odd) {
         std::fs::write(&guard, &damaged).unwrap();
         let refused = site.statements().allow(&id(83), statement(1)).unwrap_err();
         assert!(

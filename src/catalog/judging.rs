@@ -98,6 +98,9 @@ pub enum Uncounted {
     /// Its organisation said two things about this block.
     #[error("{0} contradicts itself about this block")]
     Contradicts(MspId),
+    /// Its signer said two things about this block; that isn't its organisation's word.
+    #[error("its signer contradicts itself about this block")]
+    SignerContradicts,
     /// Two statements of an organisation differ, and whether they may can't be told without a manifest that nobody gave.
     #[error("another peer of {0} names another snapshot, whose manifest nobody gave")]
     Doubtful(MspId),

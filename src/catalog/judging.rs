@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Attestation, DetachedSignature, TrustPolicy};
+use super::{AttestBody, Attestation, DetachedSignature, TrustPolicy};
 use crate::{
     msp::{ChannelConfig, Identity, MspError, MspId},
     snapshot::BlockNumber,
@@ -176,6 +176,11 @@ impl Judging<'_> {
 
 fn not_valid(error: MspError) -> Uncounted {
     Uncounted::NotValid(error.to_string())
+}
+
+/// Whether what was said still holds.
+pub(super) fn is_unexpired(body: &AttestBody, now: SystemTime) -> bool {
+    body.expires_at > seconds(now)
 }
 
 /// Seconds since 1970; a clock before that reads 0.

@@ -13,8 +13,9 @@ use std::{
 };
 
 use super::{
-    Attestation,
+    Attestation, Screening,
     attestation_file::{ATTESTATION_FILE_BYTES_MAX, decode_attestation_file, encode_attestation_file},
+    judging::is_unexpired,
 };
 use crate::{
     disk::{Dir, DiskError, Magic, read_small, seal, unseal, write_durably},
@@ -152,42 +153,71 @@ impl StatementStore {
         (own.body().id == *id).then_some(own)
     }
 
-    /// Keeps an attestation of another organisation; whether it is kept. Of one identity saying one thing the one that holds longest
-    /// is kept. What has expired is dropped, and nothing more is taken when an organisation, or the block, has its share.
-    ///
-    /// Call it only with signers that the channel's configuration accepts: the store doesn't judge them.
+    /// Keeps attestations of other organisations, as far as they are admitted; how many are kept. Of one identity saying one thing the
+    /// one that holds longest is kept. What isn't admitted any more gives its place away, and nothing more is taken when an
+    /// organisation, or the block, has its share. One write per block.
     ///
     /// # Errors
-    /// The disk; or another process is just doing the same.
-    pub fn keep(&self, attestation: &Attestation, now: SystemTime) -> Result<bool, StatementError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = &attestation.body().id;
-        if !holds_at(attestation, now) {
-            return Ok(false);
-        }
-        let block = self.make_block_dir(id)?;
-        let _lock = block.lock(".others.lock")?;
-        let mut kept: BTreeMap<Key, Attestation> =
-            self.foreign(id, now).into_iter().map(|kept| (Key::of(&kept), kept)).collect();
-        let key = Key::of(attestation);
-        match kept.get(&key) {
-            Some(known) if known.body().expires_at >= attestation.body().expires_at => return Ok(false),
-            Some(_) => {}
-            None => {
-                let of_org = kept.keys().filter(|kept| kept.msp_id == key.msp_id).count();
-                if of_org >= FOREIGN_PER_ORG_MAX || kept.len() >= FOREIGN_PER_BLOCK_MAX {
-                    tracing::debug!(snapshot = %id, org = %key.msp_id, "enough attestations are kept: this one isn't");
-                    return Ok(false);
-                }
+    /// The disk; or another process is just doing the same. Blocks that came before are kept then.
+    pub fn keep_all(&self, screening: &Screening<'_>, said: &[&Attestation]) -> Result<usize, StatementError> {
+        let mut by_block: BTreeMap<&SnapshotId, BTreeMap<Key, &Attestation>> = BTreeMap::new();
+        for attestation in said.iter().filter(|attestation| screening.admits(attestation)) {
+            let of_block = by_block.entry(&attestation.body().id).or_default();
+            let longest = of_block.entry(Key::of(attestation)).or_insert(attestation);
+            if expiry(attestation) > expiry(longest) {
+                *longest = attestation;
             }
         }
-        kept.insert(key, attestation.clone());
-        write_durably(block.as_ref(), OTHERS, &seal(OTHERS_MAGIC, &encode_all(kept.values())))?;
-        Ok(true)
+        let mut kept = 0;
+        for (id, said) in by_block {
+            kept += self.keep_block(screening, id, said)?;
+        }
+        Ok(kept)
     }
 
-    /// Attestations of other organisations that haven't expired, ordered by organisation. Their signatures are right; whether their
-    /// signers are still members is for the reader to judge.
+    fn keep_block(
+        &self,
+        screening: &Screening<'_>,
+        id: &SnapshotId,
+        said: BTreeMap<Key, &Attestation>,
+    ) -> Result<usize, StatementError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = self.make_block_dir(id)?;
+        let _lock = block.lock(".others.lock")?;
+        let mut all: BTreeMap<Key, Attestation> =
+            self.relayed(screening, id).into_iter().map(|kept| (Key::of(&kept), kept)).collect();
+        let mut kept = 0;
+        for (key, attestation) in said {
+            match all.get(&key) {
+                Some(known) if expiry(known) >= expiry(attestation) => continue,
+                Some(_) => {}
+                None => {
+                    let of_org = all.keys().filter(|kept| kept.msp_id == key.msp_id).count();
+                    if of_org >= FOREIGN_PER_ORG_MAX || all.len() >= FOREIGN_PER_BLOCK_MAX {
+                        tracing::debug!(snapshot = %id, org = %key.msp_id, "enough attestations are kept: this one isn't");
+                        continue;
+                    }
+                }
+            }
+            all.insert(key, attestation.clone());
+            kept += 1;
+        }
+        if kept > 0 {
+            write_durably(block.as_ref(), OTHERS, &seal(OTHERS_MAGIC, &encode_all(all.values())))?;
+        }
+        Ok(kept)
+    }
+
+    /// Attestations of other organisations that may be given on now: a member that was removed since, or its revoked peer, is none.
+    #[must_use]
+    pub fn relayed(&self, screening: &Screening<'_>, id: &SnapshotId) -> Vec<Attestation> {
+        let mut kept = self.foreign(id, screening.now);
+        kept.retain(|kept| screening.admits(kept));
+        kept
+    }
+
+    /// Attestations of other organisations that haven't expired, ordered by organisation, to be shown. Their signatures are right, and
+    /// their signers were members when they were kept; whether they still are is for the reader to judge.
     #[must_use]
     pub fn foreign(&self, id: &SnapshotId, now: SystemTime) -> Vec<Attestation> {
         let longest = SEAL_BYTES + (FOREIGN_PER_BLOCK_MAX * (ATTESTATION_FILE_BYTES_MAX + 4)) as u64;
@@ -196,7 +226,7 @@ impl StatementStore {
             tracing::warn!(snapshot = %id, "the kept attestations of other organisations are damaged: they are dropped");
             return Vec::new();
         };
-        kept.retain(|kept| kept.body().id == *id && holds_at(kept, now));
+        kept.retain(|kept| kept.body().id == *id && is_unexpired(kept.body(), now));
         kept
     }
 
@@ -281,9 +311,8 @@ fn guard_path(id: &SnapshotId) -> String {
     format!("statements/{}/{}/{GUARD}", id.channel, id.block_number)
 }
 
-fn holds_at(attestation: &Attestation, now: SystemTime) -> bool {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    attestation.body().expires_at > now
+const fn expiry(attestation: &Attestation) -> u64 {
+    attestation.body().expires_at
 }
 
 /// Each with its length in front, u32 little endian.

@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    catalog::test_site::{Site, copy, id, now},
+    catalog::{
+        fixture::network,
+        test_site::{Site, copy, id, now},
+    },
     disk::faulty::{Faults, FaultyDir},
 };
 use std::{fs, sync::Arc};
@@ -59,7 +62,7 @@ fn the_data_go_and_the_metadata_stay_also_after_a_restart() {
         catalog.scan().unwrap();
         assert_eq!(seen(catalog), Seen::OnlyMetadata);
     }
-    let attested = site.attestor().attest(&again, &id(83), b"", 1, now()).unwrap();
+    let attested = site.attestor().attest(&again, &id(83), b"", &network(), now()).unwrap();
     assert_eq!(attested[0].body().manifest_hash, before.entry.manifest_hash);
     assert!(matches!(catalog.delete(&id(9)), Err(DeleteError::Unknown(_))));
 }
@@ -133,7 +136,7 @@ fn a_crash_at_any_step_leaves_a_whole_snapshot_or_its_metadata() {
         }
         assert_eq!(trash(&site), 0, "crash {n}");
         assert_eq!(restarted.known(&id(83)).unwrap().manifest, before.manifest, "crash {n}");
-        site.attestor().attest(&restarted, &id(83), b"", 1, now()).unwrap();
+        site.attestor().attest(&restarted, &id(83), b"", &network(), now()).unwrap();
         // Whatever the crash left, the peer's next snapshot of that block isn't touched.
         if now_seen == Seen::OnlyMetadata {
             site.add(83, 83);

@@ -304,3 +304,19 @@ fn a_manifest_that_nobody_vouches_for_and_leads_elsewhere_costs_its_source_and_n
     assert_identical(&land.path().join("mychannel/83"), &root.snapshot(83));
     assert!(ended.of("source_dropped").iter().all(|told| told["source"] == liar.address.to_string()));
 }
+
+/// Defence: a join keeps nothing that its own organisation said, and a service relays nothing of it; removed, a dry run with the state
+/// folder of a service, which is also asked, makes every later join ban that honest service.
+#[test]
+fn a_dry_run_beside_a_service_does_not_get_it_banned() {
+    let root = Root::new();
+    let block = root.add_sample(SAMPLE, 1);
+    let services = [1, 2].map(|org| Service::start(org, &root, &[block]));
+    let from = services.each_ref().map(|service| service.address);
+    let land = TempDir::new().unwrap();
+    let before = join(&from, &land).state(services[0].state()).args(["--dry-run"]).run();
+    assert_eq!(before.result()["outcome"], "dry_run");
+    let after = join(&from, &land).run();
+    assert!(after.of("source_dropped").is_empty(), "{:?}", after.of("source_dropped"));
+    assert_eq!(after.result()["outcome"], "landed");
+}

@@ -45,7 +45,7 @@ pub use vouching::JoinTrust;
 use vouching::{Vouched, Vouching};
 
 use crate::{
-    catalog::{AgreedSnapshot, Equivocation, Judging, Mode, RootOfTrust},
+    catalog::{AgreedSnapshot, Equivocation, Judging, Mode, RootOfTrust, Screening},
     chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
@@ -213,7 +213,15 @@ async fn vouch(
         observer(JoinEvent::Equivocation { msp_id: proof.msp_id().to_string(), what: proof.to_string(), file });
     }
     let vouched = vouched?;
-    request.records.keep(&vouched.statements, (dialling.clock)());
+    let keep = {
+        let (records, statements) = (request.records.clone(), vouched.statements.clone());
+        let (own_msp, now) = (dialling.identity.identity.msp_id().clone(), (dialling.clock)());
+        move || {
+            records.keep(&Screening { config: &config, own_msp: &own_msp, now }, &statements);
+            Ok(())
+        }
+    };
+    on_disk(keep).await?;
     observer(told(&vouched.agreed, &request.trust));
     Ok(vouched)
 }

@@ -10,10 +10,13 @@ use std::{
 };
 
 use super::{
-    AttestBody, Attestation, AttestationError, Catalog, Landed, LandedError, NONCE_BYTES_MAX, OwnStatement,
+    AttestBody, Attestation, AttestationError, Catalog, Landed, LandedError, NONCE_BYTES_MAX, OwnStatement, Screening,
     StatementError, StatementStore,
 };
-use crate::{msp::LocalIdentity, snapshot::SnapshotId};
+use crate::{
+    msp::{ChannelConfig, LocalIdentity},
+    snapshot::SnapshotId,
+};
 
 /// How long an attestation with a nonce holds: it convinces only who sent the nonce, within minutes; an hour forgives slow joins.
 pub const LIVE_VALIDITY: Duration = Duration::from_secs(3_600);
@@ -59,7 +62,7 @@ impl Attestor {
         Self { identity, statements, landed }
     }
 
-    /// Our attestation of a snapshot, then those of others that are kept. With a nonce ours is live and holds for
+    /// Our attestation of a snapshot, then those of other organisations that are kept and count by `config`, that channel's of now. With a nonce ours is live and holds for
     /// [`LIVE_VALIDITY`]; without one it holds for [`STORED_VALIDITY`] and is kept, too. Blocking: the guard is made durable first.
     ///
     /// # Errors
@@ -69,15 +72,18 @@ impl Attestor {
         catalog: &Catalog,
         id: &SnapshotId,
         nonce: &[u8],
-        config_sequence: u64,
+        config: &ChannelConfig,
         now: SystemTime,
     ) -> Result<Vec<Attestation>, AttestRefusal> {
         if nonce.len() > NONCE_BYTES_MAX {
             return Err(AttestRefusal::Nonce(nonce.len()));
         }
         let known = catalog.known(id).ok_or_else(|| AttestRefusal::Unknown(id.clone()))?;
-        let statement =
-            OwnStatement { snapshot_hash: known.entry.snapshot_hash, manifest_hash: known.entry.manifest_hash };
+        let statement = OwnStatement {
+            snapshot_hash: known.entry.snapshot_hash,
+            manifest_hash: known.entry.manifest_hash,
+            commit_hash: known.commit_hash,
+        };
         if self.landed.contains(id, statement.manifest_hash)? {
             return Err(AttestRefusal::Landed(id.clone()));
         }
@@ -88,8 +94,8 @@ impl Attestor {
             id: id.clone(),
             snapshot_hash: statement.snapshot_hash,
             manifest_hash: statement.manifest_hash,
-            commit_hash: known.commit_hash,
-            config_sequence,
+            commit_hash: statement.commit_hash,
+            config_sequence: config.sequence(),
             issued_at,
             expires_at: issued_at.saturating_add(validity.as_secs()),
             request_nonce: nonce.to_vec(),
@@ -102,7 +108,9 @@ impl Attestor {
             tracing::warn!(snapshot = %id, %error, "our own attestation isn't kept for the record");
         }
         let mut attestations = vec![own];
-        attestations.extend(self.statements.foreign(id, now));
+        // Never our own once more: what we said to somebody else would look like a lie to who asks now.
+        let screening = Screening { config, own_msp: self.identity.identity.msp_id(), now };
+        attestations.extend(self.statements.relayed(&screening, id));
         Ok(attestations)
     }
 }

@@ -1,7 +1,7 @@
 //! Who contradicts itself about a block, found among all that was said of it (trust.md 6.6).
 //!
 //! Two peers of one organisation may differ if their state databases are of different kinds; while a manifest that would tell isn't at
-//! hand, the organisation is in doubt.
+//! hand, the organisation is in doubt, if both statements count themselves: what anybody can relay again raises no doubt.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ use crate::{
     snapshot::{Manifest, ManifestHash, SignableMetadata, SnapshotId, StateDbType},
 };
 
-/// Every organisation that contradicts itself, with its proof: at most one per identity, else one per organisation and block. The
-/// manifests of the offers tell the kind of state database. Order and repetition of the statements change nothing.
+/// Every organisation that contradicts itself, with its proof: at most one per identity that speaks for it, else one per organisation
+/// and block. The manifests of the offers tell the kind of state database. Order and repetition of the statements change nothing.
 #[must_use]
 pub fn equivocations(config: &ChannelConfig, offers: &[Offer], statements: &Statements) -> Vec<Equivocation> {
     let manifests = manifests_of(offers);
@@ -20,17 +20,17 @@ pub fn equivocations(config: &ChannelConfig, offers: &[Offer], statements: &Stat
     for heard in &statements.heard {
         by_block.entry(&heard.attestation.body().id).or_default().push(&heard.attestation);
     }
-    by_block.into_values().flat_map(|said| Conflicts::among(config, &manifests, said).proven).collect()
+    by_block.into_values().flat_map(|said| Conflicts::among(config, &manifests, said, |_| false).proven).collect()
 }
 
 /// Who contradicts itself about one block.
 #[derive(Debug, Default)]
 pub(super) struct Conflicts {
-    /// With proof.
+    /// Proofs that organisations do: their own service, or two of their peers.
     pub(super) proven: Vec<Equivocation>,
-    /// Organisations of `proven` whose own service, or two of whose peers, did it.
+    /// Those organisations.
     pub(super) orgs: BTreeSet<MspId>,
-    /// Identities of `proven`.
+    /// Identities that do, whether they speak for their organisation or not.
     pub(super) identities: BTreeSet<IdentityId>,
     /// Organisations whose peers differ without it being known whether they may; and the manifests that would tell.
     pub(super) doubtful: BTreeMap<MspId, BTreeSet<ManifestHash>>,
@@ -38,11 +38,12 @@ pub(super) struct Conflicts {
 
 impl Conflicts {
     /// Of statements about one block. Only members are heard, or any stranger could discredit an organisation by statements that he
-    /// makes up in its name; old, stored and foreign ones count as well as live ones.
+    /// makes up in its name. Old, stored and foreign ones prove as well as live ones; a doubt is raised only by what `counts`.
     pub(super) fn among(
         config: &ChannelConfig,
         manifests: &BTreeMap<ManifestHash, &Manifest>,
         mut said: Vec<&Attestation>,
+        counts: impl Fn(&Attestation) -> bool,
     ) -> Self {
         said.retain(|statement| config.validate_stored(statement.identity()).is_ok());
         said.sort_by_key(|statement| (statement.body_bytes(), statement.signature()));
@@ -58,7 +59,7 @@ impl Conflicts {
             }
         }
         by_identity.into_values().for_each(|said| conflicts.of_identity(config, &said));
-        by_org.into_iter().for_each(|(org, said)| conflicts.of_org(manifests, org, &said));
+        by_org.into_iter().for_each(|(org, said)| conflicts.of_org(manifests, org, &said, &counts));
         conflicts
     }
 
@@ -67,14 +68,20 @@ impl Conflicts {
             return;
         };
         let Ok(proof) = Equivocation::new(one.clone(), other.clone(), None) else { return };
-        self.proven.push(proof);
         self.identities.insert(one.identity().id());
-        if speaks(config, one.identity()) {
+        if proof.is_of_organisation(config) {
             self.orgs.insert(one.identity().msp_id().clone());
+            self.proven.push(proof);
         }
     }
 
-    fn of_org(&mut self, manifests: &BTreeMap<ManifestHash, &Manifest>, org: &MspId, said: &[&Attestation]) {
+    fn of_org(
+        &mut self,
+        manifests: &BTreeMap<ManifestHash, &Manifest>,
+        org: &MspId,
+        said: &[&Attestation],
+        counts: impl Fn(&Attestation) -> bool,
+    ) {
         if self.orgs.contains(org) || differing(said, version).is_none() {
             return;
         }
@@ -92,7 +99,11 @@ impl Conflicts {
                 return;
             }
         }
-        let unknown: BTreeSet<ManifestHash> = said
+        let counting: Vec<&Attestation> = said.iter().filter(|statement| counts(statement)).copied().collect();
+        if differing(&counting, version).is_none() {
+            return;
+        }
+        let unknown: BTreeSet<ManifestHash> = counting
             .iter()
             .filter(|statement| metadata(statement).is_none())
             .map(|statement| statement.body().manifest_hash)
@@ -112,9 +123,9 @@ fn differing<'a, K: PartialEq>(
     others.iter().find(|other| key(other) != key(first)).map(|other| (*first, *other))
 }
 
-/// Whether an identity speaks for its organisation: its services have the role peer. A client's certificate mustn't be enough to
-/// silence an organisation.
-fn speaks(config: &ChannelConfig, identity: &Identity) -> bool {
+/// Whether a member speaks for its organisation: its services have the role peer. A client's certificate mustn't be enough to silence
+/// an organisation.
+pub(super) fn speaks(config: &ChannelConfig, identity: &Identity) -> bool {
     config.role(identity).is_none_or(|role| role == Role::Peer)
 }
 

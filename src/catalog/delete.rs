@@ -14,7 +14,7 @@ use super::{
     scan::{Candidate, Found},
 };
 use crate::{
-    disk::{Dir, DiskError, EntryKind},
+    disk::{Dir, DirEntry, DiskError, EntryKind},
     snapshot::SnapshotId,
 };
 
@@ -186,20 +186,24 @@ impl Catalog {
         let unfinished: Vec<String> =
             self.unfinished().iter().map(|remains| trash_name(&remains.known.entry.id)).collect();
         let entries = self.completed.list()?.into_iter();
-        for trash in entries.filter(|entry| entry.kind == EntryKind::Dir && entry.name.starts_with(TRASH_PREFIX)) {
+        for trash in entries.filter(|entry| entry.name.starts_with(TRASH_PREFIX)) {
             if !unfinished.contains(&trash.name) {
-                self.completed.remove_dir_all(&trash.name)?;
+                remove_if_there(self.completed.as_ref(), &trash.name)?;
             }
         }
         Ok(())
     }
 
+    /// Of the folder in the snapshot's place; a link there is none, wherever it leads to.
     fn folder_inode(&self, id: &SnapshotId) -> Result<Option<u64>, DiskError> {
         let name = id.block_number.to_string();
         let listed = self.completed.open_dir(id.channel.as_str()).and_then(|channel| channel.list());
         match listed {
             Err(error) if error.is_not_found() => Ok(None),
-            listed => Ok(listed?.into_iter().find(|entry| entry.name == name).map(|entry| entry.inode)),
+            listed => {
+                let is_it = |entry: &DirEntry| entry.name == name && entry.kind == EntryKind::Dir;
+                Ok(listed?.into_iter().find(is_it).map(|entry| entry.inode))
+            }
         }
     }
 }
@@ -208,8 +212,13 @@ fn trash_name(id: &SnapshotId) -> String {
     format!("{TRASH_PREFIX}{}-{}", id.channel, id.block_number)
 }
 
+/// Whatever has the name; a link itself, not what it leads to.
 fn remove_if_there(dir: &dyn Dir, name: &str) -> Result<(), DiskError> {
-    match dir.remove_dir_all(name) {
+    let removed = match dir.remove_dir_all(name) {
+        Err(DiskError::NotADir { .. }) => dir.remove_file(name),
+        removed => removed,
+    };
+    match removed {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
     }

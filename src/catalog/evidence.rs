@@ -1,6 +1,6 @@
 //! Two statements of one organisation that can't both be true: found, and made a file that proves it to anybody (trust.md 6.6).
 //!
-//! One identity that names two versions of a block contradicts itself. So does an organisation whose peers name two, if both are from
+//! One identity that names two versions of a block contradicts itself, and its organisation if it speaks for it. So does an organisation whose peers name two, if both are from
 //! the same kind of state database: snapshots are a function of block and kind. Two organisations that differ only disagree.
 
 use std::fmt;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Attestation, AttestationError,
+    conflicts::speaks,
     portable::{self, AttestationText, Base64, PortableError},
 };
 use crate::{
@@ -58,6 +59,16 @@ pub enum EvidenceError {
         about: ChannelId,
         /// Of the configuration.
         config: ChannelId,
+    },
+    /// Two identities differ, and one of them doesn't speak for the organisation: any of its clients can make up such a statement.
+    #[error(
+        "the evidence is not {org}'s: {subject:?} isn't one of its peers, so what it says isn't the organisation's word"
+    )]
+    NotItsVoice {
+        /// Whose word it should be.
+        org: MspId,
+        /// Who isn't a peer.
+        subject: String,
     },
     /// A signer is no member by the configuration: anybody can make up such statements.
     #[error("the evidence is not the organisation's: {0}")]
@@ -146,10 +157,11 @@ impl Equivocation {
         })
     }
 
-    /// Whether the organisation really said both: its signers are members by that configuration, else by the one in the file.
+    /// Whether its signers really said both: they are members by that configuration, else by the one in the file, and where they are
+    /// two, both speak for their organisation. What one identity says is its own, if it doesn't ([`Self::is_of_organisation`]).
     ///
     /// # Errors
-    /// The configuration can't be used, or a signer is no member.
+    /// The configuration can't be used, a signer is no member, or one of two doesn't speak for the organisation.
     pub fn verify(&self, config: Option<&ChannelConfig>) -> Result<Membership, EvidenceError> {
         let embedded = match (&self.config_block, config) {
             (Some(block), None) => Some(ChannelConfig::from_block(block)?),
@@ -166,9 +178,27 @@ impl Equivocation {
             return Err(EvidenceError::OtherChannel { about, config });
         }
         for statement in [&self.first, &self.second] {
-            config.validate_stored(statement.identity())?;
+            let signer = statement.identity();
+            config.validate_stored(signer)?;
+            if !self.is_by_one() && !speaks(config, signer) {
+                let (org, subject) = (signer.msp_id().clone(), signer.subject().to_owned());
+                return Err(EvidenceError::NotItsVoice { org, subject });
+            }
         }
         Ok(membership)
+    }
+
+    /// Whether it says anything about the organisation: every signer is a member by that configuration and speaks for it. Else it
+    /// accuses nobody but the one identity that contradicts itself.
+    #[must_use]
+    pub fn is_of_organisation(&self, config: &ChannelConfig) -> bool {
+        let voice = |identity| config.validate_stored(identity).is_ok() && speaks(config, identity);
+        self.statements().into_iter().all(|statement| voice(statement.identity()))
+    }
+
+    /// Whether one identity said both.
+    fn is_by_one(&self) -> bool {
+        self.first.identity().id() == self.second.identity().id()
     }
 
     /// The organisation.
@@ -192,6 +222,10 @@ impl Equivocation {
 
 impl fmt::Display for Equivocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_by_one() {
+            // Whether it speaks for its organisation is for a configuration to say.
+            write!(f, "{:?} of ", self.first.identity().subject())?;
+        }
         write!(f, "{} said two things about {}:", self.msp_id(), self.id())?;
         for (statement, end) in [(&self.first, ";"), (&self.second, "")] {
             let body = statement.body();

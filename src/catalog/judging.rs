@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Attestation, DetachedSignature, TrustPolicy};
+use super::{AttestBody, Attestation, DetachedSignature, TrustPolicy};
 use crate::{
     msp::{ChannelConfig, Identity, MspError, MspId},
     snapshot::BlockNumber,
@@ -98,6 +98,9 @@ pub enum Uncounted {
     /// Its organisation said two things about this block.
     #[error("{0} contradicts itself about this block")]
     Contradicts(MspId),
+    /// Its signer said two things about this block; that isn't its organisation's word.
+    #[error("its signer contradicts itself about this block")]
+    SignerContradicts,
     /// Two statements of an organisation differ, and whether they may can't be told without a manifest that nobody gave.
     #[error("another peer of {0} names another snapshot, whose manifest nobody gave")]
     Doubtful(MspId),
@@ -173,6 +176,11 @@ impl Judging<'_> {
 
 fn not_valid(error: MspError) -> Uncounted {
     Uncounted::NotValid(error.to_string())
+}
+
+/// Whether what was said still holds.
+pub(super) fn is_unexpired(body: &AttestBody, now: SystemTime) -> bool {
+    body.expires_at > seconds(now)
 }
 
 /// Seconds since 1970; a clock before that reads 0.

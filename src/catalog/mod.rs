@@ -38,6 +38,7 @@ mod remains;
 mod report;
 mod said;
 mod scan;
+mod screening;
 mod served;
 mod statements;
 #[cfg(test)]
@@ -70,6 +71,7 @@ pub use policy::{TrustPolicy, TrustSettings};
 pub use portable::PortableError;
 pub use receipt::{JoinReceipt, RECEIPT_BYTES_MAX, ReceiptError, ReceiptFacts, ReceiptShare, RootOfTrust};
 pub use report::{Camp, Dismissed, Statement, Tally, Voucher};
+pub use screening::Screening;
 pub use served::ServedSnapshot;
 pub use statements::{
     FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, OwnStatement, STATEMENTS_DIR, StatementError, StatementStore,

@@ -92,8 +92,8 @@ impl<'a> Said<'a> {
 
     pub(super) fn count(&self, judging: &Judging<'_>, block: BlockNumber, doubt: Doubt) -> Count {
         let heard: &[&Heard] = self.heard.get(&block).map_or(&[], Vec::as_slice);
-        let conflicts =
-            Conflicts::among(judging.config, &self.manifests, heard.iter().map(|heard| &heard.attestation).collect());
+        let said = heard.iter().map(|heard| &heard.attestation).collect();
+        let conflicts = Conflicts::among(judging.config, &self.manifests, said, |said| judging.standing(said).is_ok());
         let mut votes = Votes::default();
         for heard in heard {
             let body = heard.attestation.body();
@@ -138,8 +138,11 @@ impl<'a> Said<'a> {
     ) -> Result<(), Uncounted> {
         let (body, identity) = (heard.attestation.body(), heard.attestation.identity());
         let org = identity.msp_id();
-        if conflicts.orgs.contains(org) || conflicts.identities.contains(&identity.id()) {
+        if conflicts.orgs.contains(org) {
             return Err(Uncounted::Contradicts(org.clone()));
+        }
+        if conflicts.identities.contains(&identity.id()) {
+            return Err(Uncounted::SignerContradicts);
         }
         if doubt == Doubt::Against && conflicts.doubtful.contains_key(org) {
             return Err(Uncounted::Doubtful(org.clone()));

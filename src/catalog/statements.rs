@@ -1,19 +1,21 @@
 //! What was said about snapshots, kept: by us, so that we never say two different things about one block, and by other
 //! organisations, so that it can be relayed and shown.
 //!
-//! `STATE/statements/CHANNEL/BLOCK/`: `guard` (what we signed: snapshot hash, manifest hash; written once, durably, **before** the
+//! `STATE/statements/CHANNEL/BLOCK/`: `guard` (what we signed: snapshot, manifest and commit hash; written once, durably, **before** the
 //! signature is made, and kept past DeleteSnapshot), `own` (our last attestation without a nonce), `others` (attestations of other
 //! organisations). Each is sealed. A damaged guard refuses to sign; the other two are only copies, so damaged ones are dropped.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
 use super::{
-    Attestation,
+    Attestation, Screening,
     attestation_file::{ATTESTATION_FILE_BYTES_MAX, decode_attestation_file, encode_attestation_file},
+    judging::is_unexpired,
 };
 use crate::{
     disk::{Dir, DiskError, Magic, read_small, seal, unseal, write_durably},
@@ -30,7 +32,9 @@ pub const FOREIGN_PER_ORG_MAX: usize = 4;
 pub const FOREIGN_PER_BLOCK_MAX: usize = 40;
 
 const GUARD: &str = "guard";
-const GUARD_MAGIC: &Magic = b"snapferry guard1";
+const GUARD_MAGIC: &Magic = b"snapferry guard2";
+/// Snapshot hash, manifest hash, whether there is a commit hash (1 byte), commit hash.
+const GUARD_BYTES: usize = 97;
 const OWN: &str = "own";
 const OWN_MAGIC: &Magic = b"snapferry own  1";
 const OTHERS: &str = "others";
@@ -45,6 +49,8 @@ pub struct OwnStatement {
     pub snapshot_hash: SnapshotHash,
     /// Hash of the manifest.
     pub manifest_hash: ManifestHash,
+    /// Commit hash of the last block: no hash covers it, and another one would be a second version of the block all the same.
+    pub commit_hash: Option<BlockHash>,
 }
 
 /// Statements on disk.
@@ -61,9 +67,8 @@ pub struct StatementStore {
 pub enum StatementError {
     /// We signed something else about this block.
     #[error(
-        "this service has already signed another snapshot {id}: snapshot {} with manifest {}, not {} with {}; it never signs two for \
-         one block (its record is {file} in the state folder): find out why the peer's snapshot changed",
-        signed.snapshot_hash, signed.manifest_hash, asked.snapshot_hash, asked.manifest_hash
+        "this service has already signed another snapshot {id}: {signed}, not {asked}; it never signs two for one block (its record is \
+         {file} in the state folder): find out why the peer's snapshot changed"
     )]
     SignedAnother {
         /// The snapshot.
@@ -113,8 +118,7 @@ impl StatementStore {
         if self.holds(id, asked)? {
             return Ok(());
         }
-        let content = [asked.snapshot_hash.0, asked.manifest_hash.0].concat();
-        Ok(write_durably(block.as_ref(), GUARD, &seal(GUARD_MAGIC, &content))?)
+        Ok(write_durably(block.as_ref(), GUARD, &seal(GUARD_MAGIC, &asked.encode()))?)
     }
 
     /// What we have signed about a block.
@@ -123,17 +127,12 @@ impl StatementStore {
     /// The record is damaged, or can't be read.
     pub fn signed(&self, id: &SnapshotId) -> Result<Option<OwnStatement>, StatementError> {
         let damaged = || StatementError::Damaged { id: id.clone(), file: guard_path(id) };
-        let bytes = match self.read(id, GUARD, SEAL_BYTES + 64) {
+        let bytes = match self.read(id, GUARD, SEAL_BYTES + GUARD_BYTES as u64) {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(DiskError::TooLarge { .. }) => return Err(damaged()),
             read => read?,
         };
-        let content = unseal(GUARD_MAGIC, &bytes).ok_or_else(damaged)?;
-        let (snapshot_hash, manifest_hash) = content.split_at_checked(32).ok_or_else(damaged)?;
-        Ok(Some(OwnStatement {
-            snapshot_hash: SnapshotHash::try_from(snapshot_hash).map_err(|_| damaged())?,
-            manifest_hash: ManifestHash::try_from(manifest_hash).map_err(|_| damaged())?,
-        }))
+        unseal(GUARD_MAGIC, &bytes).and_then(OwnStatement::decode).map(Some).ok_or_else(damaged)
     }
 
     /// Keeps our own attestation, for the record; a later one takes its place.
@@ -154,42 +153,71 @@ impl StatementStore {
         (own.body().id == *id).then_some(own)
     }
 
-    /// Keeps an attestation of another organisation; whether it is kept. Of one identity saying one thing the one that holds longest
-    /// is kept. What has expired is dropped, and nothing more is taken when an organisation, or the block, has its share.
-    ///
-    /// Call it only with signers that the channel's configuration accepts: the store doesn't judge them.
+    /// Keeps attestations of other organisations, as far as they are admitted; how many are kept. Of one identity saying one thing the
+    /// one that holds longest is kept. What isn't admitted any more gives its place away, and nothing more is taken when an
+    /// organisation, or the block, has its share. One write per block.
     ///
     /// # Errors
-    /// The disk; or another process is just doing the same.
-    pub fn keep(&self, attestation: &Attestation, now: SystemTime) -> Result<bool, StatementError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = &attestation.body().id;
-        if !holds_at(attestation, now) {
-            return Ok(false);
-        }
-        let block = self.make_block_dir(id)?;
-        let _lock = block.lock(".others.lock")?;
-        let mut kept: BTreeMap<Key, Attestation> =
-            self.foreign(id, now).into_iter().map(|kept| (Key::of(&kept), kept)).collect();
-        let key = Key::of(attestation);
-        match kept.get(&key) {
-            Some(known) if known.body().expires_at >= attestation.body().expires_at => return Ok(false),
-            Some(_) => {}
-            None => {
-                let of_org = kept.keys().filter(|kept| kept.msp_id == key.msp_id).count();
-                if of_org >= FOREIGN_PER_ORG_MAX || kept.len() >= FOREIGN_PER_BLOCK_MAX {
-                    tracing::debug!(snapshot = %id, org = %key.msp_id, "enough attestations are kept: this one isn't");
-                    return Ok(false);
-                }
+    /// The disk; or another process is just doing the same. Blocks that came before are kept then.
+    pub fn keep_all(&self, screening: &Screening<'_>, said: &[&Attestation]) -> Result<usize, StatementError> {
+        let mut by_block: BTreeMap<&SnapshotId, BTreeMap<Key, &Attestation>> = BTreeMap::new();
+        for attestation in said.iter().filter(|attestation| screening.admits(attestation)) {
+            let of_block = by_block.entry(&attestation.body().id).or_default();
+            let longest = of_block.entry(Key::of(attestation)).or_insert(attestation);
+            if expiry(attestation) > expiry(longest) {
+                *longest = attestation;
             }
         }
-        kept.insert(key, attestation.clone());
-        write_durably(block.as_ref(), OTHERS, &seal(OTHERS_MAGIC, &encode_all(kept.values())))?;
-        Ok(true)
+        let mut kept = 0;
+        for (id, said) in by_block {
+            kept += self.keep_block(screening, id, said)?;
+        }
+        Ok(kept)
     }
 
-    /// Attestations of other organisations that haven't expired, ordered by organisation. Their signatures are right; whether their
-    /// signers are still members is for the reader to judge.
+    fn keep_block(
+        &self,
+        screening: &Screening<'_>,
+        id: &SnapshotId,
+        said: BTreeMap<Key, &Attestation>,
+    ) -> Result<usize, StatementError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = self.make_block_dir(id)?;
+        let _lock = block.lock(".others.lock")?;
+        let mut all: BTreeMap<Key, Attestation> =
+            self.relayed(screening, id).into_iter().map(|kept| (Key::of(&kept), kept)).collect();
+        let mut kept = 0;
+        for (key, attestation) in said {
+            match all.get(&key) {
+                Some(known) if expiry(known) >= expiry(attestation) => continue,
+                Some(_) => {}
+                None => {
+                    let of_org = all.keys().filter(|kept| kept.msp_id == key.msp_id).count();
+                    if of_org >= FOREIGN_PER_ORG_MAX || all.len() >= FOREIGN_PER_BLOCK_MAX {
+                        tracing::debug!(snapshot = %id, org = %key.msp_id, "enough attestations are kept: this one isn't");
+                        continue;
+                    }
+                }
+            }
+            all.insert(key, attestation.clone());
+            kept += 1;
+        }
+        if kept > 0 {
+            write_durably(block.as_ref(), OTHERS, &seal(OTHERS_MAGIC, &encode_all(all.values())))?;
+        }
+        Ok(kept)
+    }
+
+    /// Attestations of other organisations that may be given on now: a member that was removed since, or its revoked peer, is none.
+    #[must_use]
+    pub fn relayed(&self, screening: &Screening<'_>, id: &SnapshotId) -> Vec<Attestation> {
+        let mut kept = self.foreign(id, screening.now);
+        kept.retain(|kept| screening.admits(kept));
+        kept
+    }
+
+    /// Attestations of other organisations that haven't expired, ordered by organisation, to be shown. Their signatures are right, and
+    /// their signers were members when they were kept; whether they still are is for the reader to judge.
     #[must_use]
     pub fn foreign(&self, id: &SnapshotId, now: SystemTime) -> Vec<Attestation> {
         let longest = SEAL_BYTES + (FOREIGN_PER_BLOCK_MAX * (ATTESTATION_FILE_BYTES_MAX + 4)) as u64;
@@ -198,7 +226,7 @@ impl StatementStore {
             tracing::warn!(snapshot = %id, "the kept attestations of other organisations are damaged: they are dropped");
             return Vec::new();
         };
-        kept.retain(|kept| kept.body().id == *id && holds_at(kept, now));
+        kept.retain(|kept| kept.body().id == *id && is_unexpired(kept.body(), now));
         kept
     }
 
@@ -232,6 +260,37 @@ impl StatementStore {
     }
 }
 
+impl OwnStatement {
+    fn encode(&self) -> Vec<u8> {
+        let has_commit_hash = [u8::from(self.commit_hash.is_some())];
+        let commit_hash = self.commit_hash.map_or([0; 32], |hash| hash.0);
+        [&self.snapshot_hash.0[..], &self.manifest_hash.0, &has_commit_hash, &commit_hash].concat()
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let (&snapshot_hash, rest) = content.split_first_chunk()?;
+        let (&manifest_hash, rest) = rest.split_first_chunk()?;
+        let (&has_commit_hash, rest) = rest.split_first()?;
+        let commit_hash = BlockHash(rest.try_into().ok()?);
+        let read = Self {
+            snapshot_hash: SnapshotHash(snapshot_hash),
+            manifest_hash: ManifestHash(manifest_hash),
+            commit_hash: (has_commit_hash == 1).then_some(commit_hash),
+        };
+        (read.encode() == content).then_some(read)
+    }
+}
+
+impl fmt::Display for OwnStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {} with manifest {} and ", self.snapshot_hash, self.manifest_hash)?;
+        match self.commit_hash {
+            Some(hash) => write!(f, "commit hash {hash}"),
+            None => f.write_str("no commit hash"),
+        }
+    }
+}
+
 /// Who says what: one attestation of each is enough.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -252,9 +311,8 @@ fn guard_path(id: &SnapshotId) -> String {
     format!("statements/{}/{}/{GUARD}", id.channel, id.block_number)
 }
 
-fn holds_at(attestation: &Attestation, now: SystemTime) -> bool {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    attestation.body().expires_at > now
+const fn expiry(attestation: &Attestation) -> u64 {
+    attestation.body().expires_at
 }
 
 /// Each with its length in front, u32 little endian.

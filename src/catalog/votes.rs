@@ -66,7 +66,7 @@ impl Votes {
             let torn: Vec<_> = self.counted.keys().filter(|key| (&key.0, key.1) == (&msp_id, id)).cloned().collect();
             for key in torn {
                 if let Some((_, _, statement)) = self.counted.remove(&key) {
-                    let why = Uncounted::Contradicts(msp_id.clone());
+                    let why = Uncounted::SignerContradicts;
                     let subject = statement.identity().subject().to_owned();
                     let source = match statement {
                         Statement::Attestation(_) => "a source",

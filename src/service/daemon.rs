@@ -282,7 +282,7 @@ fn check_membership(settings: &DaemonSettings) -> Result<(), DaemonError> {
 fn attest(catalog: &Arc<Catalog>, attestor: &Arc<Attestor>, clock: &WallClock) -> Attest {
     let (catalog, attestor, clock) = (Arc::clone(catalog), Arc::clone(attestor), Arc::clone(clock));
     Arc::new(move |config, get| {
-        let signed = attestor.attest(&catalog, &get.id, &get.nonce, config.sequence(), clock());
+        let signed = attestor.attest(&catalog, &get.id, &get.nonce, config, clock());
         let signed = signed.map_err(|error| {
             tracing::warn!(snapshot = %get.id, reason = %chain(&error), "asked for an attestation, and refused");
             Refusal::new(ErrorCode::NotFound, "this snapshot isn't attested here")

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     catalog::{
         AttestBody, Attestation, AttestationError, DetachedSignature, Heard, LIVE_WITHIN, STORED_LIFE_MAX,
-        TrustSettings,
+        TrustSettings, equivocations,
         fixture::{
             COMMIT, Case, body, high_twin, manifest, manifest_of, member, network, now, offer, org, other_roots, peer,
             says, says_so, stranger, twin,
@@ -313,7 +313,7 @@ fn a_detached_signature_helps_an_attestation_to_staged_mode_and_two_attestations
     assert!(agreed.vouchers()[1].attestation().is_some());
     // Who says one thing in one way and another in the other says nothing.
     case.statements.heard[1] = says_so(&peer(2), &right, |body| body.commit_hash = None);
-    assert!(case.refusal().contains("Org2MSP contradicts itself"), "{}", case.refusal());
+    assert!(case.refusal().contains("its signer contradicts itself"), "{}", case.refusal());
 }
 
 #[test]
@@ -633,4 +633,36 @@ fn the_high_twin_of_a_signature_is_refused() {
         let refused = Attestation::from_wire(right.body_bytes().clone(), twin.into());
         assert!(matches!(refused, Err(AttestationError::Signer(_))), "{refused:?}");
     }
+}
+
+/// Defence: only statements that count themselves raise a doubt; removed, whoever relays the old word of an honest organisation's other
+/// peer, whose manifest nobody offers any more, silences that organisation.
+#[test]
+fn an_old_word_of_another_peer_does_not_silence_an_honest_organisation() {
+    let (level, couch) = (manifest(83, 0), manifest_of(83, 0, StateDbType::CouchDb));
+    let mut case = Case::new(offers(83, 0), vec![says(&peer(1), &level), says(&peer(2), &level)]);
+    let old = says_so(&member(1, "peer", 2030), &couch, |body| body.request_nonce = b"of another join".to_vec());
+    case.statements.heard.push(old);
+    assert_eq!(case.decide().unwrap().vouching_orgs().len(), 2);
+    // A live one is its own word of now: then it must be known whether both may be true.
+    case.statements.heard.push(says(&member(1, "peer", 2030), &couch));
+    assert!(case.refusal().contains("another peer of Org1MSP names another snapshot"), "{}", case.refusal());
+}
+
+/// Defence: an identity that doesn't speak for its organisation accuses itself alone; removed, every client of an organisation raises
+/// the alarm in its name.
+#[test]
+fn a_client_that_contradicts_itself_accuses_nobody_else() {
+    let (truth, lie) = (manifest(83, 0), manifest(83, 9));
+    let client = member(1, "client", 2030);
+    let mut case = Case::new(offers(83, 0), vec![says(&peer(1), &truth), says(&peer(2), &truth)]);
+    case.statements.heard.extend([says(&client, &truth), says(&client, &lie)]);
+    let agreed = case.decide().unwrap();
+    assert!(agreed.tally().equivocations.is_empty());
+    assert!(equivocations(&case.config, &case.offers, &case.statements).is_empty());
+    let why: Vec<String> = agreed.tally().dismissed.iter().map(|dismissed| dismissed.why.to_string()).collect();
+    assert_eq!(
+        why,
+        ["its signer contradicts itself about this block", "its signer contradicts itself about this block"]
+    );
 }

@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    catalog::test_site::{Site, copy, id, identity, now},
+    catalog::{
+        fixture::{network, org},
+        test_site::{Site, copy, id, identity, now},
+    },
     snapshot::ManifestHash,
 };
 use std::fs;
@@ -8,7 +11,7 @@ use std::fs;
 const NONCE: &[u8] = b"asked just now";
 
 fn attest(site: &Site, catalog: &Catalog) -> Result<Vec<Attestation>, AttestRefusal> {
-    site.attestor().attest(catalog, &id(83), NONCE, 7, now())
+    site.attestor().attest(catalog, &id(83), NONCE, &network(), now())
 }
 
 #[test]
@@ -17,9 +20,9 @@ fn what_was_read_and_hashed_is_signed_live_and_for_the_record() {
     let catalog = site.catalog();
     let known = catalog.known(&id(83)).unwrap();
     for (nonce, validity) in [(NONCE, LIVE_VALIDITY), (&[][..], STORED_VALIDITY)] {
-        let signed = site.attestor().attest(&catalog, &id(83), nonce, 7, now()).unwrap();
+        let signed = site.attestor().attest(&catalog, &id(83), nonce, &network(), now()).unwrap();
         let body = signed[0].body();
-        assert_eq!((signed.len(), &body.id, body.config_sequence), (1, &id(83), 7));
+        assert_eq!((signed.len(), &body.id, body.config_sequence), (1, &id(83), network().sequence()));
         assert_eq!((body.manifest_hash, body.snapshot_hash), (known.manifest.hash(), known.manifest.signable().hash()));
         assert_eq!(body.commit_hash, known.commit_hash);
         assert!(body.commit_hash.is_some());
@@ -36,11 +39,32 @@ fn those_of_others_follow_ours() {
     let catalog = site.catalog();
     let elsewhere = Site::new();
     let org2 = Attestor::new(identity(2), elsewhere.statements(), elsewhere.landed());
-    let theirs = org2.attest(&catalog, &id(83), b"", 7, now()).unwrap();
-    site.statements().keep(&theirs[0], now()).unwrap();
+    let theirs = org2.attest(&catalog, &id(83), b"", &network(), now()).unwrap();
+    let (config, own_msp) = (network(), org(1));
+    site.statements().keep_all(&Screening { config: &config, own_msp: &own_msp, now: now() }, &[&theirs[0]]).unwrap();
     let all = attest(&site, &catalog).unwrap();
     let orgs: Vec<&str> = all.iter().map(|one| one.identity().msp_id().as_str()).collect();
     assert_eq!(orgs, ["Org1MSP", "Org2MSP"]);
+    // Who was removed since has no word that we give on.
+    let later = site.attestor().attest(&catalog, &id(83), NONCE, &config.without(&org(2)), now()).unwrap();
+    assert_eq!(later.len(), 1);
+}
+
+/// Defence: what is relayed is never our own organisation's; removed, what we said to somebody else comes back by way of a join with
+/// this state folder, and who asks next takes it for a lie.
+#[test]
+fn our_own_statement_is_not_relayed_by_us() {
+    let site = Site::new();
+    let catalog = site.catalog();
+    let earlier = site.attestor().attest(&catalog, &id(83), b"somebody else's nonce", &network(), now()).unwrap();
+    let (config, org1, org3) = (network(), org(1), org(3));
+    let screening = |own_msp| Screening { config: &config, own_msp, now: now() };
+    assert_eq!(site.statements().keep_all(&screening(&org1), &[&earlier[0]]).unwrap(), 0);
+    // Nor if it is kept all the same: another organisation's join worked with this folder.
+    assert_eq!(site.statements().keep_all(&screening(&org3), &[&earlier[0]]).unwrap(), 1);
+    let all = attest(&site, &catalog).unwrap();
+    let nonces: Vec<&[u8]> = all.iter().map(|one| one.body().request_nonce.as_slice()).collect();
+    assert_eq!(nonces, [NONCE]);
 }
 
 /// Fails when `allow` is taken out of `attest`: then both versions would be signed.
@@ -109,7 +133,32 @@ fn a_changed_byte_is_not_vouched_for() {
 fn a_nonce_has_its_limit() {
     let site = Site::new();
     let catalog = site.catalog();
-    let attest = |bytes: usize| site.attestor().attest(&catalog, &id(83), &vec![1; bytes], 7, now());
+    let attest = |bytes: usize| site.attestor().attest(&catalog, &id(83), &vec![1; bytes], &network(), now());
     attest(NONCE_BYTES_MAX).unwrap();
     assert!(matches!(attest(NONCE_BYTES_MAX + 1), Err(AttestRefusal::Nonce(65))));
+}
+
+/// Defence: the guard remembers the commit hash, too; removed, one changed hex digit in a file that no hash covers makes an honest
+/// service sign a proof against itself.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test edits a file that no hash covers")]
+fn another_commit_hash_is_never_signed() {
+    let site = Site::new();
+    let catalog = site.catalog();
+    let first = attest(&site, &catalog).unwrap().remove(0);
+    let hash = first.body().commit_hash.unwrap().to_string();
+    let file = site.folder(83).join("_snapshot_additional_metadata.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let other = format!("{}{}", if hash.starts_with('0') { "1" } else { "0" }, &hash[1..]);
+    for (written, other) in [(text.replace(&hash, &other), other.as_str()), (text.replace(&hash, ""), "no commit hash")]
+    {
+        fs::write(&file, written).unwrap();
+        catalog.scan().unwrap();
+        let refused = attest(&site, &catalog).unwrap_err();
+        assert!(matches!(refused, AttestRefusal::Statement(StatementError::SignedAnother { .. })), "{refused}");
+        assert!(refused.to_string().contains(&hash) && refused.to_string().contains(other), "{refused}");
+    }
+    fs::write(&file, text).unwrap();
+    catalog.scan().unwrap();
+    attest(&site, &catalog).unwrap();
 }

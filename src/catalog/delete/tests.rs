@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    catalog::test_site::{Site, copy, id, now},
+    catalog::{
+        fixture::network,
+        test_site::{Site, copy, id, now},
+    },
     disk::faulty::{Faults, FaultyDir},
 };
 use std::{fs, sync::Arc};
@@ -59,7 +62,7 @@ fn the_data_go_and_the_metadata_stay_also_after_a_restart() {
         catalog.scan().unwrap();
         assert_eq!(seen(catalog), Seen::OnlyMetadata);
     }
-    let attested = site.attestor().attest(&again, &id(83), b"", 1, now()).unwrap();
+    let attested = site.attestor().attest(&again, &id(83), b"", &network(), now()).unwrap();
     assert_eq!(attested[0].body().manifest_hash, before.entry.manifest_hash);
     assert!(matches!(catalog.delete(&id(9)), Err(DeleteError::Unknown(_))));
 }
@@ -133,7 +136,7 @@ fn a_crash_at_any_step_leaves_a_whole_snapshot_or_its_metadata() {
         }
         assert_eq!(trash(&site), 0, "crash {n}");
         assert_eq!(restarted.known(&id(83)).unwrap().manifest, before.manifest, "crash {n}");
-        site.attestor().attest(&restarted, &id(83), b"", 1, now()).unwrap();
+        site.attestor().attest(&restarted, &id(83), b"", &network(), now()).unwrap();
         // Whatever the crash left, the peer's next snapshot of that block isn't touched.
         if now_seen == Seen::OnlyMetadata {
             site.add(83, 83);
@@ -222,4 +225,28 @@ fn a_damaged_marker_is_not_believed() {
     fs::write(site.path("manifests/mychannel/84.deleted"), &whole).unwrap();
     assert_eq!(seen(&site.catalog()), Seen::Nothing, "in the place of another block");
     assert!(site.path("manifests/mychannel/84.deleted").exists(), "kept for whoever repairs it");
+}
+
+/// Defence: only a folder is deleted, and leftovers of any kind are cleared; removed, a link in its place is moved to the trash name,
+/// where it stays and blocks every later deletion of that block.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test puts links where folders belong")]
+fn a_link_in_the_place_of_a_folder_is_not_deleted_and_blocks_nothing() {
+    let site = Site::new();
+    let catalog = site.catalog();
+    fs::rename(site.folder(83), site.path("aside")).unwrap();
+    std::os::unix::fs::symlink(site.path("aside"), site.folder(83)).unwrap();
+    assert!(matches!(catalog.delete(&id(83)), Err(DeleteError::Changed(_))));
+    assert!(fs::symlink_metadata(site.folder(83)).unwrap().is_symlink(), "it isn't ours to move");
+    fs::remove_file(site.folder(83)).unwrap();
+    fs::rename(site.path("aside"), site.folder(83)).unwrap();
+    // Something else has the trash's name: a link, a file.
+    let trash_path = site.path("completed/.snapferry-deleted-mychannel-83");
+    std::os::unix::fs::symlink(site.path("statements"), &trash_path).unwrap();
+    assert_eq!(catalog.delete(&id(83)).unwrap(), Deleted::Now);
+    assert_eq!(trash(&site), 0);
+    fs::write(&trash_path, "left").unwrap();
+    catalog.scan().unwrap();
+    assert_eq!(trash(&site), 0, "the next scan clears it");
+    assert!(site.path("statements").exists(), "never what a link leads to");
 }

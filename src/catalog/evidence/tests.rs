@@ -128,3 +128,27 @@ fn all_contradictions_are_found_whatever_the_order() {
     // Without the metadata, two identities of one organisation can't be told from two kinds of peers.
     assert_eq!(found(heard, &[]).len(), 1);
 }
+
+/// Defence: where two identities are involved, both must speak for the organisation; removed, any client of it plus a true statement
+/// of its peer "proves" that it contradicts itself.
+#[test]
+fn a_clients_word_proves_nothing_against_its_organisation() {
+    let (truth, lie) = (manifest(83, 0), manifest(83, 9));
+    let client = member(1, "client", 2030);
+    let forged = Equivocation::new(signed(&peer(1), &truth), signed(&client, &lie), both(&truth, &lie)).unwrap();
+    let forged = forged.with_config_block(config_block().into());
+    for config in [Some(network()), None] {
+        let refused = forged.verify(config.as_ref());
+        assert!(matches!(refused, Err(EvidenceError::NotItsVoice { .. })), "{refused:?}");
+    }
+    assert!(!forged.is_of_organisation(&network()));
+    // What it says twice is its own fault, and told so.
+    let alone = Equivocation::new(signed(&client, &truth), signed(&client, &lie), None).unwrap();
+    alone.verify(Some(&network())).unwrap();
+    assert!(!alone.is_of_organisation(&network()));
+    let by_peer = Equivocation::new(signed(&peer(1), &truth), signed(&peer(1), &lie), None).unwrap();
+    assert!(by_peer.is_of_organisation(&network()));
+    assert!(!by_peer.is_of_organisation(&network().without(&org(1))));
+    let told = alone.to_string();
+    assert!(told.starts_with(&format!("{:?} of Org1MSP said two things", client.identity.subject())), "{told}");
+}

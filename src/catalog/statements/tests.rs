@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     catalog::{
         AttestBody,
+        fixture::{network, org},
         test_site::{Site, id, identity, now},
     },
     disk::faulty::{Faults, FaultyDir},
@@ -10,7 +11,17 @@ use crate::{
 use std::time::Duration;
 
 fn statement(byte: u8) -> OwnStatement {
-    OwnStatement { snapshot_hash: SnapshotHash([byte; 32]), manifest_hash: ManifestHash([byte; 32]) }
+    OwnStatement {
+        snapshot_hash: SnapshotHash([byte; 32]),
+        manifest_hash: ManifestHash([byte; 32]),
+        commit_hash: Some(BlockHash([byte; 32])),
+    }
+}
+
+/// Whether the store of Org1 keeps it.
+fn keep(store: &StatementStore, attestation: &Attestation, now: SystemTime) -> bool {
+    let (config, own_msp) = (network(), org(1));
+    store.keep_all(&Screening { config: &config, own_msp: &own_msp, now }, &[attestation]).unwrap() == 1
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -45,10 +56,19 @@ fn the_first_statement_stays_for_ever() {
     for part in ["mychannel/83", &"01".repeat(32), &"02".repeat(32), "statements/mychannel/83/guard"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let mixed = OwnStatement { manifest_hash: ManifestHash([2; 32]), ..statement(1) };
-    assert!(matches!(site.statements().allow(&id(83), mixed), Err(StatementError::SignedAnother { .. })));
+    for mixed in [
+        OwnStatement { manifest_hash: ManifestHash([2; 32]), ..statement(1) },
+        OwnStatement { commit_hash: Some(BlockHash([2; 32])), ..statement(1) },
+        OwnStatement { commit_hash: None, ..statement(1) },
+    ] {
+        assert!(matches!(site.statements().allow(&id(83), mixed), Err(StatementError::SignedAnother { .. })));
+    }
     assert_eq!(site.statements().signed(&id(83)).unwrap(), Some(statement(1)));
     site.statements().allow(&id(84), statement(2)).unwrap();
+    let none = OwnStatement { commit_hash: None, ..statement(2) };
+    site.statements().allow(&id(85), none).unwrap();
+    assert_eq!(site.statements().signed(&id(85)).unwrap(), Some(none));
+    assert!(site.statements().allow(&id(85), statement(2)).is_err());
 }
 
 #[test]
@@ -60,7 +80,10 @@ fn a_damaged_guard_refuses_and_is_never_written_over() {
     let whole = std::fs::read(&guard).unwrap();
     let mut flipped = whole.clone();
     flipped[20] ^= 1;
-    for damaged in [Vec::new(), whole[..40].to_vec(), flipped, vec![0; 10_000], seal(GUARD_MAGIC, &[1; 63])] {
+    let sealed = |content: &[u8]| seal(GUARD_MAGIC, content);
+    // The last one: a commit hash that is there and isn't.
+    let odd = [sealed(&[1; 64]), sealed(&[1; 96]), sealed(&[0; 98]), sealed(&[&[1; 64][..], &[0], &[1; 32]].concat())];
+    for damaged in [Vec::new(), whole[..40].to_vec(), flipped, vec![0; 10_000]].into_iter().chain(odd) {
         std::fs::write(&guard, &damaged).unwrap();
         let refused = site.statements().allow(&id(83), statement(1)).unwrap_err();
         assert!(
@@ -101,11 +124,11 @@ fn attestations_of_others_are_kept_once_each_and_dropped_when_they_expire() {
     let site = Site::new();
     let store = site.statements();
     let (short, long, another) = (attestation(2, 1, 60), attestation(2, 1, 600), attestation(3, 1, 60));
-    assert!(store.keep(&short, now()).unwrap());
-    assert!(!store.keep(&short, now()).unwrap(), "a repetition");
-    assert!(store.keep(&long, now()).unwrap(), "the same, for longer");
-    assert!(!store.keep(&short, now()).unwrap(), "never the shorter one for the longer one");
-    assert!(store.keep(&another, now()).unwrap());
+    assert!(keep(&store, &short, now()));
+    assert!(!keep(&store, &short, now()), "a repetition");
+    assert!(keep(&store, &long, now()), "the same, for longer");
+    assert!(!keep(&store, &short, now()), "never the shorter one for the longer one");
+    assert!(keep(&store, &another, now()));
     let said = |store: &StatementStore, later: u64| -> Vec<(String, u64)> {
         let kept = store.foreign(&id(83), now() + Duration::from_secs(later));
         kept.iter().map(|kept| (kept.identity().msp_id().to_string(), kept.body().expires_at)).collect()
@@ -113,7 +136,7 @@ fn attestations_of_others_are_kept_once_each_and_dropped_when_they_expire() {
     let expected = [("Org2MSP".to_owned(), seconds(now()) + 600), ("Org3MSP".to_owned(), seconds(now()) + 60)];
     assert_eq!(said(&site.statements(), 0), expected);
     assert_eq!(said(&store, 60), expected[..1]);
-    assert!(!store.keep(&long, now() + Duration::from_secs(600)).unwrap(), "expired");
+    assert!(!keep(&store, &long, now() + Duration::from_secs(600)), "expired");
     assert_eq!(store.foreign(&id(84), now()).len(), 0);
     assert_eq!(store.foreign(&id(83), now())[0].body_bytes(), long.body_bytes());
 }
@@ -123,10 +146,10 @@ fn an_organisation_has_its_share_and_no_more() {
     let store = Site::new();
     let store = store.statements();
     for byte in 0..u8::try_from(FOREIGN_PER_ORG_MAX).unwrap() {
-        assert!(store.keep(&attestation(2, byte, 60), now()).unwrap());
+        assert!(keep(&store, &attestation(2, byte, 60), now()));
     }
-    assert!(!store.keep(&attestation(2, 99, 60), now()).unwrap());
-    assert!(store.keep(&attestation(3, 1, 60), now()).unwrap(), "others still have theirs");
+    assert!(!keep(&store, &attestation(2, 99, 60), now()));
+    assert!(keep(&store, &attestation(3, 1, 60), now()), "others still have theirs");
     // Most of one size as large as they come, in one file, must still be read.
     let longest = SEAL_BYTES + (FOREIGN_PER_BLOCK_MAX * (ATTESTATION_FILE_BYTES_MAX + 4)) as u64;
     assert!(longest < 1 << 20, "an answer with all of them fits into a frame");
@@ -137,7 +160,7 @@ fn an_organisation_has_its_share_and_no_more() {
 fn damaged_copies_are_dropped_and_kept_anew() {
     let site = Site::new();
     let store = site.statements();
-    store.keep(&attestation(2, 1, 60), now()).unwrap();
+    assert!(keep(&store, &attestation(2, 1, 60), now()));
     store.keep_own(&attestation(1, 1, 60)).unwrap();
     assert_eq!(store.own(&id(83)).unwrap().identity().msp_id().as_str(), "Org1MSP");
     for name in ["own", "others"] {
@@ -145,5 +168,5 @@ fn damaged_copies_are_dropped_and_kept_anew() {
     }
     assert!(store.own(&id(83)).is_none());
     assert_eq!(store.foreign(&id(83), now()).len(), 0);
-    assert!(store.keep(&attestation(2, 1, 60), now()).unwrap());
+    assert!(keep(&store, &attestation(2, 1, 60), now()));
 }

@@ -75,7 +75,7 @@ fn sign(context: &ControlContext, id: &SnapshotId, nonce: &[u8]) -> Result<Respo
         text: format!("channel {0} isn't configured here: set channels.{0}.configBlock", id.channel),
     })?;
     let now = (context.clock)();
-    let signed = context.attestor.attest(&context.catalog, id, nonce, config.sequence(), now)?;
+    let signed = context.attestor.attest(&context.catalog, id, nonce, &config, now)?;
     Ok(Response::Signed(signed))
 }
 

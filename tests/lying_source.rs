@@ -102,6 +102,33 @@ fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
     assert!(ended.of("source_lost").is_empty(), "it isn't dialled again");
 }
 
+/// Defence: a chunk is taken only with the index and length that are due and the value that stands in the agreed chunk tree, and is
+/// decompressed into a buffer of just that length. Removed, bytes of another place, another file or another length would be published.
+#[test]
+fn chunks_of_another_place_file_or_length_and_bombs_are_refused_and_their_source_is_dropped() {
+    let honest = Honest::new();
+    for (lie, words) in [
+        (Lie::SwappedChunks, "is not what the manifest names"),
+        (Lie::OtherFile, "is not what the manifest names"),
+        (Lie::ShortChunk, "bytes"),
+        (Lie::LongChunk, "bytes"),
+        (Lie::ShortFile, "end"),
+        (Lie::LongFile, "bytes follow the last chunk"),
+        (Lie::Bomb, "zstd"),
+    ] {
+        let liar = honest.liar(lie);
+        let links = honest.services.each_ref().map(|service| Relay::to(service.address, GREETINGS));
+        let land = TempDir::new().unwrap();
+        let join = Join::new(&[links[0].address, liar.address, links[1].address], land.path()).start();
+        join.wait_source("source_dropped", liar.address);
+        links.iter().for_each(Relay::release);
+        let ended = join.wait();
+        assert_eq!(ended.result()["outcome"], "landed", "{lie:?}");
+        assert_identical(&land.path().join(format!("mychannel/{}", honest.block)), &honest.root.snapshot(honest.block));
+        assert_dropped(&ended, &liar, words);
+    }
+}
+
 #[test]
 fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
     let honest = Honest::new();

@@ -3,12 +3,18 @@
 //! the test is a second reading of the protocol.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
+#[path = "common/config_blocks.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod config_blocks;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+
+use config_blocks::{Change, newer, tls_ca};
 
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -421,6 +427,40 @@ async fn nobody_is_of_an_organisation_that_only_his_word_names() {
     assert!(matches!(error.await, SessionError::Identity(MspError::NotInChannel { .. })));
 }
 
+/// Defence: of the organisations whose roots accept the TLS chain, the one that signs counts, and only if it is among them. Removed
+/// (any of them, or one pool of roots), Org1 passes with Org2's TLS certificate.
+#[tokio::test]
+async fn organisations_that_share_a_tls_ca_are_told_apart_by_who_signs_and_a_third_is_neither() {
+    let shared = Arc::new(ChannelConfig::from_block(&newer(1, &Change::TlsRoot(3, tls_ca(2)))).unwrap());
+    let accepting = orgs_accepting(&shared, &tls_pair(2).chain, clock()(), Usage::Client);
+    assert_eq!(accepting.iter().map(MspId::as_str).collect::<Vec<_>>(), ["Org2MSP", "Org3MSP"]);
+    let member = Side::of(1);
+    for (org, belongs) in [(2, true), (3, true), (1, false)] {
+        let side = Side { identity: identity(org, org), tls: tls_pair(2) };
+        for (client, server) in [(&side, &member), (&member, &side)] {
+            let link = connect(client, server).await;
+            let (connection, context) = (link.server.clone(), server.context(TIMEOUT));
+            let channels = LiveChannels::new([(*shared).clone()]);
+            let accepted = tokio::spawn(async move {
+                let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+                authenticate_server(&connection, &mut send, &mut recv, &context, &channels).await
+            });
+            let (mut send, mut recv) = link.client.open_bi().await.unwrap();
+            let context = client.context(TIMEOUT);
+            let theirs = authenticate_client(&link.client, &mut send, &mut recv, &context, &shared).await;
+            link.client.close(ErrorCode::Ok.varint(), b"");
+            let ours = accepted.await.unwrap().map(|accepted| accepted.peer);
+            let judged = if std::ptr::eq(client, &side) { ours } else { theirs };
+            match judged {
+                Ok(peer) => assert!(belongs && peer.msp_id == *side.identity.identity.msp_id(), "Org{org}: {peer:?}"),
+                Err(error) => {
+                    assert!(!belongs && matches!(error, SessionError::TlsOrganisation { .. }), "Org{org}: {error:?}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_replayed_authentication_is_worthless() {
     let (client, server) = (Side::of(2), Side::of(1));
@@ -593,6 +633,26 @@ async fn silence_is_cut_off() {
         server.context(TIMEOUT).timeout,
         SessionContext::new(server.identity, server.tls.leaf().clone(), clock()).timeout
     );
+}
+
+/// Defence: the limit is on the whole exchange, not on each read. Removed, a byte now and then holds a place for ever.
+#[tokio::test]
+async fn a_byte_now_and_then_buys_no_time() {
+    let short = Duration::from_millis(200);
+    let (client, server) = (Side::of(2), Side::of(1));
+    let link = connect(&client, &server).await;
+    let verdict = serve(link.server.clone(), server.context(short));
+    let (mut send, _recv) = link.client.open_bi().await.unwrap();
+    send.write_all(&(64u32 << 10).to_be_bytes()).await.unwrap();
+    let trickle = async {
+        while send.write_all(&[0]).await.is_ok() {
+            tokio::time::sleep(short / 10).await;
+        }
+    };
+    // Far longer than the limit, and far shorter than the frame takes at this rate.
+    tokio::time::timeout(TIMEOUT, trickle).await.expect("cut off");
+    assert!(matches!(verdict.await.unwrap(), Err(SessionError::Timeout(limit)) if limit == short));
+    assert_uniform(link.client.closed().await);
 }
 
 #[tokio::test]

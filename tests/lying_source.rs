@@ -82,6 +82,8 @@ fn an_honest_source_of_the_tests_own_is_believed() {
     assert!(ended.of("source_dropped").is_empty());
 }
 
+/// Defence: a chunk's BLAKE3 value is compared before it is used, and its source banned; removed, the bit is written, or fetched
+/// again and again.
 #[test]
 fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
     let honest = Honest::new();
@@ -129,6 +131,7 @@ fn chunks_of_another_place_file_or_length_and_bombs_are_refused_and_their_source
     }
 }
 
+/// Defence: the list merges to the agreed root first; removed, whatever list a source gives proves its chunks.
 #[test]
 fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
     let honest = Honest::new();
@@ -141,6 +144,7 @@ fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
     assert_eq!(liar.chunk_requests(), 0);
 }
 
+/// Defence: a manifest has the hash that is attested; removed, its source chooses roots and sizes.
 #[test]
 fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
     let honest = Honest::new();
@@ -234,6 +238,7 @@ fn chunks_that_every_source_refuses_end_the_join_with_their_answers() {
     }
 }
 
+/// Defence: only proved files are published; removed, agreement among liars about bytes is enough.
 #[test]
 fn nothing_is_published_if_all_lie() {
     let root = Root::new();
@@ -272,6 +277,7 @@ fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
     join.wait().assert_failed(130, &["run the same command again"]);
 }
 
+/// Defence: signature, nonce and catalog are compared; removed, one recorded attestation vouches for ever.
 #[test]
 fn who_attests_what_no_honest_service_would_is_dropped_and_does_not_count() {
     let honest = Honest::new();

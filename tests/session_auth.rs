@@ -313,6 +313,7 @@ async fn the_hand_made_message_is_the_protocols() {
     assert_eq!(accepted.await.unwrap().unwrap().peer.msp_id.as_str(), "Org2MSP");
 }
 
+/// Defence: each organisation's own TLS roots judge the chain; removed, any certificate gets a connection.
 #[tokio::test]
 async fn a_stranger_gets_no_connection_in_either_direction() {
     let member = Side::of(1);
@@ -396,6 +397,7 @@ fn a_chain_belongs_to_its_own_organisation_only() {
     assert!(orgs_accepting(&config, &[], now, Usage::Client).is_empty());
 }
 
+/// Defence: the claimed MSP ID must accept the identity and the TLS chain; removed, one organisation speaks as another.
 #[tokio::test]
 async fn nobody_is_of_an_organisation_that_only_his_word_names() {
     // Org1's identity under Org2's TLS certificate, and the other way round.
@@ -461,6 +463,7 @@ async fn organisations_that_share_a_tls_ca_are_told_apart_by_who_signs_and_a_thi
     }
 }
 
+/// Defence: what is signed holds this session's exporter; removed, a recorded authentication opens another session.
 #[tokio::test]
 async fn a_replayed_authentication_is_worthless() {
     let (client, server) = (Side::of(2), Side::of(1));
@@ -470,6 +473,7 @@ async fn a_replayed_authentication_is_worthless() {
     assert!(is_bad_signature(&error), "{error:?}");
 }
 
+/// Defence: the signature is verified, with low S; removed, anybody speaks in a member's name.
 #[tokio::test]
 async fn a_bit_of_the_signature_and_a_high_s_are_noticed() {
     let (client, server) = (Side::of(2), Side::of(1));
@@ -513,6 +517,7 @@ fn raise_s(signature: &mut Vec<u8>) {
     signature[1] = u8::try_from(signature.len() - 2).unwrap();
 }
 
+/// Defence: the role stands in the body and in the exporter's context; removed, our own words come back as the server's.
 #[tokio::test]
 async fn the_clients_own_words_are_no_answer() {
     let error = refused_by_client(&Side::of(1), |_, question| question.to_vec()).await;
@@ -528,6 +533,8 @@ async fn the_clients_own_words_are_no_answer() {
     assert!(is_bad_signature(&error.await));
 }
 
+/// Defence: every field of the body is checked, and all failures look the same; removed, a body made for another session passes, or
+/// a stranger learns which check it failed.
 #[tokio::test]
 async fn relayed_or_foreign_bodies_are_refused() {
     let (client, server) = (Side::of(2), Side::of(1));
@@ -559,6 +566,7 @@ async fn relayed_or_foreign_bodies_are_refused() {
 }
 
 /// M is a member, so both sides take its TLS certificate: it passes on what each says to the other.
+/// Defence: both TLS certificates are in the body; removed, a member in between passes as another one.
 #[tokio::test]
 async fn a_member_that_relays_between_two_others_is_found_out_by_both() {
     let (client, server, relay) = (Side::of(3), Side::of(1), Side::of(2));
@@ -601,6 +609,7 @@ async fn two_sides_with_different_configurations_talk_all_the_same() {
     read_frame(&mut recv).await;
 }
 
+/// Defence: the length is looked at before the frame; removed, whoever dials is read gigabytes from.
 #[tokio::test]
 async fn an_oversize_frame_and_garbage_are_refused_unread() {
     let error = refused_by_server(&Side::of(2), |_| b"\xff\xff\xff".to_vec()).await;

@@ -44,6 +44,7 @@ fn those_of_others_follow_ours() {
 }
 
 /// Fails when `allow` is taken out of `attest`: then both versions would be signed.
+/// Defence: the own guard; removed, our key proves us an equivocator once the peer's snapshot changed.
 #[test]
 fn a_second_version_of_a_block_is_never_signed() {
     let site = Site::new();

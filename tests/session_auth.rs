@@ -467,8 +467,16 @@ async fn organisations_that_share_a_tls_ca_are_told_apart_by_who_signs_and_a_thi
 #[tokio::test]
 async fn a_replayed_authentication_is_worthless() {
     let (client, server) = (Side::of(2), Side::of(1));
+    // What our own side says, not what this test would: else it couldn't tell what is signed.
     let earlier = connect(&client, &server).await;
-    let recorded = Forged::new(1, &client, &server).signed(&earlier.client, &client.identity, |_| ());
+    let (asking, context) = (earlier.client.clone(), client.context(TIMEOUT));
+    let speaking = tokio::spawn(async move {
+        let (mut send, mut recv) = asking.open_bi().await.unwrap();
+        authenticate_client(&asking, &mut send, &mut recv, &context, &config()).await
+    });
+    let (_send, mut recv) = earlier.server.accept_bi().await.unwrap();
+    let recorded = read_frame(&mut recv).await;
+    speaking.abort();
     let error = refused_by_server(&client, |_| recorded).await;
     assert!(is_bad_signature(&error), "{error:?}");
 }

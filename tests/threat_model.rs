@@ -24,7 +24,7 @@
 //! |  |  | session_auth.rs::the_clients_own_words_are_no_answer |
 //! |  |  | session_auth.rs::a_member_that_relays_between_two_others_is_found_out_by_both |
 //! |  |  | threat_model.rs::no_handshake_is_resumed_and_nothing_is_sent_early |
-//! | revoked member or admin, removed org | sessions judged again: `revalidate` in transport/serving/session.rs, `keeper` in bootstrap; CRLs: `check` in msp/crl.rs; validated before any role: `ChannelConfig::satisfies` in msp/principal.rs | org_removed_mid_transfer.rs::a_removed_organisation_is_cut_off_and_the_others_are_not |
+//! | revoked member or admin, removed org | sessions judged again: `revalidate` in transport/serving/session.rs, `judge_again` in bootstrap/sources.rs; CRLs: `check` in msp/crl.rs; validated before any role: `ChannelConfig::satisfies` in msp/principal.rs | org_removed_mid_transfer.rs::a_removed_organisation_is_cut_off_and_the_others_are_not |
 //! |  |  | org_removed_mid_transfer.rs::nobody_slips_in_while_the_configuration_changes |
 //! |  |  | revoked_mid_transfer.rs::a_revoked_certificate_is_cut_off_and_its_organisation_is_not |
 //! |  |  | revoked_mid_transfer.rs::a_revoked_admin_takes_its_grants_along |
@@ -201,7 +201,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         attacker: "revoked member or admin, removed org",
-        defence: "sessions judged again: `revalidate` in transport/serving/session.rs, `keeper` in bootstrap; CRLs: `check` in \
+        defence: "sessions judged again: `revalidate` in transport/serving/session.rs, `judge_again` in bootstrap/sources.rs; CRLs: `check` in \
                   msp/crl.rs; validated before any role: `ChannelConfig::satisfies` in msp/principal.rs",
         tests: &[
             ("tests/org_removed_mid_transfer.rs", "a_removed_organisation_is_cut_off_and_the_others_are_not"),
@@ -411,10 +411,21 @@ fn source(file: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
+/// The files that a defence names are there, and what it names stands in one of them.
+fn assert_places_exist(defence: &str) {
+    let files = defence.split([' ', ',', ':', ';']).filter(|word| word.ends_with(".rs"));
+    let code: String = files.map(|file| source(&format!("src/{file}"))).collect();
+    for name in defence.split('`').skip(1).step_by(2) {
+        let name = name.rsplit("::").next().unwrap_or(name);
+        assert!(code.contains(name), "{name} stands in none of the files: {defence}");
+    }
+}
+
 #[test]
 fn every_named_test_stands_and_says_its_defence() {
     for row in ROWS {
         assert!(!row.tests.is_empty() || !row.waiting.is_empty(), "{}", row.attacker);
+        assert_places_exist(row.defence);
         for (file, name) in row.tests {
             let head = head_of(&source(file), name).unwrap_or_else(|| panic!("{file} has no {name}"));
             let has = |start: &str| head.iter().any(|line| line.starts_with(start));

@@ -168,6 +168,7 @@ async fn without_a_grant_that_holds_a_peer_is_told_the_same_whatever_is_wrong() 
     service.stop().await;
 }
 
+/// Defence: operations and blocks of a grant; removed, a grant to list is one to have signed.
 #[tokio::test]
 async fn a_grant_reaches_no_further_than_it_says() {
     let completed = recorded();

@@ -175,6 +175,7 @@ fn a_look_takes_what_changed_in_place_too() {
     assert_eq!(watched.ahead(), 1);
 }
 
+/// Defence: the last configuration is on record; removed, an old block brings removed members back.
 #[test]
 fn a_service_does_not_start_with_an_older_configuration_than_it_had() {
     let (state, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());

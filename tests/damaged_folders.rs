@@ -145,6 +145,7 @@ fn a_flipped_byte_in_any_file_is_found() {
     }
 }
 
+/// Defence: the exact set; removed, a file that nobody hashed is in the snapshot.
 #[test]
 fn missing_extra_and_renamed_files_are_refused() {
     for file in SnapshotFile::ALL {
@@ -187,6 +188,7 @@ fn links_and_folders_in_place_of_files_are_refused() {
     assert!(matches!(folder.verify(), Err(FolderError::NotAFile { name, .. }) if name == "txids.data"));
 }
 
+/// Defence: strict JSON with a closed set of names; removed, `../x` is a file and two readers read two things.
 #[test]
 fn names_outside_the_closed_set_and_doubled_keys_are_refused() {
     let folder = Folder::recorded();
@@ -244,6 +246,7 @@ fn truncated_files_and_trailing_bytes_are_refused() {
     }
 }
 
+/// Defence: lengths first; removed, a few bytes ask for all memory.
 #[test]
 fn huge_lengths_and_counts_are_refused_before_memory_is_taken() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];

@@ -116,6 +116,7 @@ impl Held {
     }
 }
 
+/// Defence: the exact set, looked at right before publishing; removed, what lies there goes along.
 #[test]
 fn a_file_that_appears_during_the_transfer_is_not_published() {
     let held = Held::new();

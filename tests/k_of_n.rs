@@ -44,6 +44,7 @@ fn hash(root: &Root, block: u64) -> String {
     metadata["snapshot_hash"].as_str().unwrap()[..12].to_owned()
 }
 
+/// Defence: k of n; removed, one organisation is enough.
 #[test]
 fn two_of_three_pass_with_a_liar_fail_when_one_is_alone_and_pass_again_once_one_more_signs() {
     let root = Root::new();
@@ -97,7 +98,7 @@ fn one_organisation_cannot_stand_for_two() {
 }
 
 /// Defence: the rule. k - 1 organisations that say the same lie stay below it; k are believed (the documented limit), but the receipt
-/// names each of them.
+/// names each of them. Removed (the rule, or the list of who attested), one lie is enough, or nobody knows who told it.
 #[test]
 fn colluders_below_k_are_refused_and_k_of_them_stand_in_the_receipt_by_name() {
     let (truth, lie) = (Root::new(), Root::new());
@@ -121,6 +122,7 @@ fn colluders_below_k_are_refused_and_k_of_them_stand_in_the_receipt_by_name() {
     }
 }
 
+/// Defence: receipts are signed, and all statements within are verified again; removed, whom a receipt names can be edited.
 #[test]
 fn a_receipt_is_verified_offline_and_every_edited_byte_is_found() {
     let root = Root::new();

@@ -60,6 +60,7 @@ async fn ends_alone(ending: Session, staying: Session) {
     staying.ping().await.unwrap();
 }
 
+/// Defence: the TLS chain of open sessions is judged by the clock; removed, a session outlives its certificate.
 #[tokio::test]
 async fn a_session_ends_with_its_tls_certificate() {
     let completed = loopback::recorded();
@@ -72,6 +73,7 @@ async fn a_session_ends_with_its_tls_certificate() {
     service.stop().await;
 }
 
+/// Defence: our rule on dates, which Fabric hasn't; removed, an expired identity stays a member.
 #[tokio::test]
 async fn a_session_ends_with_its_identity() {
     let completed = loopback::recorded();
@@ -84,6 +86,7 @@ async fn a_session_ends_with_its_identity() {
     service.stop().await;
 }
 
+/// Defence: roots have dates, at which webpki doesn't look; removed, an expired root accepts for ever.
 #[test]
 fn a_tls_root_past_its_dates_counts_for_nothing() {
     let (config, org3) = (loopback::config(), MspId::new("Org3MSP").unwrap());

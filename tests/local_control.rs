@@ -58,6 +58,7 @@ fn refused(answer: Result<Response, AskControlError>) -> (RefusedCode, String) {
     }
 }
 
+/// Defence: the durable seen-set; removed, whoever recorded a command deletes again and again.
 #[test]
 fn a_recorded_command_is_never_obeyed_again_not_even_after_a_restart() {
     let machine = Machine::new(1, true);
@@ -78,6 +79,7 @@ fn a_recorded_command_is_never_obeyed_again_not_even_after_a_restart() {
     service.stop();
 }
 
+/// Defence: the machine's own configuration allows deletion; removed, an admin's key alone deletes.
 #[test]
 fn without_leave_to_delete_even_an_admin_is_refused_and_told_why() {
     let machine = Machine::new(1, false);

@@ -82,6 +82,8 @@ fn an_honest_source_of_the_tests_own_is_believed() {
     assert!(ended.of("source_dropped").is_empty());
 }
 
+/// Defence: a chunk's BLAKE3 value is compared before it is used, and its source banned; removed, the bit is written, or fetched
+/// again and again.
 #[test]
 fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
     let honest = Honest::new();
@@ -102,6 +104,34 @@ fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
     assert!(ended.of("source_lost").is_empty(), "it isn't dialled again");
 }
 
+/// Defence: a chunk is taken only with the index and length that are due and the value that stands in the agreed chunk tree, and is
+/// decompressed into a buffer of just that length. Removed, bytes of another place, another file or another length would be published.
+#[test]
+fn chunks_of_another_place_file_or_length_and_bombs_are_refused_and_their_source_is_dropped() {
+    let honest = Honest::new();
+    for (lie, words) in [
+        (Lie::SwappedChunks, "is not what the manifest names"),
+        (Lie::OtherFile, "is not what the manifest names"),
+        (Lie::ShortChunk, "bytes"),
+        (Lie::LongChunk, "bytes"),
+        (Lie::ShortFile, "end"),
+        (Lie::LongFile, "bytes follow the last chunk"),
+        (Lie::Bomb, "zstd"),
+    ] {
+        let liar = honest.liar(lie);
+        let links = honest.services.each_ref().map(|service| Relay::to(service.address, GREETINGS));
+        let land = TempDir::new().unwrap();
+        let join = Join::new(&[links[0].address, liar.address, links[1].address], land.path()).start();
+        join.wait_source("source_dropped", liar.address);
+        links.iter().for_each(Relay::release);
+        let ended = join.wait();
+        assert_eq!(ended.result()["outcome"], "landed", "{lie:?}");
+        assert_identical(&land.path().join(format!("mychannel/{}", honest.block)), &honest.root.snapshot(honest.block));
+        assert_dropped(&ended, &liar, words);
+    }
+}
+
+/// Defence: the list merges to the agreed root first; removed, whatever list a source gives proves its chunks.
 #[test]
 fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
     let honest = Honest::new();
@@ -114,6 +144,7 @@ fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
     assert_eq!(liar.chunk_requests(), 0);
 }
 
+/// Defence: a manifest has the hash that is attested; removed, its source chooses roots and sizes.
 #[test]
 fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
     let honest = Honest::new();
@@ -207,6 +238,7 @@ fn chunks_that_every_source_refuses_end_the_join_with_their_answers() {
     }
 }
 
+/// Defence: only proved files are published; removed, agreement among liars about bytes is enough.
 #[test]
 fn nothing_is_published_if_all_lie() {
     let root = Root::new();
@@ -245,6 +277,7 @@ fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
     join.wait().assert_failed(130, &["run the same command again"]);
 }
 
+/// Defence: signature, nonce and catalog are compared; removed, one recorded attestation vouches for ever.
 #[test]
 fn who_attests_what_no_honest_service_would_is_dropped_and_does_not_count() {
     let honest = Honest::new();

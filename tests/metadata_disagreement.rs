@@ -50,6 +50,7 @@ fn two_snapshots_of_one_block_are_refused_and_both_are_named() {
     assert_identical(&land.path().join(format!("mychannel/{}", blocks[1])), &roots[1].snapshot(blocks[1]));
 }
 
+/// Defence: who names another commit hash isn't counted with the rest; removed, what no hash covers is one source's choice.
 #[test]
 fn another_commit_hash_does_not_count_together() {
     let roots = [Root::new(), Root::new()];

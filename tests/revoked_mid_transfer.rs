@@ -19,6 +19,7 @@ use followed::{Followed, is_cut_off, is_left_alone};
 use loopback::{Joiner, admin, tls_pair};
 use snapferry::transport::fault::Fault;
 
+/// Defence: CRLs of the configuration count for open sessions; removed, the revoked key reads on.
 #[tokio::test]
 async fn a_revoked_certificate_is_cut_off_and_its_organisation_is_not() {
     let service = Followed::start().await;
@@ -40,6 +41,7 @@ async fn a_revoked_certificate_is_cut_off_and_its_organisation_is_not() {
     service.stop().await;
 }
 
+/// Defence: a grant's admin is validated at every request; removed, its grants outlive it by a week.
 #[tokio::test]
 async fn a_revoked_admin_takes_its_grants_along() {
     let service = Followed::start().await;

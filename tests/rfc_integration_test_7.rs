@@ -189,6 +189,7 @@ async fn admins_of_other_organisations_list_and_have_signed_over_the_network_als
     same(&signed_from_afar(&session, "restarted").await);
 }
 
+/// Defence: an admin of our own MSP; removed, any organisation's admin, or any member, deletes here.
 #[test]
 fn only_an_admin_of_the_organisation_that_owns_the_peer_deletes() {
     let machine = Machine::new(1, true);

@@ -78,6 +78,7 @@ async fn watching(server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
     (address, seen)
 }
 
+/// Defence: retry tokens under load; removed, invented addresses take all places.
 #[tokio::test]
 async fn under_many_handshakes_an_address_has_to_prove_itself_and_then_gets_in() {
     let completed = loopback::recorded();
@@ -95,6 +96,7 @@ async fn under_many_handshakes_an_address_has_to_prove_itself_and_then_gets_in()
     service.stop().await;
 }
 
+/// Defence: the cap on handshakes; removed, their number is bounded by memory only.
 #[tokio::test]
 async fn more_handshakes_than_the_cap_are_refused_at_once() {
     let completed = loopback::recorded();

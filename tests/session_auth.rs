@@ -3,12 +3,18 @@
 //! the test is a second reading of the protocol.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
+#[path = "common/config_blocks.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod config_blocks;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+
+use config_blocks::{Change, newer, tls_ca};
 
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -307,6 +313,7 @@ async fn the_hand_made_message_is_the_protocols() {
     assert_eq!(accepted.await.unwrap().unwrap().peer.msp_id.as_str(), "Org2MSP");
 }
 
+/// Defence: each organisation's own TLS roots judge the chain; removed, any certificate gets a connection.
 #[tokio::test]
 async fn a_stranger_gets_no_connection_in_either_direction() {
     let member = Side::of(1);
@@ -390,6 +397,7 @@ fn a_chain_belongs_to_its_own_organisation_only() {
     assert!(orgs_accepting(&config, &[], now, Usage::Client).is_empty());
 }
 
+/// Defence: the claimed MSP ID must accept the identity and the TLS chain; removed, one organisation speaks as another.
 #[tokio::test]
 async fn nobody_is_of_an_organisation_that_only_his_word_names() {
     // Org1's identity under Org2's TLS certificate, and the other way round.
@@ -421,15 +429,59 @@ async fn nobody_is_of_an_organisation_that_only_his_word_names() {
     assert!(matches!(error.await, SessionError::Identity(MspError::NotInChannel { .. })));
 }
 
+/// Defence: of the organisations whose roots accept the TLS chain, the one that signs counts, and only if it is among them. Removed
+/// (any of them, or one pool of roots), Org1 passes with Org2's TLS certificate.
+#[tokio::test]
+async fn organisations_that_share_a_tls_ca_are_told_apart_by_who_signs_and_a_third_is_neither() {
+    let shared = Arc::new(ChannelConfig::from_block(&newer(1, &Change::TlsRoot(3, tls_ca(2)))).unwrap());
+    let accepting = orgs_accepting(&shared, &tls_pair(2).chain, clock()(), Usage::Client);
+    assert_eq!(accepting.iter().map(MspId::as_str).collect::<Vec<_>>(), ["Org2MSP", "Org3MSP"]);
+    let member = Side::of(1);
+    for (org, belongs) in [(2, true), (3, true), (1, false)] {
+        let side = Side { identity: identity(org, org), tls: tls_pair(2) };
+        for (client, server) in [(&side, &member), (&member, &side)] {
+            let link = connect(client, server).await;
+            let (connection, context) = (link.server.clone(), server.context(TIMEOUT));
+            let channels = LiveChannels::new([(*shared).clone()]);
+            let accepted = tokio::spawn(async move {
+                let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+                authenticate_server(&connection, &mut send, &mut recv, &context, &channels).await
+            });
+            let (mut send, mut recv) = link.client.open_bi().await.unwrap();
+            let context = client.context(TIMEOUT);
+            let theirs = authenticate_client(&link.client, &mut send, &mut recv, &context, &shared).await;
+            link.client.close(ErrorCode::Ok.varint(), b"");
+            let ours = accepted.await.unwrap().map(|accepted| accepted.peer);
+            let judged = if std::ptr::eq(client, &side) { ours } else { theirs };
+            match judged {
+                Ok(peer) => assert!(belongs && peer.msp_id == *side.identity.identity.msp_id(), "Org{org}: {peer:?}"),
+                Err(error) => {
+                    assert!(!belongs && matches!(error, SessionError::TlsOrganisation { .. }), "Org{org}: {error:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Defence: what is signed holds this session's exporter; removed, a recorded authentication opens another session.
 #[tokio::test]
 async fn a_replayed_authentication_is_worthless() {
     let (client, server) = (Side::of(2), Side::of(1));
+    // What our own side says, not what this test would: else it couldn't tell what is signed.
     let earlier = connect(&client, &server).await;
-    let recorded = Forged::new(1, &client, &server).signed(&earlier.client, &client.identity, |_| ());
+    let (asking, context) = (earlier.client.clone(), client.context(TIMEOUT));
+    let speaking = tokio::spawn(async move {
+        let (mut send, mut recv) = asking.open_bi().await.unwrap();
+        authenticate_client(&asking, &mut send, &mut recv, &context, &config()).await
+    });
+    let (_send, mut recv) = earlier.server.accept_bi().await.unwrap();
+    let recorded = read_frame(&mut recv).await;
+    speaking.abort();
     let error = refused_by_server(&client, |_| recorded).await;
     assert!(is_bad_signature(&error), "{error:?}");
 }
 
+/// Defence: the signature is verified, with low S; removed, anybody speaks in a member's name.
 #[tokio::test]
 async fn a_bit_of_the_signature_and_a_high_s_are_noticed() {
     let (client, server) = (Side::of(2), Side::of(1));
@@ -473,6 +525,7 @@ fn raise_s(signature: &mut Vec<u8>) {
     signature[1] = u8::try_from(signature.len() - 2).unwrap();
 }
 
+/// Defence: the role stands in the body and in the exporter's context; removed, our own words come back as the server's.
 #[tokio::test]
 async fn the_clients_own_words_are_no_answer() {
     let error = refused_by_client(&Side::of(1), |_, question| question.to_vec()).await;
@@ -488,6 +541,8 @@ async fn the_clients_own_words_are_no_answer() {
     assert!(is_bad_signature(&error.await));
 }
 
+/// Defence: every field of the body is checked, and all failures look the same; removed, a body made for another session passes, or
+/// a stranger learns which check it failed.
 #[tokio::test]
 async fn relayed_or_foreign_bodies_are_refused() {
     let (client, server) = (Side::of(2), Side::of(1));
@@ -519,6 +574,7 @@ async fn relayed_or_foreign_bodies_are_refused() {
 }
 
 /// M is a member, so both sides take its TLS certificate: it passes on what each says to the other.
+/// Defence: both TLS certificates are in the body; removed, a member in between passes as another one.
 #[tokio::test]
 async fn a_member_that_relays_between_two_others_is_found_out_by_both() {
     let (client, server, relay) = (Side::of(3), Side::of(1), Side::of(2));
@@ -561,6 +617,7 @@ async fn two_sides_with_different_configurations_talk_all_the_same() {
     read_frame(&mut recv).await;
 }
 
+/// Defence: the length is looked at before the frame; removed, whoever dials is read gigabytes from.
 #[tokio::test]
 async fn an_oversize_frame_and_garbage_are_refused_unread() {
     let error = refused_by_server(&Side::of(2), |_| b"\xff\xff\xff".to_vec()).await;
@@ -593,6 +650,26 @@ async fn silence_is_cut_off() {
         server.context(TIMEOUT).timeout,
         SessionContext::new(server.identity, server.tls.leaf().clone(), clock()).timeout
     );
+}
+
+/// Defence: the limit is on the whole exchange, not on each read. Removed, a byte now and then holds a place for ever.
+#[tokio::test]
+async fn a_byte_now_and_then_buys_no_time() {
+    let short = Duration::from_millis(200);
+    let (client, server) = (Side::of(2), Side::of(1));
+    let link = connect(&client, &server).await;
+    let verdict = serve(link.server.clone(), server.context(short));
+    let (mut send, _recv) = link.client.open_bi().await.unwrap();
+    send.write_all(&(64u32 << 10).to_be_bytes()).await.unwrap();
+    let trickle = async {
+        while send.write_all(&[0]).await.is_ok() {
+            tokio::time::sleep(short / 10).await;
+        }
+    };
+    // Far longer than the limit, and far shorter than the frame takes at this rate.
+    tokio::time::timeout(TIMEOUT, trickle).await.expect("cut off");
+    assert!(matches!(verdict.await.unwrap(), Err(SessionError::Timeout(limit)) if limit == short));
+    assert_uniform(link.client.closed().await);
 }
 
 #[tokio::test]

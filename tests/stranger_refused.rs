@@ -63,6 +63,8 @@ fn sessions(service: &Service) -> usize {
     service.log().iter().filter(|line| line.contains("session opened")).count()
 }
 
+/// Defence: session auth validates the identity by the MSP that it claims; removed, a stranger under a member's TLS certificate
+/// reads.
 #[test]
 fn a_joiner_outside_the_channel_gets_nothing() {
     let root = Root::with_recorded();
@@ -82,6 +84,7 @@ fn a_joiner_outside_the_channel_gets_nothing() {
     assert_eq!(sessions(&service), 1);
 }
 
+/// Defence: the dialling side judges as strictly as the accepting one; removed, a stranger is a source.
 #[test]
 fn a_source_outside_the_channel_is_refused_by_the_joiner() {
     let root = Root::with_recorded();

@@ -197,6 +197,7 @@ async fn an_asker_that_does_not_read_is_not_answered_further() {
 
 // From here on time is virtual once the connections stand: nothing comes, so the clock jumps.
 
+/// Defence: 5 s for all until accepted; removed, silence holds a place for ever.
 #[tokio::test]
 async fn whoever_does_not_say_in_time_who_it_is_is_let_go_like_a_stranger() {
     let completed = loopback::recorded();

@@ -281,6 +281,7 @@ async fn requests_that_our_own_side_would_never_send_get_their_codes() {
     service.stop().await;
 }
 
+/// Defence: the cap on frames of accepted sessions; removed, a member makes us hold what it announces.
 #[tokio::test]
 async fn a_frame_over_its_cap_closes_the_connection() {
     let completed = recorded();
@@ -302,6 +303,7 @@ async fn a_frame_over_its_cap_closes_the_connection() {
     service.stop().await;
 }
 
+/// Defence: sessions are counted per organisation; removed, one takes all places from the others.
 #[tokio::test]
 async fn an_organisation_gets_its_share_of_sessions_and_no_more() {
     let completed = recorded();

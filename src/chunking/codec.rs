@@ -197,6 +197,7 @@ mod tests {
         }
     }
 
+    /// Defence: decompression ends at the buffer; removed, a chunk unpacks to a gibibyte.
     #[test]
     fn a_bomb_ends_at_the_buffer() {
         // 1 GiB of zeros, with its size in the header and without.
@@ -217,6 +218,7 @@ mod tests {
         }
     }
 
+    /// Defence: the window is capped; removed, a header makes us take 128 MiB.
     #[test]
     fn a_window_bomb_is_refused_before_it_is_decoded() {
         let raw = text(5000);

@@ -331,6 +331,7 @@ mod tests {
         sample.trees[file_index as usize].prove_chunk(ChunkIndex(chunk), buf)
     }
 
+    /// Defence: a chunk's value and length; removed, other bytes become a VerifiedChunk.
     #[test]
     fn only_the_right_bytes_in_the_right_place_become_a_chunk() {
         let sample = Sample::noise([3 * MIB + 5, 10, 2 * MIB, 0]);
@@ -425,6 +426,7 @@ mod tests {
         assert!(matches!(empty, Err(ProofError::Content { .. })));
     }
 
+    /// Defence: SHA-256 of the whole file stays the authority; removed, a manifest with right metadata and other roots passes.
     #[test]
     fn a_wrong_sha256_under_a_right_blake3_blames_those_who_vouch() {
         let sample = Sample::recorded();

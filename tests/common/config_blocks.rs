@@ -32,6 +32,8 @@ pub enum Change {
     Without(u8),
     /// The CA of that organisation has revoked the certificate (PEM).
     Revoke(u8, Vec<u8>),
+    /// That organisation has one more TLS root (PEM).
+    TlsRoot(u8, Vec<u8>),
     /// The channel's admins have said which policy governs an operation.
     Acl(&'static str, &'static str),
     /// It takes all organisations together to be a reader: nobody is one alone.
@@ -92,14 +94,19 @@ fn edit(application: &mut Message, change: &Change) {
             application.entry(4, "Readers", |policy| policy.edit(2, |policy| policy.set(2, all.encode())));
         }
         Change::Revoke(org, certificate) => {
-            let crl = revocation_list(*org, certificate).into_bytes();
-            application.entry(2, &msp_id(*org), |group| {
-                group.entry(3, "MSP", |value| {
-                    value.edit(2, |msp| msp.edit(2, |fabric| fabric.parts.push((5, Part::Bytes(crl)))));
-                });
-            });
+            add_to_msp(application, *org, 5, revocation_list(*org, certificate).into_bytes());
         }
+        Change::TlsRoot(org, certificate) => add_to_msp(application, *org, 9, certificate.clone()),
     }
+}
+
+/// One more value in that field of the organisation's FabricMSPConfig.
+fn add_to_msp(application: &mut Message, org: u8, field: u32, bytes: Vec<u8>) {
+    application.entry(2, &msp_id(org), |group| {
+        group.entry(3, "MSP", |value| {
+            value.edit(2, |msp| msp.edit(2, |fabric| fabric.parts.push((field, Part::Bytes(bytes)))));
+        });
+    });
 }
 
 /// The group's name in the recorded configuration is the MSP ID.
@@ -111,6 +118,12 @@ fn msp_id(org: u8) -> String {
 pub fn peer_certificate(org: u8) -> Vec<u8> {
     let name = format!("org{org}.example.com");
     file(&format!("crypto/peerOrganizations/{name}/peers/peer0.{name}/msp/signcerts/peer0.{name}-cert.pem"))
+}
+
+/// The certificate of the TLS CA of `org`.
+pub fn tls_ca(org: u8) -> Vec<u8> {
+    let name = format!("org{org}.example.com");
+    file(&format!("crypto/peerOrganizations/{name}/tlsca/tlsca.{name}-cert.pem"))
 }
 
 /// A CRL by the recorded CA of `org` that lists that certificate.

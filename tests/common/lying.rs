@@ -2,10 +2,12 @@
 //! snapshots folder, but for one [`Lie`].
 
 use std::{
+    io::Read as _,
     net::{Ipv4Addr, SocketAddr},
+    ops::Range,
     path::Path,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -36,6 +38,9 @@ use tokio::runtime::Runtime;
 
 use super::processes::{Credentials, recorded};
 
+/// A gibibyte of zeros in 32 KiB.
+static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| zstd::encode_all(std::io::repeat(0).take(1 << 30), 1).unwrap());
+
 /// What it lies about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
@@ -43,6 +48,20 @@ pub enum Lie {
     Nothing,
     /// A bit of every chunk.
     Chunks,
+    /// Every two neighbouring chunks of an answer, each under the other's index.
+    SwappedChunks,
+    /// Every chunk of one file is one of another file.
+    OtherFile,
+    /// The last chunk of every answer lacks its last byte.
+    ShortChunk,
+    /// The last chunk of every answer has one byte more.
+    LongChunk,
+    /// Answers end one chunk too early.
+    ShortFile,
+    /// Answers go on behind their last chunk.
+    LongFile,
+    /// Every large chunk is a gibibyte of zeros, compressed, whatever its header says.
+    Bomb,
     /// A bit of every list of a chunk tree.
     Tree,
     /// Its lists of chunk trees never come.
@@ -294,18 +313,60 @@ impl Shared {
     async fn chunks(&self, send: &mut SendStream, request: &ChunkRequest) {
         self.chunk_requests.fetch_add(1, Ordering::SeqCst);
         let snapshot = self.snapshot(&request.id);
-        for index in request.first_chunk.0..request.first_chunk.0 + request.count {
-            let (mut bytes, index) = (Vec::new(), ChunkIndex(index));
-            snapshot.read_chunk(request.file_index, index, &mut bytes).unwrap();
-            if self.lie == Lie::Chunks || (self.lie == Lie::OwnManifest && request.file_index == ALTERED) {
-                flip(&mut bytes);
+        let asked = request.first_chunk.0..request.first_chunk.0 + request.count;
+        for index in asked.clone() {
+            if self.lie == Lie::ShortFile && index + 1 == asked.end {
+                return;
             }
-            let len = u32::try_from(bytes.len()).unwrap();
-            let header = ChunkHeader { index, codec: WireCodec::None, raw_len: len, wire_len: len };
+            let mut bytes = self.chunk(&snapshot, request.file_index, index, &asked);
+            let mut raw_len = u32::try_from(bytes.len()).unwrap();
+            let mut codec = WireCodec::None;
+            match self.lie {
+                Lie::Chunks => flip(&mut bytes),
+                Lie::OwnManifest if request.file_index == ALTERED => flip(&mut bytes),
+                Lie::ShortChunk if index + 1 == asked.end => {
+                    bytes.pop();
+                    raw_len -= 1;
+                }
+                Lie::LongChunk if index + 1 == asked.end => {
+                    bytes.push(0);
+                    raw_len += 1;
+                }
+                // Where it could be a compressed chunk by its length.
+                Lie::Bomb if bytes.len() > BOMB.len() => (bytes, codec) = (BOMB.clone(), WireCodec::Zstd),
+                _ => {}
+            }
+            let wire_len = u32::try_from(bytes.len()).unwrap();
+            let header = ChunkHeader { index: ChunkIndex(index), codec, raw_len, wire_len };
             // Stopped by the joiner, once it has seen enough.
             if send.write_all_chunks(&mut [header.encode(), bytes.into()]).await.is_err() {
                 return;
             }
+        }
+        if self.lie == Lie::LongFile {
+            let header = ChunkHeader { index: ChunkIndex(asked.end), codec: WireCodec::None, raw_len: 1, wire_len: 1 };
+            let _ = send.write_all_chunks(&mut [header.encode(), vec![7].into()]).await;
+        }
+    }
+
+    /// The bytes that it gives for a chunk, of those that are asked for.
+    fn chunk(&self, snapshot: &ServedSnapshot, file: u32, index: u32, asked: &Range<u32>) -> Vec<u8> {
+        let read = |file: u32, index: u32| {
+            let mut bytes = Vec::new();
+            snapshot.read_chunk(file, ChunkIndex(index), &mut bytes).unwrap();
+            bytes
+        };
+        match self.lie {
+            Lie::SwappedChunks => {
+                let other = asked.start + ((index - asked.start) ^ 1);
+                read(file, if asked.contains(&other) { other } else { index })
+            }
+            Lie::OtherFile => {
+                let mut bytes = read((file + 1) % snapshot.entry().files, 0);
+                bytes.resize(read(file, index).len(), 0);
+                bytes
+            }
+            _ => read(file, index),
         }
     }
 

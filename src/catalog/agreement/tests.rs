@@ -28,6 +28,7 @@ fn detached(by: &LocalIdentity, manifest: &Manifest, commit_hash: Option<BlockHa
     DetachedSignature::sign(&SnapshotMetadata { signable: manifest.signable().clone(), commit_hash }, by).unwrap()
 }
 
+/// Defence: all that is offered is looked at, newest first; removed, who offers an older snapshot first decides.
 #[test]
 fn the_newest_block_that_two_organisations_attest_alike_wins() {
     let (old, middle, new) = (manifest(83, 0), manifest(132, 0), manifest(200, 0));
@@ -68,6 +69,7 @@ fn two_of_three_pass_with_one_liar_and_whoever_only_offers_vouches_for_nothing()
     assert!(!agreed.sources().contains("peer0.org2:7061"));
 }
 
+/// Defence: distinct organisations are counted again at run time; removed, two certificates of one are two.
 #[test]
 fn one_organisation_too_few_cannot_agree_with_itself() {
     // Two certificates of one organisation, and the twins of one certificate, are one organisation.
@@ -90,6 +92,7 @@ fn one_organisation_too_few_cannot_agree_with_itself() {
     assert_eq!((agreed.vouchers().len(), agreed.vouching_orgs().len()), (3, 2));
 }
 
+/// Defence: the identity id is of the sanitized certificate; removed, one certificate vouches twice.
 #[test]
 fn the_twin_of_a_certificate_is_the_same_voucher() {
     let (one, other) = (peer(1), twin(1));
@@ -101,6 +104,7 @@ fn the_twin_of_a_certificate_is_the_same_voucher() {
     assert_eq!(case.decide().unwrap().vouchers().len(), 1);
 }
 
+/// Defence: the rule; removed, fewer than k are believed, or strangers and clients count.
 #[test]
 fn k_minus_one_colluding_organisations_do_not_pass() {
     let lie = manifest(83, 9);
@@ -116,6 +120,7 @@ fn k_minus_one_colluding_organisations_do_not_pass() {
     assert_eq!(signers, [&org(2), &org(3)].into());
 }
 
+/// Defence: statements are counted per commit hash; removed, one organisation stops every join, or is believed.
 #[test]
 fn a_minority_with_another_commit_hash_cannot_stop_a_join() {
     let right = manifest(83, 0);
@@ -168,6 +173,7 @@ fn a_statement_whose_manifest_is_of_another_snapshot_counts_for_nothing() {
     assert!(text.contains("it names a manifest of another snapshot"), "{text}");
 }
 
+/// Defence: the floor; removed, an older snapshot, valid as it is, is taken.
 #[test]
 fn below_the_floor_nothing_is_taken_unless_allowed() {
     let said = |block| [1, 2].map(|by| says(&peer(by), &manifest(block, 0))).to_vec();
@@ -207,6 +213,7 @@ fn other_statement(change: impl Fn(&mut AttestBody), require_live: bool, offline
     }
 }
 
+/// Defence: the nonce; removed, statements made for others, or long ago, count as live.
 #[test]
 fn stored_statements_count_only_where_live_ones_are_not_required() {
     let stored = |body: &mut AttestBody| {
@@ -260,6 +267,7 @@ fn times_are_held_to_the_second() {
     assert!(other_statement(at(-week, week + 1), false, true).contains("more than 7 days"));
 }
 
+/// Defence: a live statement needs a certificate of today; removed, an expired signer vouches.
 #[test]
 fn an_expired_certificate_counts_for_stored_statements_alone() {
     let right = manifest(83, 0);
@@ -467,6 +475,7 @@ fn other_channels_do_not_count_and_nothing_offered_is_said_so() {
     assert!(matches!(case.decide(), Err(AgreementError::NotReached { .. })));
 }
 
+/// Defence: those who vouch are judged again before publishing; removed, who was removed or expired meanwhile counts.
 #[test]
 fn what_was_agreed_is_judged_again_before_it_is_used() {
     let right = manifest(83, 0);
@@ -625,6 +634,7 @@ proptest! {
     }
 }
 
+/// Defence: low S or refused; removed, a statement has two spellings.
 #[test]
 fn the_high_twin_of_a_signature_is_refused() {
     for _ in 0..8 {

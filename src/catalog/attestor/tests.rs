@@ -68,6 +68,7 @@ fn our_own_statement_is_not_relayed_by_us() {
 }
 
 /// Fails when `allow` is taken out of `attest`: then both versions would be signed.
+/// Defence: the own guard; removed, our key proves us an equivocator once the peer's snapshot changed.
 #[test]
 fn a_second_version_of_a_block_is_never_signed() {
     let site = Site::new();

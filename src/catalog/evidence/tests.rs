@@ -42,6 +42,7 @@ fn one_identitys_two_versions_prove_themselves_to_anybody() {
     assert!(matches!(other_block.verify(None), Err(EvidenceError::Config(_))));
 }
 
+/// Defence: evidence needs two statements that contradict each other; removed, an honest organisation can be accused.
 #[test]
 fn what_anybody_can_make_up_is_no_proof() {
     let (right, lie) = (manifest(83, 0), manifest(83, 9));

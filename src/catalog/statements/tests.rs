@@ -45,6 +45,7 @@ fn attestation(org: u8, byte: u8, valid_s: u64) -> Attestation {
     Attestation::sign(&body, &by).unwrap()
 }
 
+/// Defence: what was signed is on disk before the signature; removed, a restart forgets it.
 #[test]
 fn the_first_statement_stays_for_ever() {
     let site = Site::new();

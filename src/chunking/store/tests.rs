@@ -212,6 +212,7 @@ fn a_whole_folder_is_published_once() {
     assert_eq!(left, [JOURNAL_FILE, LOCK_FILE]);
 }
 
+/// Defence: publishing takes a proof of every file; removed, a part is published as the whole.
 #[test]
 fn nothing_is_published_unless_all_is_proved() {
     let sample = Sample::recorded();

@@ -23,6 +23,7 @@ fn a_ca_with_a_ca_below_it_issues_no_identities() {
     assert_eq!(reason(&config, &upper.member(&["peer"], 1)), InvalidReason::Chains(0));
 }
 
+/// Defence: exactly one chain, as in Fabric; removed, an identity of two issuers passes by the one that suits it.
 #[test]
 fn a_root_twice_is_one_chain_and_a_renewed_one_is_two() {
     let root = Ca::root("root");

@@ -139,6 +139,7 @@ fn roles_need_node_ous() {
     assert_eq!(reason(&config, &root.member(&["orderer"], 4)), InvalidReason::Role);
 }
 
+/// Defence: validated first, whatever the role; removed, as in Fabric, a revoked admin that is listed stays admin.
 #[test]
 fn listed_admins_are_admins_until_they_are_revoked() {
     let root = Ca::root("root");

@@ -136,6 +136,7 @@ fn gates_are_greedy_in_the_order_of_identities() {
     assert!(satisfied(&config, "UsedByAFailure", &[&admin]));
 }
 
+/// Defence: signers are de-duplicated by identity id; removed, a twin meets a gate of two.
 #[test]
 fn an_identity_counts_once_however_it_is_spelled() {
     let mut net = net();

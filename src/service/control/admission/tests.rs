@@ -132,6 +132,7 @@ fn a_command_is_for_one_service_and_for_some_minutes() {
     service.admit_changed(|body| body.issued_at = now + 300).unwrap();
 }
 
+/// Defence: commands are validated with dates; removed, an expired admin deletes.
 #[test]
 fn an_expired_admin_is_none() {
     let mut service = Service::new();

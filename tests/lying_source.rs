@@ -277,7 +277,8 @@ fn a_source_that_keeps_its_chunk_tree_to_itself_does_not_hold_ctrl_c_up() {
     join.wait().assert_failed(130, &["run the same command again"]);
 }
 
-/// Defence: signature, nonce and catalog are compared; removed, one recorded attestation vouches for ever.
+/// Defence: an attestation is verified, and compared with the catalog of who gives it; removed, a forged one vouches, or a source
+/// that tells one thing and signs another stays in use.
 #[test]
 fn who_attests_what_no_honest_service_would_is_dropped_and_does_not_count() {
     let honest = Honest::new();

@@ -53,11 +53,12 @@
 //! |  |  | damaged_folders.rs::missing_extra_and_renamed_files_are_refused |
 //! |  |  | damaged_landing.rs::a_file_that_appears_during_the_transfer_is_not_published |
 //! |  |  | lying_source.rs::a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count |
+//! |  |  | lying_source.rs::who_attests_what_no_honest_service_would_is_dropped_and_does_not_count |
 //! | rollback | floor and nonce: `Judging::is_new_enough` and `standing` in catalog/judging.rs; configurations: service/bundles.rs | k_of_n.rs::an_older_snapshot_than_this_peer_had_is_refused_unless_it_is_asked_for |
 //! |  |  | src/catalog/agreement/tests.rs::the_newest_block_that_two_organisations_attest_alike_wins |
 //! |  |  | src/catalog/agreement/tests.rs::below_the_floor_nothing_is_taken_unless_allowed |
 //! |  |  | src/catalog/agreement/tests.rs::stored_statements_count_only_where_live_ones_are_not_required |
-//! |  |  | lying_source.rs::who_attests_what_no_honest_service_would_is_dropped_and_does_not_count |
+//! |  |  | lying_source.rs::who_attests_nothing_or_only_for_others_is_used_but_does_not_count |
 //! |  |  | config_watch.rs::a_service_does_not_start_with_an_older_configuration_than_it_had |
 //! | k-1 colluding orgs | distinct organisations and the rule: `TrustPolicy::is_met` in catalog/policy.rs; one identity id, one spelling: msp/identity.rs, msp/low_s.rs | src/catalog/agreement/tests.rs::k_minus_one_colluding_organisations_do_not_pass |
 //! |  |  | src/catalog/agreement/tests.rs::one_organisation_too_few_cannot_agree_with_itself |
@@ -279,6 +280,7 @@ const ROWS: &[Row] = &[
             ("tests/damaged_folders.rs", "missing_extra_and_renamed_files_are_refused"),
             ("tests/damaged_landing.rs", "a_file_that_appears_during_the_transfer_is_not_published"),
             ("tests/lying_source.rs", "a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count"),
+            ("tests/lying_source.rs", "who_attests_what_no_honest_service_would_is_dropped_and_does_not_count"),
         ],
         waiting: &[],
     },
@@ -290,7 +292,7 @@ const ROWS: &[Row] = &[
             ("src/catalog/agreement/tests.rs", "the_newest_block_that_two_organisations_attest_alike_wins"),
             ("src/catalog/agreement/tests.rs", "below_the_floor_nothing_is_taken_unless_allowed"),
             ("src/catalog/agreement/tests.rs", "stored_statements_count_only_where_live_ones_are_not_required"),
-            ("tests/lying_source.rs", "who_attests_what_no_honest_service_would_is_dropped_and_does_not_count"),
+            ("tests/lying_source.rs", "who_attests_nothing_or_only_for_others_is_used_but_does_not_count"),
             ("tests/config_watch.rs", "a_service_does_not_start_with_an_older_configuration_than_it_had"),
         ],
         waiting: &[],

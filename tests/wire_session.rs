@@ -242,7 +242,9 @@ impl ByHand {
     }
 
     async fn close_code(&self) -> u64 {
-        match self.connection.closed().await {
+        // Without the rule that is tested, it would stay open for ever.
+        let closed = tokio::time::timeout(std::time::Duration::from_secs(60), self.connection.closed());
+        match closed.await.expect("it stays open") {
             quinn::ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
             other => panic!("closed otherwise: {other}"),
         }

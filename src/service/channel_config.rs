@@ -1,12 +1,12 @@
 //! A channel's configuration from disk: one block, or the newest of a folder.
 
+use super::block_file::read_block;
 use crate::{
-    msp::{CONFIG_BYTES_MAX, ChannelConfig, ConfigError},
+    msp::{ChannelConfig, ConfigError},
     snapshot::ChannelId,
 };
 use std::{
     fs, io,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -105,10 +105,7 @@ fn readable_blocks(folder: &Path, channel: Option<&ChannelId>) -> Result<Vec<Blo
 
 pub(super) fn load_block_bytes(path: &Path, wanted: Option<&ChannelId>) -> Result<Block, ChannelConfigError> {
     let failed = |source| ChannelConfigError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    // One byte more, so that a longer file is refused as too long.
-    let longest = (CONFIG_BYTES_MAX as u64).saturating_add(1);
-    fs::File::open(path).and_then(|file| file.take(longest).read_to_end(&mut bytes)).map_err(failed)?;
+    let bytes = read_block(path).map_err(failed)?;
     let config = ChannelConfig::from_block(&bytes)
         .map_err(|source| ChannelConfigError::Unusable { path: path.to_owned(), source })?;
     match wanted.filter(|wanted| *wanted != config.channel()) {

@@ -1,6 +1,7 @@
 //! What a running service or command is told from outside: configuration, environment, wall clock, log levels, and the
 //! recorded data that is built into the binary. Leaves what is done with them to the layers below.
 
+mod block_file;
 pub mod builtin;
 mod bundles;
 mod channel_config;

@@ -233,8 +233,11 @@ impl From<RuleError> for Failure {
 
 impl From<BundleError> for Failure {
     fn from(error: BundleError) -> Self {
-        let exit = if matches!(error, BundleError::Rollback { .. }) { Exit::Verification } else { Exit::Failed };
-        Self::new(exit, error)
+        match error {
+            BundleError::Root(error) => error.into(),
+            error if error.is_refusal() => Self::new(Exit::Verification, error),
+            error => Self::new(Exit::Failed, error),
+        }
     }
 }
 

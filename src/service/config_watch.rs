@@ -19,7 +19,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Bundles,
+    Bundles, Rooted,
     block_file::{must_be_regular, read_block},
 };
 use crate::{
@@ -164,11 +164,18 @@ impl ConfigWatch {
         for (_, path, bytes) in newer {
             match current.successor(&bytes) {
                 Ok(next) => {
-                    if let Err(error) = self.settings.bundles.admit(&next) {
-                        tracing::error!(%channel, path = %path.display(), error = %chain(&error), "a newer configuration can't be put in force");
-                        return false;
+                    match self.settings.bundles.admit(&next.into()) {
+                        Ok(Rooted { config, .. }) => self.put_in_force(config, path),
+                        // Another process of ours had a newer one in force.
+                        Err(error) if error.is_refusal() => {
+                            self.refuse(path, &bytes, &chain(&error));
+                            continue;
+                        }
+                        Err(error) => {
+                            tracing::error!(%channel, path = %path.display(), error = %chain(&error), "a newer configuration can't be put in force");
+                            return false;
+                        }
                     }
-                    self.put_in_force(next, path);
                     match self.settings.channels.current(channel) {
                         Some(config) => current = config,
                         None => return true,

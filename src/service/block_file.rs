@@ -1,13 +1,15 @@
 //! Reading a file that the operator names, and others may write: never blocks, never takes more memory than a configuration may.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
-use rustix::fs::OFlags;
+use rustix::{
+    fs::{Mode, OFlags, open},
+    io::retry_on_intr,
+};
 
 use crate::msp::CONFIG_BYTES_MAX;
 
@@ -16,7 +18,8 @@ pub(super) fn read_block(path: &Path) -> io::Result<Vec<u8>> {
     // Before it is opened: opening a device may do something to it.
     must_be_regular(&fs::metadata(path)?)?;
     // NONBLOCK: opening a pipe, swapped in meanwhile, must not hang; it means nothing for a regular file.
-    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(retry_on_intr(|| open(path, flags, Mode::empty()))?);
     must_be_regular(&file.metadata()?)?;
     let mut bytes = Vec::new();
     file.take((CONFIG_BYTES_MAX as u64).saturating_add(1)).read_to_end(&mut bytes)?;

@@ -59,7 +59,8 @@
 //! |  |  | src/catalog/agreement/tests.rs::below_the_floor_nothing_is_taken_unless_allowed |
 //! |  |  | src/catalog/agreement/tests.rs::stored_statements_count_only_where_live_ones_are_not_required |
 //! |  |  | lying_source.rs::who_attests_nothing_or_only_for_others_is_used_but_does_not_count |
-//! |  |  | config_watch.rs::a_service_does_not_start_with_an_older_configuration_than_it_had |
+//! |  |  | config_at_start.rs::no_command_starts_with_what_the_record_refuses |
+//! |  |  | config_at_start.rs::a_block_that_nobody_signed_changes_nothing_at_the_next_start_either |
 //! | k-1 colluding orgs | distinct organisations and the rule: `TrustPolicy::is_met` in catalog/policy.rs; one identity id, one spelling: msp/identity.rs, msp/low_s.rs | src/catalog/agreement/tests.rs::k_minus_one_colluding_organisations_do_not_pass |
 //! |  |  | src/catalog/agreement/tests.rs::one_organisation_too_few_cannot_agree_with_itself |
 //! |  |  | src/catalog/agreement/tests.rs::the_twin_of_a_certificate_is_the_same_voucher |
@@ -293,7 +294,11 @@ const ROWS: &[Row] = &[
             ("src/catalog/agreement/tests.rs", "below_the_floor_nothing_is_taken_unless_allowed"),
             ("src/catalog/agreement/tests.rs", "stored_statements_count_only_where_live_ones_are_not_required"),
             ("tests/lying_source.rs", "who_attests_nothing_or_only_for_others_is_used_but_does_not_count"),
-            ("tests/config_watch.rs", "a_service_does_not_start_with_an_older_configuration_than_it_had"),
+            ("tests/config_at_start.rs", "no_command_starts_with_what_the_record_refuses"),
+            (
+                "tests/config_at_start.rs",
+                "a_block_that_nobody_signed_changes_nothing_at_the_next_start_either",
+            ),
         ],
         waiting: &[],
     },

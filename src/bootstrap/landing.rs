@@ -21,7 +21,7 @@ const OPEN_TRIES: u32 = 3;
 #[derive(Debug)]
 pub(super) enum Opened {
     /// Its store, and what an earlier run left there.
-    Store(Store, Vec<Candidates>),
+    Store(Box<Store>, Vec<Candidates>),
     /// The snapshot was published meanwhile; what it holds.
     There(ContentSummary),
 }
@@ -94,7 +94,7 @@ impl Landing {
         if free < needed {
             return Err(JoinError::NoSpace { path: self.land.path().to_owned(), needed, free });
         }
-        Ok(Opened::Store(store, candidates))
+        Ok(Opened::Store(Box::new(store), candidates))
     }
 
     fn try_open_store(&self, agreed: &AgreedSnapshot) -> Result<(Store, Vec<Candidates>), StoreError> {

@@ -280,7 +280,7 @@ async fn land(
             return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
         }
     };
-    let store = Arc::new(store);
+    let store: Arc<Store> = store.into();
     let job = Fetch {
         agreed: Arc::clone(&agreed),
         trees: trees.into(),

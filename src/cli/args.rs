@@ -67,7 +67,7 @@ pub(crate) struct ConfigFlags {
     /// Its key, PEM
     #[arg(long, value_name = "FILE", alias = "tlsKeyFile")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// How many organisations must offer the very same snapshot
+    /// How many organisations must vouch for the very same snapshot
     #[arg(long, value_name = "N")]
     pub(crate) min_orgs: Option<u32>,
 }
@@ -118,6 +118,11 @@ pub(crate) struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// Whether any of them was given.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.by_key().is_empty() || self.allow_older || !self.attestations.is_empty()
+    }
+
     /// The flags by the keys that they stand over.
     pub(crate) fn by_key(&self) -> Vec<(&'static str, String)> {
         let flags = [
@@ -151,10 +156,14 @@ pub(crate) struct RootArgs {
 }
 
 impl RootArgs {
+    /// Whether a root was given at all.
+    pub(crate) fn is_given(&self) -> bool {
+        self.config_block.is_some() || self.genesis_block.is_some() || !self.pinned_msp.is_empty()
+    }
+
     /// The configured root of the channel, with what the flags say instead.
     pub(crate) fn settings(&self, config: &Config, channel: &ChannelId) -> Result<ChannelSettings, Failure> {
-        let given = self.config_block.is_some() || self.genesis_block.is_some() || !self.pinned_msp.is_empty();
-        let mut settings = if given {
+        let mut settings = if self.is_given() {
             ChannelSettings::default()
         } else {
             return Ok(config.channels.get(channel).cloned().unwrap_or_default());

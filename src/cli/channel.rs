@@ -19,7 +19,8 @@ use snapferry::{
         config::{Config, NameCheck},
         load_root, load_statements,
     },
-    snapshot::ChannelId,
+    disk::OsDir,
+    snapshot::{BlockNumber, ChannelId},
     transport::{WallClock, endpoint::Tuning, fault::chain, live::LiveChannels, tls},
 };
 use std::{
@@ -123,7 +124,7 @@ fn grant(
     if let Some(path) = args.grant.as_ref().or(config.identity.grant.as_ref()) {
         let wrong = |reason: String| {
             Failure::new(Exit::Usage, format!("{} is no usable grant: {reason}", path.display()))
-                .next("an admin of our organisation writes one: snapferry grant -c CHANNEL --out FILE")
+                .next("an admin of our organisation writes one: snapferry grant -c CHANNEL --for CERT --out FILE")
         };
         let bytes = read_at_most(path, GRANT_BYTES_MAX as u64).map_err(|error| wrong(error.to_string()))?;
         let grant = JoinGrant::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
@@ -149,14 +150,43 @@ pub(crate) fn trust(
     records: Option<&Records>,
 ) -> Result<JoinTrust, Failure> {
     let channel = rooted.config.channel();
-    let highest_had =
-        records.map(|records| records.highest_had(channel)).transpose().map_err(JoinError::from)?.flatten();
+    let landed = records.map(|records| records.highest_had(channel)).transpose().map_err(JoinError::from)?.flatten();
     Ok(JoinTrust {
         policy: TrustPolicy::new(&config.trust, &rooted.config)?,
-        highest_had,
+        highest_had: landed.max(highest_made(config, channel)?),
         allow_older: args.allow_older,
         given: load_statements(&args.attestations)?,
     })
+}
+
+/// The highest block that this peer ever had of the channel, as far as its state folder (if there is one) and its own snapshots tell.
+pub(crate) fn highest_had(
+    context: &Context,
+    config: &Config,
+    channel: &ChannelId,
+) -> Result<Option<BlockNumber>, Failure> {
+    let state = state_dir(context, config).ok().filter(|state| state.is_dir());
+    let landed = match state {
+        Some(state) => Records::landed_in(&*OsDir::open(&state)?, channel).map_err(JoinError::from)?,
+        None => None,
+    };
+    Ok(landed.max(highest_made(config, channel)?))
+}
+
+/// The highest block of which our own peer made a snapshot.
+fn highest_made(config: &Config, channel: &ChannelId) -> Result<Option<BlockNumber>, Failure> {
+    let Some(root) = &config.snapshots_root else { return Ok(None) };
+    let folder = root.join("completed").join(channel.as_str());
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let what = format!("can't list {}: {error}", folder.display());
+            return Err(Failure::new(Exit::Failed, what));
+        }
+    };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(BlockNumber));
+    Ok(numbers.max())
 }
 
 /// A small file, unless it is longer than what is meant can be.
@@ -233,8 +263,11 @@ impl From<RuleError> for Failure {
 
 impl From<BundleError> for Failure {
     fn from(error: BundleError) -> Self {
-        let exit = if matches!(error, BundleError::Rollback { .. }) { Exit::Verification } else { Exit::Failed };
-        Self::new(exit, error)
+        match error {
+            BundleError::Root(error) => error.into(),
+            error if error.is_refusal() => Self::new(Exit::Verification, error),
+            error => Self::new(Exit::Failed, error),
+        }
     }
 }
 

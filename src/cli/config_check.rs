@@ -12,9 +12,10 @@ use snapferry::{
     disk::{DiskError, OsDir},
     msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
     service::{
+        Bundles,
         config::{ChannelSettings, Config, FILE_NAME, Loaded},
         daemon::COMPLETED_DIR,
-        load_root,
+        load_given, load_root,
     },
     snapshot::ChannelId,
     transport::{
@@ -45,8 +46,10 @@ pub(super) fn run(context: &Context, loaded: &Loaded) -> Result<(), Failure> {
     let mut checks = vec![Check { what: file, found: Found::Fine("every key and value is well formed".to_owned()) }];
     let now = (channel::wall_clock())();
     let (identity, tls) = identity(&loaded.config, now, &mut checks);
+    let bundles = bundles(context, &loaded.config);
     for (channel, settings) in &loaded.config.channels {
-        check_channel(channel, settings, &loaded.config, identity.as_ref(), tls.as_ref(), now, &mut checks);
+        let block = judged(channel, settings, bundles.as_ref());
+        check_channel(channel, block, &loaded.config, identity.as_ref(), tls.as_ref(), now, &mut checks);
     }
     if loaded.config.channels.is_empty() {
         let found = Found::Unset("`serve`, `join` and `catalog` then need --config-block");
@@ -91,20 +94,34 @@ fn identity(config: &Config, now: SystemTime, checks: &mut Vec<Check>) -> (Optio
     (identity.ok(), tls.ok())
 }
 
+/// What was in force here, if that can be known: the state folder may be another user's.
+fn bundles(context: &Context, config: &Config) -> Option<Bundles> {
+    let state = channel::state_dir(context, config).ok()?;
+    Bundles::open_existing(&*OsDir::open(&state).ok()?).ok()
+}
+
+/// What would be in force, or why nothing would.
+fn judged(channel: &ChannelId, settings: &ChannelSettings, bundles: Option<&Bundles>) -> Result<ChannelConfig, String> {
+    let Some(bundles) = bundles else {
+        return load_root(channel, settings).map(|rooted| rooted.config).map_err(|error| chain(&error));
+    };
+    let given = load_given(channel, settings).map_err(|error| chain(&error))?;
+    bundles.judge(&given).map(|judged| judged.rooted.config).map_err(|error| chain(&error))
+}
+
 fn check_channel(
     id: &ChannelId,
-    settings: &ChannelSettings,
+    block: Result<ChannelConfig, String>,
     config: &Config,
     identity: Option<&LocalIdentity>,
     tls: Option<&TlsPair>,
     now: SystemTime,
     checks: &mut Vec<Check>,
 ) {
-    let rooted = load_root(id, settings);
     let mut add = |what: &str, found| checks.push(Check { what: format!("channels.{id}{what}"), found });
-    let block = match rooted {
-        Ok(rooted) => rooted.config,
-        Err(error) => return add(".configBlock", Found::Wrong(chain(&error))),
+    let block = match block {
+        Ok(block) => block,
+        Err(reason) => return add(".configBlock", Found::Wrong(reason)),
     };
     let orgs: Vec<&str> = block.orgs().keys().map(MspId::as_str).collect();
     let number = block.block_number();

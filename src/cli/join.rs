@@ -15,11 +15,10 @@ use snapferry::{
     bootstrap::{Dialling, JoinError, JoinRequest, Joined, Outcome, Records, join},
     catalog::{AgreementError, Mode, Tally},
     chunking::{StoreError, plan::PlanConfig},
-    disk::Dir,
     service::{
-        Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, LogLevel, Rooted,
+        Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, LogLevel,
         config::{ChannelSettings, Config, Loaded},
-        load_root,
+        load_given,
         units::{format_bytes, parse_duration},
     },
     snapshot::CHUNK_BYTES,
@@ -82,19 +81,23 @@ impl Join {
     fn request(&self, context: &Context, config: &Config) -> Result<(JoinRequest, Option<ConfigWatcher>), Failure> {
         let channel = channel::channel_id(&self.snapshot)?;
         let root = self.network.root.settings(config, &channel)?;
-        let rooted = load_root(&channel, &root)?;
-        let dialling = channel::dialling(config, &self.network, &rooted)?;
+        let given = load_given(&channel, &root)?;
+        let state = channel::folder(&channel::state_dir(context, config)?, 0o700)?;
+        let bundles = Bundles::open(&*state)?;
+        let judged = bundles.judge(&given)?;
+        let rooted = &judged.rooted;
+        let dialling = channel::dialling(config, &self.network, rooted)?;
         refuse_inside_root(&self.land, config)?;
         let mut plan = PlanConfig::default();
         plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
-        let state = channel::folder(&channel::state_dir(context, config)?, 0o700)?;
         let records = Records::open(&*state)?;
-        let watcher = follow(&root, &rooted, &dialling, &*state)?;
+        bundles.note(&judged)?;
+        let watcher = follow(&root, bundles, &dialling)?;
         let request = JoinRequest {
             sources: channel::sources(config, &self.network)?,
             dialling,
             block_number: self.snapshot.block_number,
-            trust: channel::trust(config, &self.trust, &rooted, Some(&records))?,
+            trust: channel::trust(config, &self.trust, rooted, Some(&records))?,
             root: rooted.root,
             records,
             // The peer is another process: it needs the whole path.
@@ -107,16 +110,8 @@ impl Join {
     }
 }
 
-/// Refuses a configuration older than one that was in force here, and follows the file (or folder) for newer ones: who is removed from
-/// the channel meanwhile neither vouches nor sends any more.
-fn follow(
-    root: &ChannelSettings,
-    rooted: &Rooted,
-    dialling: &Dialling,
-    state: &dyn Dir,
-) -> Result<Option<ConfigWatcher>, Failure> {
-    let bundles = Bundles::open(state)?;
-    bundles.admit(&rooted.config)?;
+/// Follows the file (or folder) for newer configurations: who is removed from the channel meanwhile neither vouches nor sends any more.
+fn follow(root: &ChannelSettings, bundles: Bundles, dialling: &Dialling) -> Result<Option<ConfigWatcher>, Failure> {
     let Some(path) = &root.config_block else { return Ok(None) };
     let watch = ConfigWatch::new(ConfigWatchSettings {
         paths: [(dialling.channel.clone(), path.clone())].into(),

@@ -10,16 +10,15 @@ use super::{
 use clap::Args;
 use snapferry::{
     disk::OsDir,
-    msp::ChannelConfig,
     service::{
-        BundleError, LogLevel,
+        LogLevel,
         config::{Config, Loaded},
         daemon::{Daemon, DaemonError, DaemonSettings},
-        load_channel_config, load_root,
+        load_channel_config, load_given,
     },
     transport::serving::ServeLimits,
 };
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// A peer finishes a snapshot every few hours at most; looking costs a folder listing.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,7 +30,7 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// within a second, and whoever it removes or revokes is cut off. Runs until Ctrl-C or SIGTERM. Must run under the peer's uid: finished snapshots have mode 0700.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// The channel's configuration block, where none is configured; can be given for several channels
+    /// The channel's configuration block, instead of the configured one; can be given for several channels
     #[arg(long, value_name = "FILE")]
     config_block: Vec<PathBuf>,
     /// Where to listen, QUIC over UDP [default: 0.0.0.0:7061]
@@ -65,19 +64,17 @@ impl Serve {
     }
 
     fn settings(&self, context: &Context, config: &Config) -> Result<DaemonSettings, Failure> {
-        let mut channels: Vec<ChannelConfig> = Vec::new();
-        let mut watched = BTreeMap::new();
+        let mut settings = config.channels.clone();
         for path in &self.config_block {
-            let block = load_channel_config(path, None)?;
-            watched.insert(block.channel().clone(), path.clone());
-            channels.push(block);
+            let channel = load_channel_config(path, None)?.channel().clone();
+            let root = settings.entry(channel).or_default();
+            // Another place, or another kind of root: a pinned hash or a genesis block still says which blocks are believed.
+            root.config_block = Some(path.clone());
+            root.pinned_msps.clear();
         }
-        for (id, settings) in &config.channels {
-            if channels.iter().all(|known| known.channel() != id) {
-                channels.push(load_root(id, settings)?.config);
-                watched.extend(settings.config_block.clone().map(|path| (id.clone(), path)));
-            }
-        }
+        let channels: Result<Vec<_>, _> = settings.iter().map(|(id, root)| load_given(id, root)).collect();
+        let channels = channels?;
+        let watched = settings.into_iter().filter_map(|(id, root)| Some((id, root.config_block?))).collect();
         let root = config.snapshots_root.as_ref().ok_or_else(|| {
             Failure::new(Exit::Usage, "nothing says where the peer's snapshots are")
                 .next("set snapshots.rootDir, or give --snapshots-root-dir DIR (the peer's ledger.snapshots.rootDir)")
@@ -108,13 +105,13 @@ impl Serve {
 
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
-        let exit = match &error {
+        let exit = match error {
+            DaemonError::Bundle(error) => return error.into(),
             DaemonError::NoChannel
             | DaemonError::NotMember { .. }
             | DaemonError::TlsNotOurs { .. }
             | DaemonError::Tls(_)
             | DaemonError::NoCompleted { .. } => Exit::Usage,
-            DaemonError::Bundle(BundleError::Rollback { .. }) => Exit::Verification,
             _ => Exit::Failed,
         };
         Self::new(exit, error)

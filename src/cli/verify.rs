@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use snapferry::{
     disk::{Dir, OsDir},
     service::{LogLevel, units::format_bytes},
-    snapshot::{NamespaceRow, VerifiedFolder, verify_folder},
+    snapshot::{NamespaceRow, SnapshotId, VerifiedFolder, read_metadata, verify_folder},
 };
 use std::path::PathBuf;
 
 /// Checks a snapshot folder offline: exact set of files, names, format, counts and SHA-256; with a policy, who vouches for it
 ///
-/// Reads every byte. Exits with 0 if the folder is sound, and with 3 and the reason if anything is wrong. With --policy (or
-/// --metadata-policy) and --config-block it must also be vouched for by those whose statements --attestations gives: attestations as
+/// Reads every byte. Exits with 0 if the folder is sound, and with 3 and the reason if anything is wrong. With any flag of the trust
+/// rule (or --config-block) it must also be vouched for by those whose statements --attestations gives: attestations as
 /// `snapferry snapshot sign` writes them, or detached signatures over Fabric's own JSON files. So a folder that came by mail or on a
 /// disk can be used as safely as one that `join` fetched.
 ///
@@ -48,25 +48,32 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let ruled = self.trust.is_given() || self.flags.min_orgs.is_some();
+        if (self.receipt.is_some() || self.evidence.is_some()) && ruled {
+            return Err(Failure::new(Exit::Usage, "a receipt or a proof holds its own statements: the trust rule is for a folder")
+                .next("leave out --policy, --min-orgs, --attestations and the like"));
+        }
         if let Some(file) = &self.receipt {
             context.start_logging(None, LogLevel::Warn);
-            return verify_files::receipt(context, file, &self.root);
+            return verify_files::receipt(context, file, &self.root, &self.expected);
         }
         if let Some(file) = &self.evidence {
             context.start_logging(None, LogLevel::Warn);
-            return verify_files::evidence(context, file, &self.root);
+            return verify_files::evidence(context, file, &self.root, &self.expected);
         }
         let Some(path) = &self.dir else { return Err(Failure::new(Exit::Usage, "which folder?").next("give DIR")) };
         // Before minutes of reading: what is wrong with the rule is said at once.
-        let asked =
-            self.trust.policy.is_some() || self.trust.metadata_policy.is_some() || !self.trust.attestations.is_empty();
-        let rule = if asked {
-            Some(verify_policy::Rule::load(context, &self.trust, &self.root, &self.flags)?)
+        let dir = OsDir::open(path)?;
+        let rule = if ruled || self.root.is_given() {
+            let channel = match &self.expected.channel_id {
+                Some(channel) => channel.clone(),
+                None => read_metadata(dir.as_ref())?.id().channel.clone(),
+            };
+            Some(verify_policy::Rule::load(context, &channel, &self.trust, &self.root, &self.flags)?)
         } else {
             context.start_logging(None, LogLevel::Warn);
             None
         };
-        let dir = OsDir::open(path)?;
         let mut progress = Progress::start(context, "verifying", folder_bytes(dir.as_ref())?);
         let verified = verify_folder(dir.as_ref(), &mut |bytes| progress.add(bytes));
         progress.finish();
@@ -80,15 +87,19 @@ impl Verify {
 
     fn check_expected(&self, path: &std::path::Path, verified: &VerifiedFolder) -> Result<(), Failure> {
         let id = verified.manifest.id();
-        let SnapshotArgs { channel_id, block_number } = &self.expected;
-        let other = channel_id.as_ref().is_some_and(|channel| *channel != id.channel)
-            || block_number.is_some_and(|block| block != id.block_number);
-        if other {
+        if !is_expected(&self.expected, id) {
             let what = format!("{} is sound, but it is snapshot {id}", Context::shown(path));
             return Err(Failure::new(Exit::Verification, what).next("not the one that you asked for"));
         }
         Ok(())
     }
+}
+
+/// Whether it is the snapshot that was asked for.
+pub(super) fn is_expected(expected: &SnapshotArgs, id: &SnapshotId) -> bool {
+    let SnapshotArgs { channel_id, block_number } = expected;
+    channel_id.as_ref().is_none_or(|channel| *channel == id.channel)
+        && block_number.is_none_or(|block| block == id.block_number)
 }
 
 /// What is known of who vouches.

@@ -1,12 +1,13 @@
 //! `verify --receipt` and `verify --evidence`: what a file proves, without any network.
 
 use super::{
-    args::RootArgs,
+    args::{RootArgs, SnapshotArgs},
     channel,
     context::Context,
     exit::{Exit, Failure},
     output,
     transfer_view::plural,
+    verify::is_expected,
     verify_policy::line,
 };
 use serde_json::json;
@@ -16,7 +17,8 @@ use snapferry::{
         ReceiptError, RootOfTrust,
     },
     msp::{ChannelConfig, MspId},
-    service::{clock::fabric_time, load_channel_config, units::format_bytes},
+    service::{clock::fabric_time, config::Config, load_channel_config, load_root, units::format_bytes},
+    snapshot::SnapshotId,
     transport::fault::chain,
 };
 use std::{
@@ -25,18 +27,26 @@ use std::{
 };
 
 /// A receipt of a join: its signature, every statement in it, and that they satisfied the rule.
-pub(super) fn receipt(context: &Context, path: &Path, root: &RootArgs) -> Result<(), Failure> {
+pub(super) fn receipt(
+    context: &Context,
+    path: &Path,
+    root: &RootArgs,
+    expected: &SnapshotArgs,
+) -> Result<(), Failure> {
     let bytes = read(path, RECEIPT_BYTES_MAX)?;
-    let config = given(root)?;
+    let config = given(root, expected)?;
     let receipt = JoinReceipt::verify(&bytes, config.as_ref()).map_err(|error| {
         let next = match &error {
-            ReceiptError::ConfigMissing { .. } => "give --config-block FILE",
-            ReceiptError::OtherConfig { .. } => "give the configuration block that the join had",
+            ReceiptError::ConfigMissing { .. } => {
+                "give what the join was judged by: --config-block FILE, or -c CHANNEL and each --pinned-msp ID=DIR"
+            }
+            ReceiptError::OtherConfig { .. } => "give the configuration that the join had",
             _ => "don't rely on it",
         };
         Failure::new(Exit::Verification, format!("{}: {}", path.display(), chain(&error))).next(next)
     })?;
     let agreed = receipt.agreed();
+    check_expected(path, expected, agreed.id())?;
     let (sequence, block) = receipt.config();
     let (metadata, manifest) = receipt.policies();
     let [started, agreed_at, finished] = receipt.times().map(seconds);
@@ -109,15 +119,21 @@ pub(super) fn receipt(context: &Context, path: &Path, root: &RootArgs) -> Result
 }
 
 /// A proof that an organisation said two things about one block.
-pub(super) fn evidence(context: &Context, path: &Path, root: &RootArgs) -> Result<(), Failure> {
+pub(super) fn evidence(
+    context: &Context,
+    path: &Path,
+    root: &RootArgs,
+    expected: &SnapshotArgs,
+) -> Result<(), Failure> {
     let bytes = read(path, EVIDENCE_BYTES_MAX)?;
-    let config = given(root)?;
+    let config = given(root, expected)?;
     let unproved = |error: EvidenceError| {
         Failure::new(Exit::Verification, format!("{}: {}", path.display(), chain(&error)))
             .next("it says nothing about anybody")
     };
     let proof = Equivocation::decode(&bytes).map_err(unproved)?;
     let membership = proof.verify(config.as_ref()).map_err(unproved)?;
+    check_expected(path, expected, proof.id())?;
     let (known, note) = match membership {
         Membership::Given => ("given", "its signers are members by the configuration block given here"),
         Membership::Embedded => (
@@ -141,9 +157,25 @@ pub(super) fn evidence(context: &Context, path: &Path, root: &RootArgs) -> Resul
     output::print(&format!("{} proves it: {proof}\n{note}\n", path.display()))
 }
 
-/// The configuration block that is given, if one is; any other root needs a channel's name.
-fn given(root: &RootArgs) -> Result<Option<ChannelConfig>, Failure> {
-    Ok(root.config_block.as_ref().map(|path| load_channel_config(path, None)).transpose()?)
+/// The configuration that is given, if one is. A block names its channel; MSP folders and a genesis block's walk don't.
+fn given(root: &RootArgs, expected: &SnapshotArgs) -> Result<Option<ChannelConfig>, Failure> {
+    if let (Some(path), None, None) = (&root.config_block, &root.genesis_block, &root.config_block_sha256) {
+        return Ok(Some(load_channel_config(path, expected.channel_id.as_ref())?));
+    }
+    if !root.is_given() {
+        return Ok(None);
+    }
+    let channel = channel::channel_id(expected)?;
+    let rooted = load_root(&channel, &root.settings(&Config::default(), &channel)?)?;
+    Ok(Some(rooted.config))
+}
+
+fn check_expected(path: &Path, expected: &SnapshotArgs, id: &SnapshotId) -> Result<(), Failure> {
+    if is_expected(expected, id) {
+        return Ok(());
+    }
+    let what = format!("{} is true, but it is about snapshot {id}", path.display());
+    Err(Failure::new(Exit::Verification, what).next("not the one that you asked for"))
 }
 
 fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {

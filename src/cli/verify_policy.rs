@@ -13,8 +13,8 @@ use snapferry::{
         AgreedSnapshot, AgreementError, CatalogEntry, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree,
     },
     msp::{IdentityId, MspId},
-    service::{LogLevel, Rooted, VouchingFileError, config::Loaded, load_statements},
-    snapshot::{BlockHash, ChannelId, SnapshotFile, VerifiedFolder},
+    service::{LogLevel, Rooted, VouchingFileError, config::{Config, Loaded}, load_statements},
+    snapshot::{BlockHash, BlockNumber, ChannelId, SnapshotFile, VerifiedFolder},
 };
 use std::path::Path;
 
@@ -24,12 +24,14 @@ pub(super) struct Rule {
     policy: TrustPolicy,
     own_msp: MspId,
     statements: Statements,
+    floor: BlockNumber,
     allow_older: bool,
 }
 
 impl Rule {
     pub(super) fn load(
         context: &Context,
+        channel: &ChannelId,
         trust: &TrustArgs,
         root: &RootArgs,
         flags: &ConfigFlags,
@@ -42,8 +44,8 @@ impl Rule {
             return Err(Failure::new(Exit::Usage, "nobody's statement is given")
                 .next("give --attestations PATH: what each organisation's `snapferry snapshot sign` wrote"));
         }
-        let channel = only_channel(&statements, &config)?;
-        let rooted = channel::rooted(&config, root, &channel)?;
+        let rooted = channel::rooted(&config, root, channel)?;
+        let floor = floor(context, &config, &rooted)?;
         // Offline nobody can be asked: what was signed before is judged by its own dates.
         let mut settings = config.trust.clone();
         settings.require_live = false;
@@ -52,7 +54,7 @@ impl Rule {
         let nobody = || MspId::new("nobody").expect("a legal name");
         policy.count_self |= config.identity.msp_id.is_none();
         let own_msp = config.identity.msp_id.clone().unwrap_or_else(nobody);
-        Ok(Self { rooted, policy, own_msp, statements, allow_older: trust.allow_older })
+        Ok(Self { rooted, policy, own_msp, statements, floor, allow_older: trust.allow_older })
     }
 
     /// # Errors
@@ -65,7 +67,7 @@ impl Rule {
             own_msp: &self.own_msp,
             now,
             nonce: None,
-            floor: self.rooted.config.block_number(),
+            floor: self.floor,
             allow_older: self.allow_older,
         };
         let id = verified.manifest.id();
@@ -137,18 +139,10 @@ pub(super) fn line(voucher: &Voucher) -> String {
     format!("{}: {}, {}", voucher.msp_id, voucher.subject, voucher.how)
 }
 
-/// The statements' channel; without attestations the only one that is configured.
-fn only_channel(statements: &Statements, config: &snapferry::service::config::Config) -> Result<ChannelId, Failure> {
-    let mut channels: Vec<ChannelId> =
-        statements.heard.iter().map(|heard| heard.attestation.body().id.channel.clone()).collect();
-    if channels.is_empty() {
-        channels.extend(config.channels.keys().cloned());
-    }
-    channels.dedup();
-    match channels.as_slice() {
-        [channel] => Ok(channel.clone()),
-        _ => Err(Failure::new(Exit::Usage, "the channel of the statements can't be told").next("give -c CHANNEL")),
-    }
+/// The configuration's block, or the highest that this peer ever had, if a state folder tells (trust.md 6.5).
+fn floor(context: &Context, config: &Config, rooted: &Rooted) -> Result<BlockNumber, Failure> {
+    let had = channel::highest_had(context, config, rooted.config.channel())?;
+    Ok(had.map_or(rooted.config.block_number(), |had| had.max(rooted.config.block_number())))
 }
 
 fn refused(error: &AgreementError) -> Failure {

@@ -1,19 +1,25 @@
-//! Which channel configuration was last in force here, durably: an older one is never taken again (trust.md 2.4).
+//! Which channel configuration was last in force here, durably: nothing older, and nothing that doesn't come from it, is ever taken
+//! after it (trust.md 2.4).
+//!
+//! Whoever can write the file that the operator names, but has no orderer's key, could else make a root of trust of it by waiting for
+//! the next start.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{cmp::Ordering, path::PathBuf, sync::Arc};
 
-use serde::{Deserialize, Serialize};
-
+use super::{BundleError, BundleRecord, Given, Rooted, root_of_trust::Anchor};
 use crate::{
-    disk::{Dir, DiskError, read_small, write_durably},
-    msp::ChannelConfig,
+    disk::{Dir, DiskError, Magic, read_small, seal, unseal, write_durably},
+    msp::{CONFIG_BYTES_MAX, ChannelConfig},
     snapshot::ChannelId,
 };
 
 /// Folder of the records, in the state folder: a file per channel, by its name.
 pub const BUNDLES_DIR: &str = "bundles";
-/// Longest record that is read: ours have about 120 bytes.
-const RECORD_BYTES_MAX: u64 = 4 << 10;
+const MAGIC: &Magic = b"snapferry bundle";
+/// Bytes of the root's SHA-256, which stands before the block.
+const ROOT_BYTES: usize = 32;
+/// Longest record that is read: the longest block, its root, magic and checksum.
+const RECORD_BYTES_MAX: u64 = CONFIG_BYTES_MAX as u64 + 80;
 
 /// The records of a state folder. One service at a time writes them.
 #[derive(Debug, Clone)]
@@ -21,45 +27,22 @@ pub struct Bundles {
     dir: Arc<dyn Dir>,
 }
 
-/// What is told of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BundleRecord {
-    sequence: u64,
-    block_number: u64,
-    block_sha256: String,
+/// What may be put in force, once it is noted.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The configuration, and why it is believed.
+    pub rooted: Rooted,
+    /// `None`: it is on record, or came from no block.
+    to_note: Option<Record>,
 }
 
-/// A configuration may not be put in force, or that can't be known.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// An older one than there was.
-    #[error(
-        "channel {channel}: the configuration that is given, {given}, is older than the one that was in force here, {recorded}; give that one \
-         or a newer one (`peer channel fetch config FILE -c {channel}`); if the record itself is wrong, remove {}", path.display()
-    )]
-    Rollback {
-        /// The channel.
-        channel: ChannelId,
-        /// What is given.
-        given: Box<BundleRecord>,
-        /// What was in force.
-        recorded: Box<BundleRecord>,
-        /// The record.
-        path: PathBuf,
-    },
-    /// The record can't be read.
-    #[error("{} is no record of a channel configuration: {reason}; restore it, or remove it if no newer configuration was ever in force", path.display())]
-    Unreadable {
-        /// The record.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-    /// The disk.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
+/// What is kept of a channel.
+#[derive(Debug, Clone)]
+struct Record {
+    /// SHA-256 of the block that the operator trusted by itself: what was in force since came from it.
+    root: [u8; ROOT_BYTES],
+    /// What was last in force.
+    config: ChannelConfig,
 }
 
 impl Bundles {
@@ -71,28 +54,75 @@ impl Bundles {
         state.create_dir(BUNDLES_DIR)?;
         // The folder's own name must outlive a power cut, or the records in it don't.
         state.sync_dir()?;
+        Self::open_existing(state)
+    }
+
+    /// Those of a state folder that has some, only to be read.
+    ///
+    /// # Errors
+    /// [`DiskError`], also if there are none.
+    pub fn open_existing(state: &dyn Dir) -> Result<Self, DiskError> {
         Ok(Self { dir: state.open_dir(BUNDLES_DIR)? })
     }
 
-    /// Notes that this configuration is about to be in force, unless a newer one was: to be called before it is. Pinned MSP folders,
-    /// which come from no block, are never noted.
+    /// [`Self::judge`], and notes it: what comes back may be put in force.
     ///
     /// # Errors
-    /// [`BundleError`]: it must not be put in force then.
-    pub fn admit(&self, config: &ChannelConfig) -> Result<(), BundleError> {
-        let Some(given) = BundleRecord::of(config) else { return Ok(()) };
-        let channel = config.channel();
-        let Some(recorded) = self.recorded(channel)? else { return self.write(channel, &given) };
-        match given.age().cmp(&recorded.age()) {
-            std::cmp::Ordering::Less => {
-                let path = self.dir.path().join(channel.as_str());
-                let (given, recorded) = (Box::new(given), Box::new(recorded));
-                Err(BundleError::Rollback { channel: channel.clone(), given, recorded, path })
+    /// [`BundleError`]: nothing of it must be put in force then.
+    pub fn admit(&self, given: &Given) -> Result<Rooted, BundleError> {
+        let judged = self.judge(given)?;
+        self.note(&judged)?;
+        Ok(judged.rooted)
+    }
+
+    /// Which of the given configurations may be put in force. The first time that is what they are worth by themselves; later, what comes
+    /// from the one that was in force: the same, or newer and signed as it demands, each by the one before. Only a block whose SHA-256
+    /// the operator pins anew needs no such signatures; older than what was in force it mustn't be either. Pinned MSP folders, which come
+    /// from no block, are never noted.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub fn judge(&self, given: &Given) -> Result<Judged, BundleError> {
+        let Some(newest) = given.newest().block_sha256() else {
+            return Ok(Judged { rooted: given.by_itself()?, to_note: None });
+        };
+        let Some(recorded) = self.read(given.channel())? else {
+            let rooted = given.by_itself()?;
+            let root = match given.anchor() {
+                Anchor::Genesis { sha256, .. } => *sha256,
+                _ => newest,
+            };
+            let to_note = Some(Record { root, config: rooted.config.clone() });
+            return Ok(Judged { rooted, to_note });
+        };
+        let root = match given.anchor() {
+            Anchor::Pin(sha256, _) | Anchor::Genesis { sha256, .. } if *sha256 != recorded.root => {
+                given.by_itself()?;
+                *sha256
             }
-            // The same block with other signatures is the same configuration.
-            std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Greater => self.write(channel, &given),
-        }
+            _ => recorded.root,
+        };
+        let new_pin = root != recorded.root && matches!(given.anchor(), Anchor::Pin(..));
+        let config = if new_pin {
+            self.not_older(&recorded.config, given)?;
+            given.newest().clone()
+        } else {
+            self.follow(&recorded.config, given)?
+        };
+        let known = root == recorded.root && is_same(&config, &recorded.config);
+        let to_note = (!known).then(|| Record { root, config: config.clone() });
+        Ok(Judged { rooted: Rooted { config, root: given.root() }, to_note })
+    }
+
+    /// Writes down what is about to be in force: to be called before it is.
+    ///
+    /// # Errors
+    /// [`BundleError::Disk`]: it must not be put in force then.
+    pub fn note(&self, judged: &Judged) -> Result<(), BundleError> {
+        let Some(Record { root, config }) = &judged.to_note else { return Ok(()) };
+        let block = config.block_bytes().map(AsRef::as_ref).unwrap_or_default();
+        let bytes = seal(MAGIC, &[root, block].concat());
+        Ok(write_durably(&*self.dir, config.channel().as_str(), &bytes)?)
     }
 
     /// What was last in force; `None`: nothing yet.
@@ -100,80 +130,74 @@ impl Bundles {
     /// # Errors
     /// [`BundleError::Unreadable`], [`BundleError::Disk`].
     pub fn recorded(&self, channel: &ChannelId) -> Result<Option<BundleRecord>, BundleError> {
+        Ok(self.read(channel)?.map(|record| BundleRecord::of(&record.config)))
+    }
+
+    /// The newest of the given ones, if each comes from the one before, and the first from what was in force.
+    fn follow(&self, recorded: &ChannelConfig, given: &Given) -> Result<ChannelConfig, BundleError> {
+        self.not_older(recorded, given)?;
+        let channel = || given.channel().clone();
+        let path = || self.path(given.channel());
+        let mut current = recorded.clone();
+        for next in given.blocks() {
+            let told = || (Box::new(BundleRecord::of(next)), Box::new(BundleRecord::of(&current)));
+            match next.sequence().cmp(&current.sequence()) {
+                // What came before it, in a folder of all that there ever were.
+                Ordering::Less => {}
+                // The same block may have other signatures around it.
+                Ordering::Equal if is_same(next, &current) => current = next.clone(),
+                Ordering::Equal => {
+                    let (given, recorded) = told();
+                    return Err(BundleError::Differs { channel: channel(), given, recorded, path: path() });
+                }
+                Ordering::Greater => {
+                    let bytes = next.block_bytes().map(AsRef::as_ref).unwrap_or_default();
+                    current = current.successor(bytes).map_err(|source| {
+                        let (given, recorded) = told();
+                        let source = Box::new(source);
+                        BundleError::NoSuccessor { channel: channel(), given, recorded, source, path: path() }
+                    })?;
+                }
+            }
+        }
+        Ok(current)
+    }
+
+    fn not_older(&self, recorded: &ChannelConfig, given: &Given) -> Result<(), BundleError> {
+        let newest = given.newest();
+        if newest.sequence() >= recorded.sequence() {
+            return Ok(());
+        }
+        let path = self.path(given.channel());
+        let (given, recorded) = (Box::new(BundleRecord::of(newest)), Box::new(BundleRecord::of(recorded)));
+        Err(BundleError::Rollback { channel: newest.channel().clone(), given, recorded, path })
+    }
+
+    fn read(&self, channel: &ChannelId) -> Result<Option<Record>, BundleError> {
         let bytes = match read_small(&*self.dir, channel.as_str(), RECORD_BYTES_MAX) {
             Err(error) if error.is_not_found() => return Ok(None),
             read => read?,
         };
-        let path = || self.dir.path().join(channel.as_str());
-        let record = serde_json::from_slice(&bytes);
-        record.map(Some).map_err(|error| BundleError::Unreadable { path: path(), reason: error.to_string() })
+        let unreadable = |reason: String| BundleError::Unreadable { path: self.path(channel), reason };
+        let content = unseal(MAGIC, &bytes).and_then(<[u8]>::split_first_chunk::<ROOT_BYTES>);
+        let (root, block) = content.ok_or_else(|| unreadable("it is damaged".to_owned()))?;
+        let config = ChannelConfig::from_block(block).map_err(|error| unreadable(error.to_string()))?;
+        if config.channel() != channel {
+            return Err(unreadable(format!("it is one of channel {}", config.channel())));
+        }
+        Ok(Some(Record { root: *root, config }))
     }
 
-    fn write(&self, channel: &ChannelId, record: &BundleRecord) -> Result<(), BundleError> {
-        let path = || self.dir.path().join(channel.as_str());
-        let bytes = serde_json::to_vec(record)
-            .map_err(|error| BundleError::Unreadable { path: path(), reason: error.to_string() })?;
-        Ok(write_durably(&*self.dir, channel.as_str(), &bytes)?)
+    fn path(&self, channel: &ChannelId) -> PathBuf {
+        self.dir.path().join(channel.as_str())
     }
 }
 
-impl BundleRecord {
-    fn of(config: &ChannelConfig) -> Option<Self> {
-        let block_sha256 = hex::encode(config.block_sha256()?);
-        Some(Self { sequence: config.sequence(), block_number: config.block_number().0, block_sha256 })
-    }
-
-    const fn age(&self) -> (u64, u64) {
-        (self.sequence, self.block_number)
-    }
-}
-
-impl fmt::Display for BundleRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sequence {} of block {} (SHA-256 {})", self.sequence, self.block_number, self.block_sha256)
-    }
+/// Whether two blocks are one, but for the orderers' signatures that were collected.
+fn is_same(one: &ChannelConfig, other: &ChannelConfig) -> bool {
+    let said = |config: &ChannelConfig| (config.sequence(), config.block_number());
+    said(one) == said(other) && one.config_envelope_bytes() == other.config_envelope_bytes()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::disk::OsDir;
-
-    fn block(name: &str) -> ChannelConfig {
-        let network = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/network");
-        ChannelConfig::from_block(&std::fs::read(network.join(name)).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn an_older_configuration_is_refused_by_name_also_after_a_restart() {
-        let state = tempfile::tempdir().unwrap();
-        let open = || Bundles::open(&*OsDir::open(state.path()).unwrap()).unwrap();
-        let (old, new) = (block("genesis.block"), block("config_block.pb"));
-        open().admit(&old).unwrap();
-        open().admit(&new).unwrap();
-        // The same one by a peer, with other signatures around it.
-        open().admit(&block("config_block_from_peer.pb")).unwrap();
-        let error = open().admit(&old).unwrap_err();
-        assert!(matches!(error, BundleError::Rollback { .. }));
-        let text = error.to_string();
-        for part in [format!("sequence {} of", old.sequence()), format!("sequence {} of", new.sequence())] {
-            assert!(text.contains(&part), "{text}");
-        }
-        assert!(text.contains("bundles/mychannel"), "{text}");
-        open().admit(&new).unwrap();
-    }
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test damages its file")]
-    fn a_damaged_record_stops_everything() {
-        let state = tempfile::tempdir().unwrap();
-        let bundles = Bundles::open(&*OsDir::open(state.path()).unwrap()).unwrap();
-        let config = block("config_block.pb");
-        bundles.admit(&config).unwrap();
-        std::fs::write(state.path().join("bundles/mychannel"), "{\"sequence\":0}").unwrap();
-        let error = bundles.admit(&config).unwrap_err();
-        assert!(matches!(error, BundleError::Unreadable { .. }), "{error}");
-    }
-}
+mod tests;

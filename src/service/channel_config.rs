@@ -1,12 +1,12 @@
 //! A channel's configuration from disk: one block, or the newest of a folder.
 
+use super::block_file::read_block;
 use crate::{
-    msp::{CONFIG_BYTES_MAX, ChannelConfig, ConfigError},
+    msp::{ChannelConfig, ConfigError},
     snapshot::ChannelId,
 };
 use std::{
     fs, io,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -56,45 +56,27 @@ pub enum ChannelConfigError {
 /// # Errors
 /// Nothing usable is there.
 pub fn load_channel_config(path: &Path, channel: Option<&ChannelId>) -> Result<ChannelConfig, ChannelConfigError> {
-    load_newest(path, channel).map(|(config, _)| config)
-}
-
-/// [`load_channel_config`], with the block's bytes.
-pub(super) fn load_newest(path: &Path, channel: Option<&ChannelId>) -> Result<Block, ChannelConfigError> {
-    let failed = |source| ChannelConfigError::Read { path: path.to_owned(), source };
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
-        return load_block_bytes(path, channel);
-    }
-    let age = |(config, _): &Block| (config.sequence(), config.block_number());
     let nothing = || ChannelConfigError::NothingInFolder { path: path.to_owned(), wanted: channel.cloned() };
-    readable_blocks(path, channel)?.into_iter().max_by_key(age).ok_or_else(nothing)
+    let age = |config: &ChannelConfig| (config.sequence(), config.block_number());
+    blocks_in(path, channel)?.into_iter().max_by_key(age).ok_or_else(nothing)
 }
 
 /// Every configuration block of the channel: the file, or all in the folder.
 ///
 /// # Errors
-/// As [`load_channel_config`].
-pub(super) fn blocks_in(path: &Path, channel: &ChannelId) -> Result<Vec<Block>, ChannelConfigError> {
+/// As [`load_channel_config`]; but a folder may hold none.
+pub(super) fn blocks_in(path: &Path, channel: Option<&ChannelId>) -> Result<Vec<ChannelConfig>, ChannelConfigError> {
     let failed = |source| ChannelConfigError::Read { path: path.to_owned(), source };
-    if fs::metadata(path).map_err(failed)?.is_dir() {
-        readable_blocks(path, Some(channel))
-    } else {
-        Ok(vec![load_block_bytes(path, Some(channel))?])
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(vec![load_block(path, channel)?]);
     }
-}
-
-/// A configuration and the bytes of its block.
-pub(super) type Block = (ChannelConfig, Vec<u8>);
-
-fn readable_blocks(folder: &Path, channel: Option<&ChannelId>) -> Result<Vec<Block>, ChannelConfigError> {
-    let failed = |source| ChannelConfigError::Read { path: folder.to_owned(), source };
     let mut blocks = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
+    for entry in fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
         if !file.is_file() {
             continue;
         }
-        match load_block_bytes(&file, channel) {
+        match load_block(&file, channel) {
             Ok(block) => blocks.push(block),
             Err(ChannelConfigError::OtherChannel { .. }) => {}
             Err(error) => tracing::warn!(%error, "skipped"),
@@ -103,20 +85,16 @@ fn readable_blocks(folder: &Path, channel: Option<&ChannelId>) -> Result<Vec<Blo
     Ok(blocks)
 }
 
-pub(super) fn load_block_bytes(path: &Path, wanted: Option<&ChannelId>) -> Result<Block, ChannelConfigError> {
+pub(super) fn load_block(path: &Path, wanted: Option<&ChannelId>) -> Result<ChannelConfig, ChannelConfigError> {
     let failed = |source| ChannelConfigError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    // One byte more, so that a longer file is refused as too long.
-    let longest = (CONFIG_BYTES_MAX as u64).saturating_add(1);
-    fs::File::open(path).and_then(|file| file.take(longest).read_to_end(&mut bytes)).map_err(failed)?;
-    let config = ChannelConfig::from_block(&bytes)
+    let config = ChannelConfig::from_block(&read_block(path).map_err(failed)?)
         .map_err(|source| ChannelConfigError::Unusable { path: path.to_owned(), source })?;
     match wanted.filter(|wanted| *wanted != config.channel()) {
         Some(wanted) => {
             let (found, wanted) = (config.channel().clone(), wanted.clone());
             Err(ChannelConfigError::OtherChannel { path: path.to_owned(), found, wanted })
         }
-        None => Ok((config, bytes)),
+        None => Ok(config),
     }
 }
 

@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -19,9 +18,12 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::Bundles;
+use super::{
+    Bundles, Rooted,
+    block_file::{must_be_regular, read_block},
+};
 use crate::{
-    msp::{CONFIG_BYTES_MAX, ChannelConfig, LocalIdentity},
+    msp::{ChannelConfig, LocalIdentity},
     snapshot::ChannelId,
     transport::{WallClock, fault::chain, live::LiveChannels},
 };
@@ -150,7 +152,7 @@ impl ConfigWatch {
         let Some(mut current) = self.settings.channels.current(channel) else { return true };
         let mut newer = Vec::new();
         for Stamp { path, .. } in stamps {
-            match read(path) {
+            match read_block(path) {
                 Ok(bytes) => {
                     newer.extend(self.newer(&current, path, bytes).map(|(sequence, bytes)| (sequence, path, bytes)))
                 }
@@ -162,11 +164,18 @@ impl ConfigWatch {
         for (_, path, bytes) in newer {
             match current.successor(&bytes) {
                 Ok(next) => {
-                    if let Err(error) = self.settings.bundles.admit(&next) {
-                        tracing::error!(%channel, path = %path.display(), error = %chain(&error), "a newer configuration can't be put in force");
-                        return false;
+                    match self.settings.bundles.admit(&next.into()) {
+                        Ok(Rooted { config, .. }) => self.put_in_force(config, path),
+                        // Another process of ours had a newer one in force.
+                        Err(error) if error.is_refusal() => {
+                            self.refuse(path, &bytes, &chain(&error));
+                            continue;
+                        }
+                        Err(error) => {
+                            tracing::error!(%channel, path = %path.display(), error = %chain(&error), "a newer configuration can't be put in force");
+                            return false;
+                        }
                     }
-                    self.put_in_force(next, path);
                     match self.settings.channels.current(channel) {
                         Some(config) => current = config,
                         None => return true,
@@ -246,6 +255,7 @@ fn is_old(newest: SystemTime, told: Option<SystemTime>, now: SystemTime, age_max
 fn stamps(path: &Path) -> io::Result<Vec<Stamp>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_dir() {
+        must_be_regular(&metadata)?;
         return Ok(vec![stamp(path.to_owned(), &metadata)]);
     }
     let mut stamps = Vec::new();
@@ -262,13 +272,6 @@ fn stamps(path: &Path) -> io::Result<Vec<Stamp>> {
 
 fn stamp(path: PathBuf, metadata: &fs::Metadata) -> Stamp {
     Stamp { path, mtime: (metadata.mtime(), metadata.mtime_nsec()), len: metadata.len(), inode: metadata.ino() }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // One byte more, so that a longer file is refused as too long.
-    fs::File::open(path)?.take((CONFIG_BYTES_MAX as u64).saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

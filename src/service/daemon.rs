@@ -19,12 +19,14 @@ use std::{
 use quinn::Endpoint;
 use tokio::sync::watch;
 
-use super::{BundleError, Bundles, CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
+use super::{
+    BundleError, Bundles, CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, Given, Judged,
+};
 use crate::{
     catalog::{Attestation, Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
     disk::{Dir, DiskError},
-    msp::{ChannelConfig, LocalIdentity, MspError, TlsPair},
+    msp::{LocalIdentity, MspError, TlsPair},
     service::control::{ControlContext, ControlError, ControlServer},
     snapshot::ChannelId,
     transport::{
@@ -56,8 +58,8 @@ pub struct DaemonSettings {
     pub snapshots_root: Arc<dyn Dir>,
     /// Our state folder.
     pub state: Arc<dyn Dir>,
-    /// The channels that are served.
-    pub channels: Vec<ChannelConfig>,
+    /// The channels that are served: what is in force of it must come from what was (see [`Bundles::judge`]).
+    pub channels: Vec<Given>,
     /// Where newer configuration blocks of them will be, per channel: a file, or a folder.
     pub watched: BTreeMap<ChannelId, PathBuf>,
     /// Our MSP identity.
@@ -83,7 +85,7 @@ pub enum DaemonError {
     /// No channel to serve.
     #[error("no channel to serve: give --config-block FILE, or channels.CHANNEL.configBlock in the configuration")]
     NoChannel,
-    /// A channel's configuration is older than the one that was in force.
+    /// A channel's configuration is older than the one that was in force, or doesn't come from it.
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// Our own identity isn't a member of a channel.
@@ -160,7 +162,10 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`]: nothing runs then.
     pub fn start(settings: DaemonSettings) -> Result<Self, DaemonError> {
-        check_membership(&settings)?;
+        let bundles = Bundles::open(&*settings.state)?;
+        let judge = |given| bundles.judge(given);
+        let channels = settings.channels.iter().map(judge).collect::<Result<Vec<Judged>, _>>()?;
+        check_membership(&settings, &channels)?;
         let completed = open_completed(&*settings.snapshots_root)?;
         let manifests = subfolder(&*settings.state, MANIFESTS_DIR)?;
         let catalog = Catalog::open(completed, manifests, (settings.clock)()).with_deletion(settings.allow_delete);
@@ -170,9 +175,9 @@ impl Daemon {
         let attestor =
             Arc::new(Attestor::new(Arc::clone(&settings.identity), Arc::clone(&statements), Arc::clone(&landed)));
 
-        let bundles = Bundles::open(&*settings.state)?;
-        settings.channels.iter().try_for_each(|config| bundles.admit(config))?;
-        let channels = LiveChannels::new(settings.channels);
+        // Not before: a block that can't be ours would be on record for good.
+        channels.iter().try_for_each(|judged| bundles.note(judged))?;
+        let channels = LiveChannels::new(channels.into_iter().map(|judged| judged.rooted.config));
         let trust = channels.trust();
         trust.current().warn_of_outdated((settings.clock)());
         let tls = server_config(trust, &settings.tls, Arc::clone(&settings.clock))?;
@@ -256,13 +261,13 @@ impl Daemon {
 }
 
 /// Our own identity and TLS pair must be good in every channel: better said now than by every peer later.
-fn check_membership(settings: &DaemonSettings) -> Result<(), DaemonError> {
+fn check_membership(settings: &DaemonSettings, channels: &[Judged]) -> Result<(), DaemonError> {
     let now = (settings.clock)();
     let identity = &settings.identity.identity;
-    if settings.channels.is_empty() {
+    if channels.is_empty() {
         return Err(DaemonError::NoChannel);
     }
-    for config in &settings.channels {
+    for config in channels.iter().map(|judged| &judged.rooted.config) {
         let channel = config.channel().clone();
         let msp_id = identity.msp_id().to_string();
         config.validate(identity, now).map_err(|source| DaemonError::NotMember {

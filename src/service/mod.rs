@@ -1,7 +1,9 @@
 //! What a running service or command is told from outside: configuration, environment, wall clock, log levels, and the
 //! recorded data that is built into the binary. Leaves what is done with them to the layers below.
 
+mod block_file;
 pub mod builtin;
+mod bundle_error;
 mod bundles;
 mod channel_config;
 pub mod clock;
@@ -15,10 +17,11 @@ mod root_of_trust;
 pub mod units;
 mod vouching_files;
 
-pub use bundles::{BUNDLES_DIR, BundleError, BundleRecord, Bundles};
+pub use bundle_error::{BundleError, BundleRecord};
+pub use bundles::{BUNDLES_DIR, Bundles, Judged};
 pub use channel_config::{ChannelConfigError, load_channel_config};
 pub use config_watch::{CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};
 pub use nearest::nearest;
-pub use root_of_trust::{RootError, Rooted, load_root};
+pub use root_of_trust::{Given, RootError, Rooted, load_given, load_root};
 pub use vouching_files::{VouchingFileError, load_statements};

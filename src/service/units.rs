@@ -39,7 +39,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     number.checked_mul(*factor).ok_or_else(bad)
 }
 
-/// A duration in Go's form, whole numbers only: `250ms`, `30s`, `5m`, `1h30m`, `0`.
+/// A duration in Go's form, and in days, whole numbers only: `250ms`, `30s`, `5m`, `1h30m`, `7d`, `0`.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let bad = || UnitError::Duration(text.chars().take(40).collect());
     let text = text.trim();
@@ -59,6 +59,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
             "s" => Some(Duration::from_secs(number)),
             "m" => number.checked_mul(60).map(Duration::from_secs),
             "h" => number.checked_mul(3600).map(Duration::from_secs),
+            "d" => number.checked_mul(86_400).map(Duration::from_secs),
             _ => None,
         };
         total = part.and_then(|part| total.checked_add(part)).ok_or_else(bad)?;
@@ -111,10 +112,10 @@ mod tests {
 
     #[test]
     fn durations_parse_and_nonsense_does_not() {
-        for (text, millis) in [("30s", 30_000), ("250ms", 250), ("1h30m", 5_400_000), ("0", 0)] {
+        for (text, millis) in [("30s", 30_000), ("250ms", 250), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0", 0)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["", "30", "s", "-1s", "1d", "1s2", "99999999999999999999h", "18446744073709551615h"] {
+        for bad in ["", "30", "s", "-1s", "1w", "1s2", "99999999999999999999h", "18446744073709551615h"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

@@ -56,7 +56,7 @@ impl Followed {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             snapshots_root: OsDir::open(&root).unwrap(),
             state: OsDir::open(&state).unwrap(),
-            channels: vec![(*config).clone()],
+            channels: vec![(*config).clone().into()],
             watched: [(config.channel().clone(), block.clone())].into(),
             identity: loopback::identity(1),
             tls: Arc::new(loopback::tls_pair(1)),

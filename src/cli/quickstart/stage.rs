@@ -104,7 +104,7 @@ impl Member {
             listen: loopback(),
             snapshots_root: subfolder(&*self.dir, "snapshots")?,
             state: subfolder(&*self.dir, "state")?,
-            channels: vec![channel.clone()],
+            channels: vec![channel.clone().into()],
             watched: BTreeMap::new(),
             identity: Arc::clone(&self.identity),
             tls: Arc::clone(&self.tls),

@@ -105,7 +105,7 @@ fn signed_receipt() -> Vec<u8> {
         commit_hash: None,
     };
     let heard = [1, 2].map(|org| Heard { attestation: attestation(org, manifest.hash()), source: "file".to_owned() });
-    let statements = Statements { heard: heard.to_vec(), detached: Vec::new() };
+    let statements = Statements { heard: heard.to_vec(), ..Statements::default() };
     let agreed = agree(&judging, config.channel(), &[offer], &statements, None).unwrap();
     let facts = ReceiptFacts {
         root: RootOfTrust::ConfigBlock,

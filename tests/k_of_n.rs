@@ -141,6 +141,10 @@ fn a_receipt_is_verified_offline_and_every_edited_byte_is_found() {
     {
         assert!(text.contains(words), "no {words:?} in {text}");
     }
+    for (flags, exit) in [(["-b", "83"], 0), (["-b", "84"], 3), (["-c", "other"], 3)] {
+        let (code, _, errors) = verify(&[&["--receipt", &path][..], &flags].concat());
+        assert_eq!(code, Some(exit), "{flags:?}: {errors}");
+    }
     let bytes = std::fs::read(&path).unwrap();
     let edited = land.path().join("edited.json");
     for at in (0..bytes.len()).step_by(bytes.len() / 60 + 1) {
@@ -184,6 +188,86 @@ fn who_signs_two_versions_does_not_count_and_the_proof_convinces_anybody() {
     let forged = land.path().join("forged.json");
     std::fs::write(&forged, serde_json::to_vec(&text).unwrap()).unwrap();
     assert_eq!(verify(&["--evidence", forged.to_str().unwrap()]).0, Some(3));
+    assert_eq!(verify(&["--evidence", proof, "-b", &(block + 1).to_string()]).0, Some(3), "not the one asked for");
+
+    // Whom the peer found out once stays found out, though only one of the two is asked the next time.
+    let state = ended.state.as_ref().unwrap();
+    let again = || join(&from[1..], &land).state(state.path()).run();
+    again().assert_failed(3, &["Org1MSP said two things"]);
+    assert_eq!(
+        join(&from[1..], &land).args(["--dry-run"]).run().result()["outcome"],
+        "dry_run",
+        "a peer that heard nothing"
+    );
+}
+
+/// Every file below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+#[test]
+fn a_dry_run_leaves_no_file() {
+    let (one, two) = (Root::new(), Root::new());
+    let block = one.add_sample(SAMPLE, 1);
+    assert_eq!(two.add_sample(SAMPLE, 2), block);
+    let services = [Service::start(1, &one, &[block]), Service::start(1, &two, &[block])];
+    let agreeing = [Service::start(2, &one, &[block]), Service::start(3, &one, &[block])];
+    let from = [&services[0], &services[1], &agreeing[0], &agreeing[1]].map(|service| service.address);
+    let (state, land) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let ended = join(&from, &land).state(state.path()).args(["--dry-run"]).run();
+    assert_eq!(ended.result()["outcome"], "dry_run");
+    assert!(ended.of("equivocation")[0]["file"].as_str().unwrap().starts_with("nowhere"));
+    assert_eq!([files_below(state.path()), files_below(land.path())], [Vec::<PathBuf>::new(), Vec::new()]);
+}
+
+/// Defence: a join that fails leaves its sources as one that succeeds does. Removed, its places stay taken until they time out, and an
+/// organisation that tries again and again locks itself out.
+#[test]
+fn joins_that_fail_do_not_lock_their_organisation_out() {
+    let root = Root::new();
+    let block = root.add_sample(SAMPLE, 1);
+    let service = Service::start(1, &root, &[block]);
+    let land = TempDir::new().unwrap();
+    for _ in 0..20 {
+        Join::new(&[service.address], land.path()).run().assert_failed(3, &["lacking: one more organisation"]);
+    }
+}
+
+/// Defence: what names a rule is judged by it. Removed, `verify --config-block` says "sound" as if somebody had vouched.
+#[test]
+fn no_flag_of_the_rule_is_passed_over_offline() {
+    let folder = fixture("snapshots/org1/83");
+    let (folder, block) = (folder.to_str().unwrap(), recorded("config_block.pb"));
+    let block = block.to_str().unwrap();
+    for flags in [
+        &["--config-block", block][..],
+        &["--min-orgs", "2"],
+        &["--manifest-policy", TWO_OF_THREE],
+        &["--count-self"],
+        &["--min-block", "1"],
+        &["--allow-older"],
+    ] {
+        let (code, _, errors) = verify(&[&[folder][..], flags].concat());
+        assert!(code == Some(2) && errors.contains("--attestations"), "{flags:?}: {errors}");
+    }
+    for what in ["--receipt", "--evidence"] {
+        let (code, _, errors) = verify(&[what, block, "--min-orgs", "2"]);
+        assert!(code == Some(2) && errors.contains("for a folder"), "{what}: {errors}");
+    }
+    // Detached signatures name no channel: the folder does.
+    let files = TempDir::new().unwrap();
+    for org in [1, 2] {
+        sign_detached(org, Path::new(folder), &files.path().join(format!("org{org}.json")));
+    }
+    let attestations = ["--config-block", block, "--attestations", files.path().to_str().unwrap()];
+    let (code, text, errors) = verify(&[&[folder][..], &attestations].concat());
+    assert!(code == Some(0) && text.contains("Org1MSP and Org2MSP vouch for it"), "{text}{errors}");
 }
 
 /// Defence: the floor. Removed, the older snapshot, valid as it is, would be taken in place of what this peer had.
@@ -279,7 +363,7 @@ fn an_organisation_without_a_service_vouches_by_a_detached_signature_and_whole_f
     Join::new(&from, land.path())
         .args(["--attestations", detached, "-b", "132"])
         .run()
-        .assert_failed(3, &["block 132"]);
+        .assert_failed(3, &["block 132", "fits no snapshot of this block"]);
 }
 
 /// Defence: in staged mode a chunk's proof says only who sent it; the file's SHA-256 decides. Removed, a source's own manifest would do.

@@ -295,10 +295,7 @@ const ROWS: &[Row] = &[
             ("src/catalog/agreement/tests.rs", "stored_statements_count_only_where_live_ones_are_not_required"),
             ("tests/lying_source.rs", "who_attests_nothing_or_only_for_others_is_used_but_does_not_count"),
             ("tests/config_at_start.rs", "no_command_starts_with_what_the_record_refuses"),
-            (
-                "tests/config_at_start.rs",
-                "a_block_that_nobody_signed_changes_nothing_at_the_next_start_either",
-            ),
+            ("tests/config_at_start.rs", "a_block_that_nobody_signed_changes_nothing_at_the_next_start_either"),
         ],
         waiting: &[],
     },

@@ -82,7 +82,7 @@ pub async fn catalogs(
     let dialling = &request.dialling;
     let config = dialling.config()?;
     let own_msp = dialling.identity.identity.msp_id();
-    let vouching = Vouching::new(&request.trust, own_msp, &dialling.clock, &BTreeSet::new())?;
+    let vouching = Vouching::new(&request.trust, None, own_msp, &dialling.clock, &BTreeSet::new())?;
     let agreed = vouching.agree(&config, request.block_number, &mut sources).await.map(|vouched| vouched.agreed);
     let answers = answers(request, &sources);
     goodbye(dialer, sources).await;

@@ -215,7 +215,7 @@ mod tests {
             let Opened::Store(store, _) = self.landing().open_store(&self.agreed).unwrap() else {
                 panic!("it is there")
             };
-            store
+            *store
         }
 
         fn fill(&self, store: &Store) {

@@ -132,13 +132,25 @@ pub async fn join(
     observer: &Observer,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<Joined, JoinError> {
-    let times = Times { begun: Instant::now(), begun_at: (request.dialling.clock)() };
-    let mut stop = pin!(stop);
     let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
     let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
     let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
-    let mut sources = Sources::dial(&dialer, &request.sources, true, observer);
+    let sources = Sources::dial(&dialer, &request.sources, true, observer);
+    let joined = join_from(sources, request, &buffers, observer, pin!(stop)).await;
+    // The sources hear that we are done, however it ended, or they keep our places for a while; a lost one doesn't hold us up.
+    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
+    joined
+}
 
+/// [`join`] from those sources, which are left when it ends.
+async fn join_from(
+    mut sources: Sources,
+    request: &JoinRequest,
+    buffers: &BufferPool,
+    observer: &Observer,
+    mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+) -> Result<Joined, JoinError> {
+    let times = Times { begun: Instant::now(), begun_at: (request.dialling.clock)() };
     // Ends: each turn but the last rules out a manifest that doesn't lead to the files that were vouched for, and whoever offered it.
     let mut spoiled = BTreeSet::new();
     let (vouched, landing, landed) = loop {
@@ -151,7 +163,7 @@ pub async fn join(
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
         // plan, fetch, verify, load
-        let means = Means { sources: &mut sources, buffers: &buffers, changes, observer };
+        let means = Means { sources: &mut sources, buffers, changes, observer };
         match land(request, &vouched, &landing, means, stop.as_mut()).await {
             Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
                 spoiled.insert(vouched.agreed.manifest_hash());
@@ -161,14 +173,15 @@ pub async fn join(
         }
     };
     drop(sources);
-    // The sources hear that we are done; a lost one doesn't hold us up.
-    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
-    let receipt = match (landed.outcome, request.records.newest_receipt(&summary.id, summary.snapshot_hash)?) {
-        (Outcome::DryRun, _) => None,
-        (Outcome::AlreadyThere, Some(earlier)) => Some(earlier),
-        // Also of what was found in place: whoever landed it may have been stopped before its receipt.
-        (Outcome::Landed | Outcome::AlreadyThere, _) => Some(receipt::write(request, &vouched, &summary, &times)?),
+    let earlier = match landed.outcome {
+        Outcome::AlreadyThere => receipt::of_before(request, &vouched, &summary)?,
+        Outcome::Landed | Outcome::DryRun => None,
+    };
+    // Also of what was found in place: whoever landed it may have been stopped before its receipt, or joined by another rule.
+    let receipt = match earlier {
+        None if !request.dry_run => Some(receipt::write(request, &vouched, &summary, &times)?),
+        earlier => earlier,
     };
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
@@ -193,7 +206,13 @@ async fn vouch(
     observer: &Observer,
 ) -> Result<Vouched, JoinError> {
     let dialling = &request.dialling;
-    let vouching = Vouching::new(&request.trust, dialling.identity.identity.msp_id(), &dialling.clock, spoiled)?;
+    let vouching = Vouching::new(
+        &request.trust,
+        Some(&request.records),
+        dialling.identity.identity.msp_id(),
+        &dialling.clock,
+        spoiled,
+    )?;
     let config = dialling.config()?;
     let vouched = vouching.agree(&config, request.block_number, sources).await;
     let proofs: &[Equivocation] = match &vouched {
@@ -205,8 +224,10 @@ async fn vouch(
             Some(block) => proof.clone().with_config_block(block.clone()),
             None => proof.clone(),
         };
-        let file = match request.records.evidence(&proof) {
-            Ok(path) => path.display().to_string(),
+        let kept = (!request.dry_run).then(|| request.records.evidence(&proof));
+        let file = match kept.transpose() {
+            Ok(None) => "nowhere: a dry run writes nothing".to_owned(),
+            Ok(Some(path)) => path.display().to_string(),
             Err(error) => format!("nowhere: {error}"),
         };
         tracing::error!(org = %proof.msp_id(), %file, "an organisation contradicts itself: it doesn't count");
@@ -221,7 +242,9 @@ async fn vouch(
             Ok(())
         }
     };
-    on_disk(keep).await?;
+    if !request.dry_run {
+        on_disk(keep).await?;
+    }
     observer(told(&vouched.agreed, &request.trust));
     Ok(vouched)
 }
@@ -280,7 +303,7 @@ async fn land(
             return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
         }
     };
-    let store: Arc<Store> = store.into();
+    let store = Arc::new(*store);
     let job = Fetch {
         agreed: Arc::clone(&agreed),
         trees: trees.into(),

@@ -8,6 +8,24 @@ use crate::{
     transport::fault::chain,
 };
 
+/// The newest receipt of that snapshot, if it is of just this rule, configuration and root.
+pub(super) fn of_before(
+    request: &JoinRequest,
+    vouched: &Vouched,
+    joined: &Joined,
+) -> Result<Option<PathBuf>, JoinError> {
+    let Some(path) = request.records.newest_receipt(&joined.id, joined.snapshot_hash)? else { return Ok(None) };
+    let file = request.records.read_receipt(&path)?;
+    let policy = &request.trust.policy;
+    let is_this = JoinReceipt::verify(&file, Some(&vouched.config)).is_ok_and(|receipt| {
+        receipt.policies() == (policy.metadata.as_str(), policy.manifest.as_str())
+            && receipt.min_orgs() == policy.min_orgs
+            && receipt.root_of_trust() == request.root
+            && receipt.agreed().manifest_hash() == joined.manifest_hash
+    });
+    Ok(is_this.then_some(path))
+}
+
 /// Writes it into the state folder; its path.
 pub(super) fn write(
     request: &JoinRequest,

@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     catalog::{
-        Attestation, Equivocation, FOREIGN_PER_BLOCK_MAX, LANDED_DIR, Landed, LandedError, STATEMENTS_DIR, Screening,
-        StatementStore, Statements,
+        Attestation, EVIDENCE_BYTES_MAX, Equivocation, FOREIGN_PER_BLOCK_MAX, LANDED_DIR, Landed, LandedError,
+        RECEIPT_BYTES_MAX, STATEMENTS_DIR, Screening, StatementStore, Statements,
     },
-    disk::{Dir, DiskError, write_durably},
+    disk::{Dir, DiskError, read_small, write_durably},
     msp::MspId,
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotHash, SnapshotId},
 };
@@ -27,6 +27,8 @@ const EVIDENCE_DIR: &str = "evidence";
 
 /// Proofs that are kept against one organisation about one block: one is enough, its peers may each give another.
 const EVIDENCE_PER_BLOCK_MAX: usize = 4;
+/// Proofs about one block that a join reads: more organisations would have to contradict themselves than any channel has.
+const PROOFS_READ_MAX: usize = 256;
 /// Attestations of one block that are kept of one source: its own, and what a service keeps of others. An answer may hold 256.
 const SAID_BY_SOURCE_MAX: usize = 1 + FOREIGN_PER_BLOCK_MAX;
 /// Blocks of which one join keeps attestations: it has asked about more only if somebody invented them.
@@ -89,6 +91,17 @@ impl Records {
         self.landed.highest(channel)
     }
 
+    /// [`Self::highest_had`] of a state folder that nothing is made in.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn landed_in(state: &dyn Dir, channel: &ChannelId) -> Result<Option<BlockNumber>, LandedError> {
+        match state.open_dir(LANDED_DIR) {
+            Err(error) if error.is_not_found() => Ok(None),
+            landed => Landed::open(landed?).highest(channel),
+        }
+    }
+
     /// Notes, durably, that the snapshot came from others: a service with this state folder never attests it.
     pub(super) fn landed(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Result<(), LandedError> {
         self.landed.record(id, manifest_hash)
@@ -124,8 +137,9 @@ impl Records {
         at: SystemTime,
         file: &[u8],
     ) -> Result<PathBuf, DiskError> {
-        let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let name = format!("{}{seconds}.json", receipt_prefix(id, hash));
+        // Two joins may end within a second; each leaves its own.
+        let nanoseconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let name = format!("{}{nanoseconds}.json", receipt_prefix(id, hash));
         write_durably(&*self.receipts, &name, file)?;
         Ok(self.receipts.path().join(name))
     }
@@ -140,6 +154,34 @@ impl Records {
         };
         let newest = self.receipts.list()?.into_iter().map(|entry| entry.name).filter(is_time).max();
         Ok(newest.map(|name| self.receipts.path().join(name)))
+    }
+
+    /// A receipt's bytes, by the path that [`Self::newest_receipt`] gives.
+    pub(super) fn read_receipt(&self, path: &Path) -> Result<Vec<u8>, DiskError> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        read_small(&*self.receipts, name, RECEIPT_BYTES_MAX as u64)
+    }
+
+    /// What was proved before about that block, as far as the files can be read.
+    pub(super) fn proofs(&self, id: &SnapshotId) -> Vec<Equivocation> {
+        let prefix = format!("{}-{}-", id.channel, id.block_number);
+        let names = match self.evidence.list() {
+            Ok(entries) => entries.into_iter().map(|entry| entry.name).filter(|name| name.starts_with(&prefix)),
+            Err(error) => {
+                tracing::warn!(%error, "what was proved before against organisations isn't known");
+                return Vec::new();
+            }
+        };
+        let read = |name: String| {
+            let bytes = read_small(&*self.evidence, &name, EVIDENCE_BYTES_MAX as u64).ok()?;
+            Equivocation::decode(&bytes).ok()
+        };
+        names.take(PROOFS_READ_MAX).filter_map(read).filter(|proof| proof.id() == id).collect()
+    }
+
+    /// What other organisations attested before of that block.
+    pub(super) fn said_before(&self, id: &SnapshotId, now: SystemTime) -> Vec<Attestation> {
+        self.statements.foreign(id, now)
     }
 
     /// Writes a proof that an organisation contradicts itself; its path. The same proof has the same name.
@@ -185,7 +227,7 @@ mod tests {
         let records = Records::open(&*OsDir::open(dir.path()).unwrap()).unwrap();
         let (config, own_msp) = (network(), org(1));
         let screening = Screening { config: &config, own_msp: &own_msp, now: now() };
-        records.keep(&screening, &Statements { heard, detached: Vec::new() });
+        records.keep(&screening, &Statements { heard, ..Statements::default() });
         blocks.map(|block| records.statements.foreign(manifest(block, 0).id(), now()).len()).collect()
     }
 

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{error::JoinError, keeper::Peer, sources::Sources};
+use super::{Records, error::JoinError, keeper::Peer, on_disk, sources::Sources};
 use crate::{
     catalog::{
-        AgreedSnapshot, AgreementError, Equivocation, Judging, Offer, Statements, TrustPolicy, agree, candidates,
-        equivocations,
+        AgreedSnapshot, AgreementError, Equivocation, Heard, Judging, Offer, Statements, TrustPolicy, agree,
+        candidates, equivocations,
     },
     msp::{ChannelConfig, MspId},
     snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
@@ -29,6 +29,8 @@ const LESSER_BLOCKS_PER_ORG: usize = 4;
 const BLOCKS_ASKED_MAX: usize = 64;
 /// Most bytes of statements that are kept in a join; beyond, only what each source signs itself.
 const HEARD_BYTES_MAX: usize = 16 << 20;
+/// How what an earlier join kept is named in reports.
+const KEPT_SOURCE: &str = "an earlier join";
 /// How long all who name a manifest may take to give it, before what else is offered is looked at.
 const MANIFEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -56,6 +58,8 @@ impl JoinTrust {
 /// What one join hears, and its verdict.
 pub(super) struct Vouching<'a> {
     trust: &'a JoinTrust,
+    /// What was heard and proved in earlier joins; `None`: nothing.
+    records: Option<&'a Records>,
     own_msp: &'a MspId,
     clock: &'a WallClock,
     nonce: [u8; NONCE_BYTES],
@@ -94,6 +98,7 @@ impl<'a> Vouching<'a> {
     /// `spoiled`: manifests that were found to lead nowhere.
     pub(super) fn new(
         trust: &'a JoinTrust,
+        records: Option<&'a Records>,
         own_msp: &'a MspId,
         clock: &'a WallClock,
         spoiled: &BTreeSet<ManifestHash>,
@@ -102,6 +107,7 @@ impl<'a> Vouching<'a> {
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| JoinError::NoRandomness)?;
         Ok(Self {
             trust,
+            records,
             own_msp,
             clock,
             nonce,
@@ -298,6 +304,34 @@ impl<'a> Vouching<'a> {
                 self.statements.heard.push(heard);
             }
         }
+        self.remember(&id).await;
+    }
+
+    /// What was said and proved of that block in earlier joins: who says something else now is found out again.
+    async fn remember(&mut self, id: &SnapshotId) {
+        let Some(records) = self.records.cloned() else { return };
+        let (wanted, now) = (id.clone(), (self.clock)());
+        let read = on_disk(move || Ok((records.said_before(&wanted, now), records.proofs(&wanted))));
+        let Ok((said_before, proofs)) = read.await else { return };
+        self.statements.proofs.extend(proofs);
+        for attestation in said_before {
+            // Where only live ones count, it only matters if it isn't what they say now.
+            let org = attestation.identity().msp_id();
+            let says_else = |heard: &Heard| {
+                let body = heard.attestation.body();
+                body.id == *id
+                    && heard.attestation.identity().msp_id() == org
+                    && (body.snapshot_hash, body.manifest_hash, body.commit_hash)
+                        != (
+                            attestation.body().snapshot_hash,
+                            attestation.body().manifest_hash,
+                            attestation.body().commit_hash,
+                        )
+            };
+            if !self.trust.policy.require_live || self.statements.heard.iter().any(says_else) {
+                self.statements.heard.push(Heard { attestation, source: KEPT_SOURCE.to_owned() });
+            }
+        }
     }
 
     async fn fetch_manifest(
@@ -350,7 +384,7 @@ mod tests {
         let policy = TrustPolicy::new(settings, &config).unwrap();
         let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
         let (clock, own): (WallClock, _) = (Arc::new(now), org(9));
-        let mut vouching = Vouching::new(&trust, &own, &clock, &BTreeSet::new()).unwrap();
+        let mut vouching = Vouching::new(&trust, None, &own, &clock, &BTreeSet::new()).unwrap();
         let mut offers: Vec<Offer> = [1, 2].map(|org| offer(org, &manifest(83, 0), COMMIT)).into();
         for block in 1_000..3_000 {
             for liar in liars {

@@ -198,7 +198,8 @@ pub fn agree(
     };
     if !judging.is_new_enough(newest) {
         let floor = judging.floor();
-        return Err(AgreementError::BelowFloor { channel: channel.clone(), block_number: newest, floor });
+        let (channel, asked) = (channel.clone(), block_number.is_some());
+        return Err(AgreementError::BelowFloor { channel, block_number: newest, asked, floor });
     }
     let mut tallies = Vec::new();
     for block in blocks.into_iter().filter(|block| judging.is_new_enough(*block)) {

@@ -25,15 +25,18 @@ pub enum AgreementError {
     },
     /// All that is offered is older than what this peer had.
     #[error(
-        "the newest snapshot of channel {channel} that is offered ends at block {block_number}, below the floor {floor} (the greatest of \
+        "{}, below the floor {floor} (the greatest of \
          the configuration's block, the highest block that this peer ever had, and trust.minBlock): that would be a rollback; if you want \
-         it, say --allow-older"
+         it, say --allow-older",
+        offered_below(.channel, *.block_number, *.asked)
     )]
     BelowFloor {
         /// The channel.
         channel: ChannelId,
         /// The newest block that is offered, or the one asked for.
         block_number: BlockNumber,
+        /// Whether just that block was asked for.
+        asked: bool,
         /// The lowest block that isn't a rollback.
         floor: BlockNumber,
     },
@@ -89,6 +92,13 @@ pub enum AgreementError {
     },
 }
 
+fn offered_below(channel: &ChannelId, block_number: BlockNumber, asked: bool) -> String {
+    if asked {
+        return format!("the snapshot of channel {channel} that was asked for ends at block {block_number}");
+    }
+    format!("the newest snapshot of channel {channel} that is offered ends at block {block_number}")
+}
+
 fn at_block(block_number: &Option<BlockNumber>) -> String {
     block_number.map_or_else(String::new, |block_number| format!(" at block {block_number}"))
 }
@@ -116,6 +126,9 @@ fn lacking(tally: &Tally, min_orgs: u32) -> String {
     };
     let whose = tally.camps.first().map(|camp| camp.lacking_orgs.as_slice()).unwrap_or_default();
     let shown: Vec<&str> = whose.iter().take(ORGS_SHOWN).map(MspId::as_str).collect();
+    if shown.is_empty() && tally.camps.first().is_some_and(|camp| camp.own_could_help) {
+        return format!("{what} (only our own is left, which doesn't count: trust.countSelf, --count-self)");
+    }
     match (shown.is_empty(), whose.len().saturating_sub(ORGS_SHOWN)) {
         (true, _) => what,
         (false, 0) => format!("{what} ({})", shown.join(" or ")),

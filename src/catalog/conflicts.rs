@@ -20,7 +20,8 @@ pub fn equivocations(config: &ChannelConfig, offers: &[Offer], statements: &Stat
     for heard in &statements.heard {
         by_block.entry(&heard.attestation.body().id).or_default().push(&heard.attestation);
     }
-    by_block.into_values().flat_map(|said| Conflicts::among(config, &manifests, said, |_| false).proven).collect()
+    let conflicts = |said| Conflicts::among(config, &manifests, said, |_| false).proven;
+    by_block.into_values().flat_map(conflicts).collect()
 }
 
 /// Who contradicts itself about one block.
@@ -61,6 +62,27 @@ impl Conflicts {
         by_identity.into_values().for_each(|said| conflicts.of_identity(config, &said));
         by_org.into_iter().for_each(|(org, said)| conflicts.of_org(manifests, org, &said, &counts));
         conflicts
+    }
+
+    /// With what was proved before about that block, about members.
+    pub(super) fn with_proofs<'a>(
+        mut self,
+        config: &ChannelConfig,
+        proofs: impl IntoIterator<Item = &'a Equivocation>,
+    ) -> Self {
+        for proof in proofs {
+            let [first, second] = proof.statements();
+            if proof.verify(Some(config)).is_err() {
+                continue;
+            }
+            if first.identity().id() == second.identity().id() {
+                self.identities.insert(first.identity().id());
+            }
+            if proof.is_of_organisation(config) && self.orgs.insert(proof.msp_id().clone()) {
+                self.proven.push(proof.clone());
+            }
+        }
+        self
     }
 
     fn of_identity(&mut self, config: &ChannelConfig, said: &[&Attestation]) {

@@ -40,6 +40,12 @@ pub enum DetachedError {
     /// A signature is longer than any.
     #[error("the detached signature has {0} bytes, more than {SIGNATURE_BYTES_MAX}")]
     SignatureTooLong(usize),
+    /// A signature has another form than Fabric's: openssl leaves half of them with a high S.
+    #[error(
+        "the detached signature isn't in Fabric's form (DER with a low S; every other one that openssl makes is not): sign again, or with \
+         `snapferry snapshot sign --detached`"
+    )]
+    HighS,
 }
 
 /// The file as text.
@@ -67,6 +73,9 @@ impl DetachedSignature {
             return Err(DetachedError::SignatureTooLong(long.len()));
         }
         let identity = Identity::parse(SerializedIdentity { msp_id, id_bytes: text.certificate.into() })?;
+        if [&signable_signature, &additional_signature].iter().any(|signature| !identity.signs_so(signature)) {
+            return Err(DetachedError::HighS);
+        }
         Ok(Self { identity, signable_signature, additional_signature })
     }
 

@@ -255,7 +255,7 @@ impl Case {
             floor: BlockNumber(0),
             allow_older: false,
             offers,
-            statements: Statements { heard, detached: Vec::new() },
+            statements: Statements { heard, ..Statements::default() },
             block_number: None,
         }
     }

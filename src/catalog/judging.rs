@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{AttestBody, Attestation, DetachedSignature, TrustPolicy};
+use super::{AttestBody, Attestation, DetachedSignature, Equivocation, TrustPolicy};
 use crate::{
     msp::{ChannelConfig, Identity, MspError, MspId},
     snapshot::BlockNumber,
@@ -51,6 +51,8 @@ pub struct Statements {
     pub heard: Vec<Heard>,
     /// Signatures of plain-Fabric organisations; from the operator alone, never from a source.
     pub detached: Vec<DetachedSignature>,
+    /// What was proved before: who contradicted himself about a block doesn't count for it again.
+    pub proofs: Vec<Equivocation>,
 }
 
 /// How a statement that counts was made.
@@ -107,6 +109,11 @@ pub enum Uncounted {
     /// A detached signature whose second part fits no commit hash that anybody names.
     #[error("its second signature fits no commit hash that anybody names")]
     CommitHashUnknown,
+    /// A detached signature that is over none of the metadata at hand.
+    #[error(
+        "its signature fits no snapshot of this block that is offered: it is of another block, or of other metadata"
+    )]
+    FitsNothing,
 }
 
 impl Judging<'_> {

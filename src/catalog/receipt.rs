@@ -211,6 +211,12 @@ impl JoinReceipt {
         (&self.text.policy.metadata, &self.text.policy.manifest)
     }
 
+    /// How many organisations had to vouch at least.
+    #[must_use]
+    pub const fn min_orgs(&self) -> u32 {
+        self.text.policy.min_orgs
+    }
+
     /// Start, agreement and end, by the joiner's word.
     #[must_use]
     pub fn times(&self) -> [SystemTime; 3] {

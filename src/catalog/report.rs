@@ -57,6 +57,8 @@ pub struct Camp {
     pub data_sources: BTreeSet<String>,
     /// Organisations whose statement could help to meet the metadata policy; none once it is met.
     pub lacking_orgs: Vec<MspId>,
+    /// Whether our own organisation's could, if it counted.
+    pub own_could_help: bool,
     /// Whether those who vouch meet the metadata policy.
     pub meets_metadata: bool,
     /// Whether those who attest meet the manifest policy.

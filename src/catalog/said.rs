@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Camp, DetachedSignature, Divergence, Heard, Judging, Offer, Statement, Statements, Tally, Uncounted,
+    Camp, DetachedSignature, Divergence, Equivocation, Heard, Judging, Offer, Statement, Statements, Tally, Uncounted,
     conflicts::Conflicts,
     votes::{Claim, DETACHED_SOURCE, Votes},
 };
@@ -19,6 +19,7 @@ pub(super) struct Said<'a> {
     pub(super) offers: BTreeMap<BlockNumber, Vec<&'a Offer>>,
     heard: BTreeMap<BlockNumber, Vec<&'a Heard>>,
     detached: &'a [DetachedSignature],
+    proofs: Vec<&'a Equivocation>,
     pub(super) manifests: BTreeMap<ManifestHash, &'a Manifest>,
 }
 
@@ -49,6 +50,7 @@ impl<'a> Said<'a> {
             offers: BTreeMap::new(),
             heard: BTreeMap::new(),
             detached: &statements.detached,
+            proofs: statements.proofs.iter().filter(|proof| proof.id().channel == *channel).collect(),
             manifests: manifests_of(offers),
         };
         for offer in offers.iter().filter(|offer| offer.entry.id.channel == *channel) {
@@ -93,7 +95,8 @@ impl<'a> Said<'a> {
     pub(super) fn count(&self, judging: &Judging<'_>, block: BlockNumber, doubt: Doubt) -> Count {
         let heard: &[&Heard] = self.heard.get(&block).map_or(&[], Vec::as_slice);
         let said = heard.iter().map(|heard| &heard.attestation).collect();
-        let conflicts = Conflicts::among(judging.config, &self.manifests, said, |said| judging.standing(said).is_ok());
+        let conflicts = Conflicts::among(judging.config, &self.manifests, said, |said| judging.standing(said).is_ok())
+            .with_proofs(judging.config, self.proofs.iter().copied().filter(|proof| proof.id().block_number == block));
         let mut votes = Votes::default();
         for heard in heard {
             let body = heard.attestation.body();
@@ -106,7 +109,7 @@ impl<'a> Said<'a> {
                 (body.issued_at, heard.attestation.body_bytes().to_vec(), heard.attestation.signature().to_vec());
             votes.add(Statement::Attestation(heard.attestation.clone()), claim, standing, rank, &heard.source);
         }
-        self.add_detached(judging, block, &mut votes);
+        self.add_detached(judging, block, &conflicts, &mut votes);
         votes.drop_torn();
         let camps = self.camps(judging, block, &votes);
         let mut manifests: BTreeMap<ManifestHash, &Manifest> = BTreeMap::new();
@@ -155,7 +158,7 @@ impl<'a> Said<'a> {
     }
 
     /// What a detached signature is about is found by trying the metadata at hand; one about another block says nothing here.
-    fn add_detached(&self, judging: &Judging<'_>, block: BlockNumber, votes: &mut Votes) {
+    fn add_detached(&self, judging: &Judging<'_>, block: BlockNumber, conflicts: &Conflicts, votes: &mut Votes) {
         let heard = self.heard.get(&block).into_iter().flatten();
         let mut commit_hashes: BTreeSet<Option<BlockHash>> =
             self.offers_at(block).map(|offer| offer.commit_hash).collect();
@@ -168,16 +171,23 @@ impl<'a> Said<'a> {
             .map(|manifest| (manifest.signable().hash(), manifest.signable()))
             .collect();
         for detached in self.detached {
-            for (snapshot_hash, signable) in &signables {
-                if detached.verify(signable).is_err() {
-                    continue;
-                }
+            let fits = |(_, signable): &(_, &_)| detached.verify(signable).is_ok();
+            let fitting: Vec<_> = signables.iter().map(|(hash, signable)| (*hash, *signable)).filter(fits).collect();
+            if let (true, Some(some)) = (fitting.is_empty(), signables.keys().next()) {
+                let statement = Statement::Detached(detached.clone());
+                let rank = (0, Vec::new(), Vec::new());
+                votes.add(statement, (*some, None, None), Err(Uncounted::FitsNothing), rank, DETACHED_SOURCE);
+            }
+            for (snapshot_hash, signable) in fitting {
                 let vote = detached.commit_hash(signable, commit_hashes.iter().copied());
+                let (org, id) = (detached.identity().msp_id(), detached.identity().id());
                 let standing = match vote {
+                    _ if conflicts.orgs.contains(org) => Err(Uncounted::Contradicts(org.clone())),
+                    _ if conflicts.identities.contains(&id) => Err(Uncounted::SignerContradicts),
                     None => Err(Uncounted::CommitHashUnknown),
                     Some(_) => judging.standing_detached(detached.identity(), block),
                 };
-                let claim = (*snapshot_hash, None, vote.flatten());
+                let claim = (snapshot_hash, None, vote.flatten());
                 let rank = (0, detached.encode(), Vec::new());
                 votes.add(Statement::Detached(detached.clone()), claim, standing, rank, DETACHED_SOURCE);
             }
@@ -202,6 +212,7 @@ impl<'a> Said<'a> {
             let attesting = || vouchers.iter().filter(|voucher| voucher.attestation().is_some());
             let attesting: Vec<&Identity> = attesting().map(|voucher| voucher.statement.identity()).collect();
             let policy = judging.policy;
+            let (lacking_orgs, own_could_help) = lacking(judging, &signers);
             Camp {
                 snapshot_hash,
                 manifest_hash,
@@ -212,7 +223,8 @@ impl<'a> Said<'a> {
                 offering_orgs: offering.filter(|org| !orgs.contains(org)).collect(),
                 sources: offers().map(|offer| offer.source.clone()).collect(),
                 data_sources: self.data_sources(block, snapshot_hash, manifest_hash),
-                lacking_orgs: lacking(judging, &signers),
+                lacking_orgs,
+                own_could_help,
                 meets_metadata: policy.is_met(&policy.metadata, judging.config, &signers),
                 meets_manifest: policy.is_met(&policy.manifest, judging.config, &attesting),
                 orgs,
@@ -241,13 +253,16 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Whose statement could help: by the rule, and where that is met by too few organisations, any other's.
-fn lacking(judging: &Judging<'_>, signers: &[&Identity]) -> Vec<MspId> {
+/// Whose statement could help: by the rule, and where that is met by too few organisations, any other's; and whether our own's could, if it
+/// counted.
+fn lacking(judging: &Judging<'_>, signers: &[&Identity]) -> (Vec<MspId>, bool) {
     let policy = judging.policy;
     if policy.is_met(&policy.metadata, judging.config, signers) {
-        return Vec::new();
+        return (Vec::new(), false);
     }
     let mut orgs = policy.metadata.lacking(judging.config, signers);
+    let all = orgs.len();
     orgs.retain(|org| policy.count_self || org != judging.own_msp);
-    orgs
+    let own_could_help = orgs.len() < all;
+    (orgs, own_could_help)
 }

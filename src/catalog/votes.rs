@@ -49,7 +49,7 @@ impl Votes {
             }
             Err(why) => {
                 let subject = identity.subject().to_owned();
-                let snapshot_hash = Some(claim.0);
+                let snapshot_hash = (why != Uncounted::FitsNothing).then_some(claim.0);
                 let dismissed = Dismissed { msp_id, subject, source: source.to_owned(), snapshot_hash, why };
                 self.uncounted.insert((id, claim, dismissed));
             }

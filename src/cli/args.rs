@@ -161,13 +161,18 @@ impl RootArgs {
         self.config_block.is_some() || self.genesis_block.is_some() || !self.pinned_msp.is_empty()
     }
 
-    /// The configured root of the channel, with what the flags say instead.
+    /// The root that the flags give, else the configured one.
     pub(crate) fn settings(&self, config: &Config, channel: &ChannelId) -> Result<ChannelSettings, Failure> {
-        let mut settings = if self.is_given() {
-            ChannelSettings::default()
-        } else {
-            return Ok(config.channels.get(channel).cloned().unwrap_or_default());
-        };
+        let configured = || config.channels.get(channel).cloned().unwrap_or_default();
+        Ok(self.given()?.unwrap_or_else(configured))
+    }
+
+    /// The root that the flags give, if they do.
+    pub(crate) fn given(&self) -> Result<Option<ChannelSettings>, Failure> {
+        if !self.is_given() {
+            return Ok(None);
+        }
+        let mut settings = ChannelSettings::default();
         settings.config_block.clone_from(&self.config_block);
         settings.genesis_block.clone_from(&self.genesis_block);
         if let Some(text) = &self.config_block_sha256 {
@@ -182,7 +187,7 @@ impl RootArgs {
             let wrong = || Failure::new(Exit::Usage, format!("--pinned-msp {text} is not ID=DIR"));
             settings.pinned_msps.push(pinned.ok_or_else(wrong)?);
         }
-        Ok(settings)
+        Ok(Some(settings))
     }
 }
 

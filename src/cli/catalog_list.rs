@@ -166,6 +166,9 @@ fn standing(org: &MspId, tally: &Tally, answers: &[SourceCatalog]) -> String {
         (None, ..) => "none of its sources was asked or answered".to_owned(),
         (_, None, _) => "doesn't offer this block".to_owned(),
         (.., true) => "is still joining itself, and so doesn't vouch".to_owned(),
+        _ if here().all(|claim| claim.only_metadata_available) => {
+            "has only the metadata of this block left, and doesn't attest it".to_owned()
+        }
         _ => "offers this block, but doesn't attest it: its service's log says why".to_owned(),
     }
 }

@@ -10,16 +10,16 @@ use clap::Args;
 use snapferry::{
     bootstrap::{Dialling, JoinError, JoinTrust, Records, SourceAddress},
     catalog::TrustPolicy,
+    disk::OsDir,
     msp::{
-        ChannelConfig, GRANT_BYTES_MAX, GrantBody, JoinGrant, LocalIdentity, Principal, PrincipalRole, RuleError,
-        TlsPair,
+        ChannelConfig, GRANT_BYTES_MAX, GrantBody, Identity, JoinGrant, LocalIdentity, Principal, PrincipalRole,
+        RuleError, TlsPair,
     },
     service::{
         BundleError, ChannelConfigError, RootError, Rooted, clock,
         config::{Config, NameCheck},
         load_root, load_statements,
     },
-    disk::OsDir,
     snapshot::{BlockNumber, ChannelId},
     transport::{WallClock, endpoint::Tuning, fault::chain, live::LiveChannels, tls},
 };
@@ -122,15 +122,7 @@ fn grant(
     identity: &LocalIdentity,
 ) -> Result<Option<Bytes>, Failure> {
     if let Some(path) = args.grant.as_ref().or(config.identity.grant.as_ref()) {
-        let wrong = |reason: String| {
-            Failure::new(Exit::Usage, format!("{} is no usable grant: {reason}", path.display()))
-                .next("an admin of our organisation writes one: snapferry grant -c CHANNEL --for CERT --out FILE")
-        };
-        let bytes = read_at_most(path, GRANT_BYTES_MAX as u64).map_err(|error| wrong(error.to_string()))?;
-        let grant = JoinGrant::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
-        let judged = grant.check(channel, &identity.identity, None, None, (wall_clock())());
-        judged.map_err(|error| wrong(chain(&error)))?;
-        return Ok(Some(bytes.into()));
+        return Ok(Some(checked_grant(path, channel, &identity.identity)?));
     }
     let msp_id = identity.identity.msp_id().clone();
     let admin = Principal::Role { msp_id, role: PrincipalRole::Admin };
@@ -140,6 +132,19 @@ fn grant(
     let body = GrantBody::for_one_command(channel.channel(), &identity.identity, (wall_clock())());
     let grant = JoinGrant::sign(&body, identity).map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
     Ok(Some(grant.encode().into()))
+}
+
+/// A grant's file, if it is good for us in that channel now.
+pub(super) fn checked_grant(path: &Path, channel: &ChannelConfig, identity: &Identity) -> Result<Bytes, Failure> {
+    let wrong = |reason: String| {
+        Failure::new(Exit::Usage, format!("{} is no usable grant: {reason}", path.display()))
+            .next("an admin of our organisation writes one: snapferry grant -c CHANNEL --for CERT --out FILE")
+    };
+    let bytes = read_at_most(path, GRANT_BYTES_MAX as u64).map_err(|error| wrong(error.to_string()))?;
+    let grant = JoinGrant::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let judged = grant.check(channel, identity, None, None, (wall_clock())());
+    judged.map_err(|error| wrong(chain(&error)))?;
+    Ok(bytes.into())
 }
 
 /// The trust rule in this channel, and what was said to us another way or before.

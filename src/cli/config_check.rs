@@ -10,7 +10,7 @@ use serde_json::json;
 use snapferry::{
     catalog::TrustPolicy,
     disk::{DiskError, OsDir},
-    msp::{ChannelConfig, LocalIdentity, MspId, TlsPair},
+    msp::{ChannelConfig, GRANT_BYTES_MAX, JoinGrant, LocalIdentity, MspId, TlsPair},
     service::{
         Bundles,
         config::{ChannelSettings, Config, FILE_NAME, Loaded},
@@ -23,7 +23,7 @@ use snapferry::{
         tls::{Usage, orgs_accepting},
     },
 };
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 /// One thing that was looked at.
 struct Check {
@@ -142,9 +142,23 @@ fn check_channel(
             Err(error) => Found::Wrong(chain(&error)),
         },
     );
+    if let Some(path) = config.identity.grant.as_ref().filter(|path| !is_for_another(path, id, config)) {
+        let found = match channel::checked_grant(path, &block, &identity.identity) {
+            Ok(_) => Found::Fine(format!("{} holds for us", path.display())),
+            Err(failure) => Found::Wrong(failure.to_string()),
+        };
+        add(", our grant", found);
+    }
     if let Some(tls) = tls {
         add(", our TLS certificate", judge_tls(&block, tls, msp_id, now));
     }
+}
+
+/// Whether it is the grant of another channel that is configured: one file is for one channel.
+fn is_for_another(path: &Path, id: &ChannelId, config: &Config) -> bool {
+    let bytes = channel::read_at_most(path, GRANT_BYTES_MAX as u64);
+    let grant = bytes.ok().and_then(|bytes| JoinGrant::decode(&bytes).ok());
+    grant.is_some_and(|grant| grant.body().channel() != id && config.channels.contains_key(grant.body().channel()))
 }
 
 /// Whether others will take our TLS certificate for our organisation's, in both directions.

@@ -12,13 +12,13 @@ use clap::Args;
 use serde_json::json;
 use snapferry::{
     msp::{GrantBody, Identity, JoinGrant, MspId, Principal, PrincipalRole, SerializedIdentity},
-    service::{LogLevel, config::Loaded, units::parse_duration},
+    service::{LogLevel, clock::fabric_time, config::Loaded, units::parse_duration},
     snapshot::{BlockNumber, ChannelId},
     transport::fault::chain,
 };
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// Largest certificate file that is read.
@@ -62,7 +62,14 @@ impl Grant {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let Loaded { config, .. } = context.configure(self.flags.by_key(), LogLevel::Warn)?;
         if self.valid_for > VALID_FOR_MAX || self.valid_for.is_zero() {
-            return Err(Failure::new(Exit::Usage, "a grant holds for at most 7d").next("give a shorter --valid-for"));
+            return Err(Failure::new(Exit::Usage, "a grant holds for at most 7d, and for more than nothing")
+                .next("give another --valid-for"));
+        }
+        if let (Some(min), Some(max)) = (self.min_block, self.max_block)
+            && min > max
+        {
+            let what = format!("--min-block {min} is above --max-block {max}: the grant would be for nothing");
+            return Err(Failure::new(Exit::Usage, what));
         }
         let admin = channel::signer(&config)?;
         let msp_id = admin.identity.msp_id().clone();
@@ -70,7 +77,8 @@ impl Grant {
         let grantee = grantee(&self.certificate, &msp_id)?;
         // Said here rather than by every source later; without a configuration it can't be known.
         let settings = self.root.settings(&config, &self.channel_id)?;
-        if settings != Default::default() {
+        let checked = settings != Default::default();
+        if checked {
             let rooted = channel::rooted(&config, &self.root, &self.channel_id)?;
             let principal = Principal::Role { msp_id: msp_id.clone(), role: PrincipalRole::Admin };
             rooted.config.satisfies(&admin.identity, &principal).map_err(|error| {
@@ -88,10 +96,17 @@ impl Grant {
         if !context.global.dry_run {
             output::write_file(&self.out, &grant.encode())?;
         }
-        self.report(context, &admin.identity, &grantee, body.not_after())
+        self.report(context, &admin.identity, &grantee, body.not_after(), checked)
     }
 
-    fn report(&self, context: &Context, admin: &Identity, grantee: &Identity, not_after: u64) -> Result<(), Failure> {
+    fn report(
+        &self,
+        context: &Context,
+        admin: &Identity,
+        grantee: &Identity,
+        not_after: u64,
+        checked: bool,
+    ) -> Result<(), Failure> {
         if context.json() {
             return output::print_json(&json!({
                 "channel": self.channel_id.as_str(),
@@ -100,15 +115,21 @@ impl Grant {
                 "identity_id": grantee.id().to_string(),
                 "not_after": not_after,
                 "file": self.out,
+                "checked": checked,
                 "dry_run": context.global.dry_run,
             }));
         }
+        let unchecked = if checked {
+            ""
+        } else {
+            "whether both are members, and the signer an admin, wasn't checked: give --config-block for that\n"
+        };
+        let until = UNIX_EPOCH.checked_add(Duration::from_secs(not_after)).map(fabric_time).unwrap_or_default();
         let done = if context.global.dry_run { "would be written" } else { "is written" };
         output::print(&format!(
-            "{} {done}: for {} h it grants {} of {} to list snapshots of {} and to have them signed\nnext: snapferry join --grant {} ..., or \
-             set identity.grant\n",
+            "{} {done}: until {until} it grants {} of {} to list snapshots of {} and to have them signed\nnext: snapferry join --grant {} ..., or \
+             set identity.grant\n{unchecked}",
             self.out.display(),
-            self.valid_for.as_secs() / 3600,
             grantee.subject(),
             grantee.msp_id(),
             self.channel_id,

@@ -91,7 +91,9 @@ impl Join {
         let mut plan = PlanConfig::default();
         plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
         let records = Records::open(&*state)?;
-        bundles.note(&judged)?;
+        if !context.global.dry_run {
+            bundles.note(&judged)?;
+        }
         let watcher = follow(&root, bundles, &dialling)?;
         let request = JoinRequest {
             sources: channel::sources(config, &self.network)?,

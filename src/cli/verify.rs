@@ -50,8 +50,11 @@ impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let ruled = self.trust.is_given() || self.flags.min_orgs.is_some();
         if (self.receipt.is_some() || self.evidence.is_some()) && ruled {
-            return Err(Failure::new(Exit::Usage, "a receipt or a proof holds its own statements: the trust rule is for a folder")
-                .next("leave out --policy, --min-orgs, --attestations and the like"));
+            return Err(Failure::new(
+                Exit::Usage,
+                "a receipt or a proof holds its own statements: the trust rule is for a folder",
+            )
+            .next("leave out --policy, --min-orgs, --attestations and the like"));
         }
         if let Some(file) = &self.receipt {
             context.start_logging(None, LogLevel::Warn);
@@ -67,7 +70,7 @@ impl Verify {
         let rule = if ruled || self.root.is_given() {
             let channel = match &self.expected.channel_id {
                 Some(channel) => channel.clone(),
-                None => read_metadata(dir.as_ref())?.id().channel.clone(),
+                None => read_metadata(dir.as_ref())?.signable.id().channel.clone(),
             };
             Some(verify_policy::Rule::load(context, &channel, &self.trust, &self.root, &self.flags)?)
         } else {

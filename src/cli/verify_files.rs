@@ -17,7 +17,7 @@ use snapferry::{
         ReceiptError, RootOfTrust,
     },
     msp::{ChannelConfig, MspId},
-    service::{clock::fabric_time, config::Config, load_channel_config, load_root, units::format_bytes},
+    service::{clock::fabric_time, load_channel_config, load_root, units::format_bytes},
     snapshot::SnapshotId,
     transport::fault::chain,
 };
@@ -27,12 +27,7 @@ use std::{
 };
 
 /// A receipt of a join: its signature, every statement in it, and that they satisfied the rule.
-pub(super) fn receipt(
-    context: &Context,
-    path: &Path,
-    root: &RootArgs,
-    expected: &SnapshotArgs,
-) -> Result<(), Failure> {
+pub(super) fn receipt(context: &Context, path: &Path, root: &RootArgs, expected: &SnapshotArgs) -> Result<(), Failure> {
     let bytes = read(path, RECEIPT_BYTES_MAX)?;
     let config = given(root, expected)?;
     let receipt = JoinReceipt::verify(&bytes, config.as_ref()).map_err(|error| {
@@ -162,11 +157,8 @@ fn given(root: &RootArgs, expected: &SnapshotArgs) -> Result<Option<ChannelConfi
     if let (Some(path), None, None) = (&root.config_block, &root.genesis_block, &root.config_block_sha256) {
         return Ok(Some(load_channel_config(path, expected.channel_id.as_ref())?));
     }
-    if !root.is_given() {
-        return Ok(None);
-    }
-    let channel = channel::channel_id(expected)?;
-    let rooted = load_root(&channel, &root.settings(&Config::default(), &channel)?)?;
+    let Some(settings) = root.given()? else { return Ok(None) };
+    let rooted = load_root(&channel::channel_id(expected)?, &settings)?;
     Ok(Some(rooted.config))
 }
 

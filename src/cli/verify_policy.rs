@@ -13,7 +13,11 @@ use snapferry::{
         AgreedSnapshot, AgreementError, CatalogEntry, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree,
     },
     msp::{IdentityId, MspId},
-    service::{LogLevel, Rooted, VouchingFileError, config::{Config, Loaded}, load_statements},
+    service::{
+        LogLevel, Rooted, VouchingFileError,
+        config::{Config, Loaded},
+        load_statements,
+    },
     snapshot::{BlockHash, BlockNumber, ChannelId, SnapshotFile, VerifiedFolder},
 };
 use std::path::Path;

@@ -8,7 +8,7 @@ use prost::Message;
 use super::{
     CertificateError, MspError, MspId,
     certificate::Certificate,
-    pb,
+    low_s, pb,
     signature::{HashFamily, KeyKind, Purpose},
 };
 
@@ -197,6 +197,11 @@ impl Identity {
     /// Checks the identity's signature over exactly those bytes.
     pub(crate) fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), MspError> {
         self.verify_with(HashFamily::Sha2, message, signature)
+    }
+
+    /// Whether a signature of this identity may look so: an ECDSA one is canonical DER with a low S.
+    pub(crate) fn signs_so(&self, signature: &[u8]) -> bool {
+        self.key_kind.curve().is_none_or(|curve| low_s::is_low(signature, curve))
     }
 
     /// Checks the identity's signature over exactly those bytes, in an MSP of that hash family.

@@ -118,7 +118,7 @@ fn all_contradictions_are_found_whatever_the_order() {
     ];
     let offers = [offer(1, &right, COMMIT), offer(2, &lie, COMMIT)];
     let found = |heard: Vec<Heard>, offers: &[Offer]| {
-        let proofs = equivocations(&network(), offers, &Statements { heard, detached: Vec::new() });
+        let proofs = equivocations(&network(), offers, &Statements { heard, ..Statements::default() });
         proofs.iter().map(Equivocation::encode).collect::<Vec<_>>()
     };
     let proofs = found(heard.clone(), &offers);

@@ -136,7 +136,7 @@ impl DetachedSignature {
 mod tests {
     use super::*;
     use crate::{
-        catalog::fixture::{COMMIT, manifest, peer},
+        catalog::fixture::{COMMIT, high_twin, manifest, peer},
         snapshot::BlockHash,
     };
 
@@ -159,6 +159,19 @@ mod tests {
         peer(1).identity.verify_message(metadata(0).signable.bytes(), &by_hand).unwrap();
     }
 
+    /// What openssl writes every other time counts nowhere; who sent it is told so, rather than that nobody signed.
+    #[test]
+    fn a_high_s_is_refused_with_what_to_do() {
+        let good = DetachedSignature::sign(&metadata(0), &peer(1)).unwrap();
+        for part in 0..2 {
+            let mut signed = good.clone();
+            let signature = if part == 0 { &mut signed.signable_signature } else { &mut signed.additional_signature };
+            *signature = high_twin(signature).into();
+            let refused = DetachedSignature::decode(&signed.encode()).unwrap_err();
+            assert!(refused.to_string().contains("low S") && refused.to_string().contains("sign again"), "{refused}");
+        }
+    }
+
     #[test]
     fn the_file_is_read_strictly() {
         let text = String::from_utf8(DetachedSignature::sign(&metadata(0), &peer(1)).unwrap().encode()).unwrap();
@@ -177,7 +190,8 @@ mod tests {
         let long = |len| text.replacen("\"signable_signature\": \"", &signature(len), 1);
         let refused = DetachedSignature::decode(long(600).as_bytes());
         assert!(matches!(refused, Err(DetachedError::SignatureTooLong(_))), "{refused:?}");
-        assert!(DetachedSignature::decode(long(399).as_bytes()).is_ok());
+        let refused = DetachedSignature::decode(long(399).as_bytes());
+        assert!(matches!(refused, Err(DetachedError::HighS)), "{refused:?}");
         let padded = |len: usize| [text.as_bytes(), &vec![b' '; len - text.len()]].concat();
         assert!(DetachedSignature::decode(&padded(DETACHED_BYTES_MAX)).is_ok());
         let refused = DetachedSignature::decode(&padded(DETACHED_BYTES_MAX + 1));

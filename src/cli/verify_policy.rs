@@ -146,7 +146,7 @@ pub(super) fn line(voucher: &Voucher) -> String {
 /// The configuration's block, or the highest that this peer ever had, if a state folder tells (trust.md 6.5).
 fn floor(context: &Context, config: &Config, rooted: &Rooted) -> Result<BlockNumber, Failure> {
     let had = channel::highest_had(context, config, rooted.config.channel())?;
-    Ok(had.map_or(rooted.config.block_number(), |had| had.max(rooted.config.block_number())))
+    Ok(had.into_iter().fold(rooted.config.block_number(), BlockNumber::max))
 }
 
 fn refused(error: &AgreementError) -> Failure {

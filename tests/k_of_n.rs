@@ -227,19 +227,6 @@ fn a_dry_run_leaves_no_file() {
     assert_eq!([files_below(state.path()), files_below(land.path())], [Vec::<PathBuf>::new(), Vec::new()]);
 }
 
-/// Defence: a join that fails leaves its sources as one that succeeds does. Removed, its places stay taken until they time out, and an
-/// organisation that tries again and again locks itself out.
-#[test]
-fn joins_that_fail_do_not_lock_their_organisation_out() {
-    let root = Root::new();
-    let block = root.add_sample(SAMPLE, 1);
-    let service = Service::start(1, &root, &[block]);
-    let land = TempDir::new().unwrap();
-    for _ in 0..20 {
-        Join::new(&[service.address], land.path()).run().assert_failed(3, &["lacking: one more organisation"]);
-    }
-}
-
 /// Defence: what names a rule is judged by it. Removed, `verify --config-block` says "sound" as if somebody had vouched.
 #[test]
 fn no_flag_of_the_rule_is_passed_over_offline() {

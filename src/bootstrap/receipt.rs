@@ -15,11 +15,16 @@ pub(super) fn of_before(
     joined: &Joined,
 ) -> Result<Option<PathBuf>, JoinError> {
     let Some(path) = request.records.newest_receipt(&joined.id, joined.snapshot_hash)? else { return Ok(None) };
-    let file = request.records.read_receipt(&path)?;
-    let policy = &request.trust.policy;
+    let file = match request.records.read_receipt(&path) {
+        Ok(file) => file,
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "an earlier receipt can't be read");
+            return Ok(None);
+        }
+    };
     let is_this = JoinReceipt::verify(&file, Some(&vouched.config)).is_ok_and(|receipt| {
-        receipt.policies() == (policy.metadata.as_str(), policy.manifest.as_str())
-            && receipt.min_orgs() == policy.min_orgs
+        receipt.is_by(&request.trust.policy)
+            && receipt.joiner().msp_id() == request.dialling.identity.identity.msp_id()
             && receipt.root_of_trust() == request.root
             && receipt.agreed().manifest_hash() == joined.manifest_hash
     });

@@ -27,6 +27,8 @@ const EVIDENCE_DIR: &str = "evidence";
 
 /// Proofs that are kept against one organisation about one block: one is enough, its peers may each give another.
 const EVIDENCE_PER_BLOCK_MAX: usize = 4;
+/// What follows channel and block in a proof's name: two digests of 16 digits, a dash, and the ending.
+const EVIDENCE_NAME_REST: usize = 16 + 1 + 16 + ".json".len();
 /// Proofs about one block that a join reads: more organisations would have to contradict themselves than any channel has.
 const PROOFS_READ_MAX: usize = 256;
 /// Attestations of one block that are kept of one source: its own, and what a service keeps of others. An answer may hold 256.
@@ -165,16 +167,25 @@ impl Records {
     /// What was proved before about that block, as far as the files can be read.
     pub(super) fn proofs(&self, id: &SnapshotId) -> Vec<Equivocation> {
         let prefix = format!("{}-{}-", id.channel, id.block_number);
+        // The length: block 5 of channel "ch-83" has names that begin like those of channel "ch".
+        let is_of = |name: &String| name.starts_with(&prefix) && name.len() == prefix.len() + EVIDENCE_NAME_REST;
         let names = match self.evidence.list() {
-            Ok(entries) => entries.into_iter().map(|entry| entry.name).filter(|name| name.starts_with(&prefix)),
+            Ok(entries) => entries.into_iter().map(|entry| entry.name).filter(is_of),
             Err(error) => {
                 tracing::warn!(%error, "what was proved before against organisations isn't known");
                 return Vec::new();
             }
         };
         let read = |name: String| {
-            let bytes = read_small(&*self.evidence, &name, EVIDENCE_BYTES_MAX as u64).ok()?;
-            Equivocation::decode(&bytes).ok()
+            let bytes = read_small(&*self.evidence, &name, EVIDENCE_BYTES_MAX as u64);
+            let proof = bytes
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| Equivocation::decode(&bytes).map_err(|error| error.to_string()));
+            if let Err(error) = &proof {
+                tracing::warn!(%name, %error, "an earlier proof can't be read");
+            }
+            // Judged by the configuration of the moment: the block in it may be large.
+            proof.ok().map(Equivocation::without_config_block)
         };
         names.take(PROOFS_READ_MAX).filter_map(read).filter(|proof| proof.id() == id).collect()
     }

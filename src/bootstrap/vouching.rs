@@ -10,8 +10,8 @@ use std::{
 use super::{Records, error::JoinError, keeper::Peer, on_disk, sources::Sources};
 use crate::{
     catalog::{
-        AgreedSnapshot, AgreementError, Equivocation, Heard, Judging, Offer, Statements, TrustPolicy, agree,
-        candidates, equivocations,
+        AgreedSnapshot, AgreementError, AttestBody, Attestation, Equivocation, Heard, Judging, Offer, Statements,
+        TrustPolicy, agree, candidates, equivocations,
     },
     msp::{ChannelConfig, MspId},
     snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
@@ -314,24 +314,27 @@ impl<'a> Vouching<'a> {
         let read = on_disk(move || Ok((records.said_before(&wanted, now), records.proofs(&wanted))));
         let Ok((said_before, proofs)) = read.await else { return };
         self.statements.proofs.extend(proofs);
-        for attestation in said_before {
-            // Where only live ones count, it only matters if it isn't what they say now.
-            let org = attestation.identity().msp_id();
-            let says_else = |heard: &Heard| {
-                let body = heard.attestation.body();
-                body.id == *id
-                    && heard.attestation.identity().msp_id() == org
-                    && (body.snapshot_hash, body.manifest_hash, body.commit_hash)
-                        != (
-                            attestation.body().snapshot_hash,
-                            attestation.body().manifest_hash,
-                            attestation.body().commit_hash,
-                        )
-            };
-            if !self.trust.policy.require_live || self.statements.heard.iter().any(says_else) {
-                self.statements.heard.push(Heard { attestation, source: KEPT_SOURCE.to_owned() });
-            }
+        for attestation in said_before.into_iter().filter(|said| self.matters(said)).collect::<Vec<_>>() {
+            self.statements.heard.push(Heard { attestation, source: KEPT_SOURCE.to_owned() });
         }
+    }
+
+    /// Whether what was said before can change anything: it contradicts its signer or, by a manifest that is at hand, another peer; or
+    /// nobody of its organisation speaks now. Another peer's word whose manifest is gone would only raise a doubt.
+    fn matters(&self, said: &Attestation) -> bool {
+        let (org, body) = (said.identity().msp_id(), said.body());
+        let of_org =
+            |heard: &&Heard| heard.attestation.body().id == body.id && heard.attestation.identity().msp_id() == org;
+        let mut others = self.statements.heard.iter().filter(of_org).peekable();
+        if others.peek().is_none() {
+            return !self.trust.policy.require_live;
+        }
+        let at_hand = self.manifests.contains_key(&(body.id.clone(), body.manifest_hash));
+        let claim = |body: &AttestBody| (body.snapshot_hash, body.manifest_hash, body.commit_hash);
+        others.any(|heard| {
+            let same_signer = heard.attestation.identity().id() == said.identity().id();
+            claim(heard.attestation.body()) != claim(body) && (same_signer || at_hand)
+        })
     }
 
     async fn fetch_manifest(

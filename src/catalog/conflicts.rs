@@ -20,8 +20,11 @@ pub fn equivocations(config: &ChannelConfig, offers: &[Offer], statements: &Stat
     for heard in &statements.heard {
         by_block.entry(&heard.attestation.body().id).or_default().push(&heard.attestation);
     }
-    let conflicts = |said| Conflicts::among(config, &manifests, said, |_| false).proven;
-    by_block.into_values().flat_map(conflicts).collect()
+    let conflicts = |(id, said): (&SnapshotId, _)| {
+        let before = statements.proofs.iter().filter(|proof| proof.id() == id);
+        Conflicts::among(config, &manifests, said, |_| false).with_proofs(config, before).proven
+    };
+    by_block.into_iter().flat_map(conflicts).collect()
 }
 
 /// Who contradicts itself about one block.

@@ -123,6 +123,12 @@ impl Equivocation {
         Self { config_block: Some(block), ..self }
     }
 
+    /// Without it.
+    #[must_use]
+    pub fn without_config_block(self) -> Self {
+        Self { config_block: None, ..self }
+    }
+
     /// Reads a file and checks both signatures, and that the statements contradict each other.
     ///
     /// # Errors

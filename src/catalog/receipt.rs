@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgreedSnapshot,
+    AgreedSnapshot, TrustPolicy,
     judging::seconds,
     portable::{self, Base64, PortableError},
 };
@@ -107,14 +107,7 @@ impl JoinReceipt {
             manifest_hash: agreed.manifest_hash().to_string(),
             last_block_commit_hash: agreed.commit_hash().map(|hash| hash.to_string()).unwrap_or_default(),
             mode: agreed.mode().into(),
-            policy: PolicyText {
-                metadata: policy.metadata.as_str().to_owned(),
-                manifest: policy.manifest.as_str().to_owned(),
-                min_orgs: policy.min_orgs,
-                count_self: policy.count_self,
-                require_live: policy.require_live,
-                min_block: policy.min_block.map(|block| block.0),
-            },
+            policy: PolicyText::of(policy),
             root_of_trust: facts.root,
             config: ConfigText {
                 block_number: config.block_number().0,
@@ -211,10 +204,10 @@ impl JoinReceipt {
         (&self.text.policy.metadata, &self.text.policy.manifest)
     }
 
-    /// How many organisations had to vouch at least.
+    /// Whether just this rule was applied.
     #[must_use]
-    pub const fn min_orgs(&self) -> u32 {
-        self.text.policy.min_orgs
+    pub fn is_by(&self, policy: &TrustPolicy) -> bool {
+        self.text.policy == PolicyText::of(policy)
     }
 
     /// Start, agreement and end, by the joiner's word.

@@ -10,7 +10,7 @@ use clap::Args;
 use snapferry::{
     bootstrap::{Dialling, JoinError, JoinTrust, Records, SourceAddress},
     catalog::TrustPolicy,
-    disk::OsDir,
+    disk::{EntryKind, OsDir},
     msp::{
         ChannelConfig, GRANT_BYTES_MAX, GrantBody, Identity, JoinGrant, LocalIdentity, Principal, PrincipalRole,
         RuleError, TlsPair,
@@ -18,6 +18,7 @@ use snapferry::{
     service::{
         BundleError, ChannelConfigError, RootError, Rooted, clock,
         config::{Config, NameCheck},
+        daemon::COMPLETED_DIR,
         load_root, load_statements,
     },
     snapshot::{BlockNumber, ChannelId},
@@ -170,10 +171,13 @@ pub(crate) fn highest_had(
     config: &Config,
     channel: &ChannelId,
 ) -> Result<Option<BlockNumber>, Failure> {
-    let state = state_dir(context, config).ok().filter(|state| state.is_dir());
-    let landed = match state {
-        Some(state) => Records::landed_in(&*OsDir::open(&state)?, channel).map_err(JoinError::from)?,
-        None => None,
+    let landed = match state_dir(context, config).map(|state| OsDir::open(&state)) {
+        Ok(Ok(state)) => Records::landed_in(&*state, channel).map_err(JoinError::from)?,
+        Ok(Err(error)) if !error.is_not_found() => {
+            let next = "its floor can't be known: run it as who may read it, or give --state-dir DIR";
+            return Err(Failure::from(error).next(next));
+        }
+        _ => None,
     };
     Ok(landed.max(highest_made(config, channel)?))
 }
@@ -181,17 +185,14 @@ pub(crate) fn highest_had(
 /// The highest block of which our own peer made a snapshot.
 fn highest_made(config: &Config, channel: &ChannelId) -> Result<Option<BlockNumber>, Failure> {
     let Some(root) = &config.snapshots_root else { return Ok(None) };
-    let folder = root.join("completed").join(channel.as_str());
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            let what = format!("can't list {}: {error}", folder.display());
-            return Err(Failure::new(Exit::Failed, what));
-        }
+    let folder = root.join(COMPLETED_DIR).join(channel.as_str());
+    let entries = match OsDir::open(&folder).and_then(|dir| dir.list()) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        entries => entries?,
     };
-    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(BlockNumber));
-    Ok(numbers.max())
+    let number = |name: &str| name.parse().ok().filter(|number: &u64| number.to_string() == name).map(BlockNumber);
+    let made = entries.into_iter().filter(|entry| entry.kind == EntryKind::Dir).filter_map(|entry| number(&entry.name));
+    Ok(made.max())
 }
 
 /// A small file, unless it is longer than what is meant can be.

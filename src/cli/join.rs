@@ -94,7 +94,8 @@ impl Join {
         if !context.global.dry_run {
             bundles.note(&judged)?;
         }
-        let watcher = follow(&root, bundles, &dialling)?;
+        // The watcher notes what it puts in force.
+        let watcher = if context.global.dry_run { None } else { follow(&root, bundles, &dialling)? };
         let request = JoinRequest {
             sources: channel::sources(config, &self.network)?,
             dialling,

@@ -120,6 +120,14 @@ impl Bundles {
     /// [`BundleError::Disk`]: it must not be put in force then.
     pub fn note(&self, judged: &Judged) -> Result<(), BundleError> {
         let Some(Record { root, config }) = &judged.to_note else { return Ok(()) };
+        // A service and a join may share the folder: nobody brings an older one back.
+        let _lock = self.dir.lock(&format!(".{}.lock", config.channel()))?;
+        if let Some(recorded) = self.read(config.channel())?.filter(|known| known.config.sequence() > config.sequence())
+        {
+            let (given, recorded) = (BundleRecord::of(config), BundleRecord::of(&recorded.config));
+            let (channel, path) = (config.channel().clone(), self.path(config.channel()));
+            return Err(BundleError::Rollback { channel, given: Box::new(given), recorded: Box::new(recorded), path });
+        }
         let block = config.block_bytes().map(AsRef::as_ref).unwrap_or_default();
         let bytes = seal(MAGIC, &[root, block].concat());
         Ok(write_durably(&*self.dir, config.channel().as_str(), &bytes)?)

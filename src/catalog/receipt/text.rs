@@ -211,6 +211,17 @@ impl ReceiptBody {
 }
 
 impl PolicyText {
+    pub(super) fn of(policy: &TrustPolicy) -> Self {
+        Self {
+            metadata: policy.metadata.as_str().to_owned(),
+            manifest: policy.manifest.as_str().to_owned(),
+            min_orgs: policy.min_orgs,
+            count_self: policy.count_self,
+            require_live: policy.require_live,
+            min_block: policy.min_block.map(|block| block.0),
+        }
+    }
+
     fn parse(&self) -> Result<TrustPolicy, RuleError> {
         Ok(TrustPolicy {
             metadata: TrustRule::parse(&self.metadata)?,

@@ -376,9 +376,12 @@ fn enough_offer(offering: &Offering<'_>, block: BlockNumber, needed: u32) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{
-        TrustSettings,
-        fixture::{COMMIT, manifest, network, now, offer, org},
+    use crate::{
+        catalog::{
+            TrustSettings,
+            fixture::{COMMIT, manifest, manifest_of, member, network, now, offer, org, peer, says},
+        },
+        snapshot::StateDbType,
     };
 
     /// The blocks that are asked about, in order, where `liars` invent 2000 newer ones and Org1 and Org2 have block 83.
@@ -422,5 +425,30 @@ mod tests {
         let asked_on_a_chance = asked(&stored, &[3]);
         assert_eq!(asked_on_a_chance[0], 83);
         assert_eq!(asked_on_a_chance.len(), 1 + LESSER_BLOCKS_PER_ORG);
+    }
+
+    /// Defence: what an earlier join heard proves, but raises no doubt. Removed, an organisation whose peers have different state databases
+    /// counts for nobody who once heard one of them and now hears the other.
+    #[test]
+    fn an_earlier_word_matters_only_where_it_proves_something() {
+        let (truth, lie, couch) = (manifest(83, 0), manifest(83, 9), manifest_of(83, 0, StateDbType::CouchDb));
+        let config = network();
+        let matters = |require_live: bool, now_said: Option<Heard>, before: Heard| {
+            let settings = TrustSettings { min_orgs: 2, require_live, ..TrustSettings::default() };
+            let policy = TrustPolicy::new(&settings, &config).unwrap();
+            let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
+            let (clock, own): (WallClock, _) = (Arc::new(now), org(9));
+            let mut vouching = Vouching::new(&trust, None, &own, &clock, &BTreeSet::new()).unwrap();
+            vouching.statements.heard.extend(now_said);
+            vouching.matters(&before.attestation)
+        };
+        let another_peer = member(1, "peer", 2030);
+        for live in [true, false] {
+            let heard = |manifest| Some(says(&peer(1), manifest));
+            assert!(matters(live, heard(&truth), says(&peer(1), &lie)), "its own contradiction");
+            assert!(!matters(live, heard(&truth), says(&peer(1), &truth)), "nothing new");
+            assert!(!matters(live, heard(&truth), says(&another_peer, &couch)), "a doubt");
+            assert_eq!(matters(live, None, says(&peer(1), &truth)), !live, "an organisation that is silent now");
+        }
     }
 }

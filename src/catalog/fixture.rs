@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -13,6 +12,7 @@ use super::{
     AgreedSnapshot, AgreementError, AttestBody, Attestation, CatalogEntry, Heard, Judging, Offer, Statements,
     TrustPolicy, TrustSettings, agree,
 };
+pub(crate) use crate::msp::recorded::{config_block, fixture, network, org, peer};
 use crate::{
     msp::{ChannelConfig, IdentityId, LocalIdentity, MspId},
     snapshot::{
@@ -26,30 +26,6 @@ pub(crate) const NONCE: &[u8] = b"asked just now";
 
 /// The commit hash that honest organisations name.
 pub(crate) const COMMIT: Option<BlockHash> = Some(BlockHash([2; 32]));
-
-pub(crate) fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/network").join(path)
-}
-
-/// The recorded network's configuration: three organisations with NodeOUs.
-pub(crate) fn network() -> ChannelConfig {
-    ChannelConfig::from_block(&config_block()).unwrap()
-}
-
-pub(crate) fn config_block() -> Vec<u8> {
-    fs::read(fixture("config_block.pb")).unwrap()
-}
-
-pub(crate) fn org(number: u8) -> MspId {
-    MspId::new(&format!("Org{number}MSP")).unwrap()
-}
-
-/// The recorded peer of an organisation, 1 to 3.
-pub(crate) fn peer(number: u8) -> LocalIdentity {
-    let name = format!("org{number}.example.com");
-    let msp = fixture(&format!("crypto/peerOrganizations/{name}/peers/peer0.{name}/msp"));
-    LocalIdentity::load(&org(number), &msp).unwrap()
-}
 
 /// Another identity of an organisation, made by its recorded CA, with that role, until the end of that year.
 pub(crate) fn member(number: u8, role: &str, until_year: i32) -> LocalIdentity {

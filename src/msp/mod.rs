@@ -22,6 +22,8 @@ mod org;
 mod pb;
 mod policy;
 mod principal;
+#[cfg(test)]
+pub(crate) mod recorded;
 mod signature;
 mod signer;
 #[cfg(test)]

@@ -1,33 +1,12 @@
 //! Who may do what where the channel's admins have said nothing about it.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::*;
-use crate::msp::{GrantBody, LocalIdentity, MspId};
-
-fn network() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/network")
-}
-
-fn config() -> ChannelConfig {
-    ChannelConfig::from_block(&std::fs::read(network().join("config_block.pb")).unwrap()).unwrap()
-}
-
-fn load(org: u8, folder: &str) -> LocalIdentity {
-    let msp = network().join(format!("crypto/peerOrganizations/org{org}.example.com/{folder}/msp"));
-    LocalIdentity::load(&MspId::new(&format!("Org{org}MSP")).unwrap(), &msp).unwrap()
-}
-
-fn peer(org: u8) -> LocalIdentity {
-    load(org, &format!("peers/peer0.org{org}.example.com"))
-}
-
-fn admin(org: u8) -> LocalIdentity {
-    load(org, &format!("users/Admin@org{org}.example.com"))
-}
+use crate::msp::{
+    GrantBody, LocalIdentity,
+    recorded::{admin, network as config, peer},
+};
 
 fn now() -> SystemTime {
     peer(3).identity.not_before() + Duration::from_secs(86_400)

@@ -1,32 +1,12 @@
 //! A grant holds for whom, by whom and while it says; its bytes are fixed.
 
-use std::path::Path;
-
 use super::*;
-use crate::msp::{IdentityId, MspError, MspId, SerializedIdentity};
+use crate::msp::{
+    IdentityId, MspError, MspId, SerializedIdentity,
+    recorded::{admin, network as config, peer},
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-fn network() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/network")
-}
-
-fn config() -> ChannelConfig {
-    ChannelConfig::from_block(&std::fs::read(network().join("config_block.pb")).unwrap()).unwrap()
-}
-
-fn load(org: u8, folder: &str) -> LocalIdentity {
-    let msp = network().join(format!("crypto/peerOrganizations/org{org}.example.com/{folder}/msp"));
-    LocalIdentity::load(&MspId::new(&format!("Org{org}MSP")).unwrap(), &msp).unwrap()
-}
-
-fn peer(org: u8) -> LocalIdentity {
-    load(org, &format!("peers/peer0.org{org}.example.com"))
-}
-
-fn admin(org: u8) -> LocalIdentity {
-    load(org, &format!("users/Admin@org{org}.example.com"))
-}
 
 fn now() -> SystemTime {
     peer(3).identity.not_before() + DAY

@@ -30,6 +30,21 @@ fn an_older_configuration_is_refused_by_name_also_after_a_restart() {
     open().admit(&new).unwrap();
 }
 
+/// Defence: what is noted is compared again under the lock. Removed, of two processes that judged by the same record the slower one brings
+/// the older configuration back.
+#[test]
+fn who_judged_earlier_does_not_write_over_what_is_newer() {
+    let state = tempfile::tempdir().unwrap();
+    let [slow, fast] = [(), ()].map(|()| Bundles::open(&*OsDir::open(state.path()).unwrap()).unwrap());
+    let judged = slow.judge(&block("genesis.block")).unwrap();
+    let newest = block("config_block.pb");
+    fast.admit(&newest).unwrap();
+    let error = slow.note(&judged).unwrap_err();
+    assert!(matches!(error, BundleError::Rollback { .. }), "{error}");
+    let recorded = fast.recorded(newest.channel()).unwrap();
+    assert_eq!(recorded, Some(BundleRecord::of(newest.newest())));
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test damages its file")]
 fn a_damaged_record_stops_everything() {

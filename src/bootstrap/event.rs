@@ -108,6 +108,10 @@ pub struct TransferProgress {
     /// Time left at that rate; `None` while nothing comes.
     #[serde(rename = "eta_seconds", serialize_with = "seconds")]
     pub eta: Option<Duration>,
+    /// Bytes of all chunks that came in this run, decompressed: also of those that came twice, or were wrong.
+    pub received_bytes: u64,
+    /// Memory that chunks took at the same time, at most, in bytes.
+    pub memory_peak_bytes: u64,
     /// What each source delivered.
     pub shares: Vec<Share>,
     /// What the transfer waits for, if it does.

@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     error::JoinError,
     event::{JoinEvent, Observer, Share},
-    in_order::{Inbox, Pass, Proved, Ranges},
+    in_order::{Inbox, Pass, PassOf, Proved, Ranges},
     keeper::{News, Peer, SourceIndex},
     meter::Meter,
     ready::Ready,
@@ -39,6 +39,7 @@ use crate::{
     },
     disk::DiskError,
     snapshot::SnapshotFile,
+    transport::off_the_driver,
 };
 
 /// How often progress is told and the store is asked whether a sync is due.
@@ -162,6 +163,8 @@ struct Driver<'a> {
     started_over: BTreeMap<u32, u32>,
     /// What the pass gave, while the last chunks are still to be accounted for.
     proved: Option<Proved>,
+    /// The in-order pass, where it has no thread of its own.
+    pass: Option<Pass>,
 }
 
 /// Fetches, proves and writes every chunk and proves every file.
@@ -197,6 +200,7 @@ pub(super) async fn fetch(
         reused_bytes: 0,
         started_over: BTreeMap::new(),
         proved: None,
+        pass: None,
         job,
     };
     driver.resume();
@@ -204,7 +208,9 @@ pub(super) async fn fetch(
     let result = driver.run(&mut inbound, stop).await;
     driver.requests.values().for_each(|(_, task)| task.abort());
     inbox.stop();
-    let _ = tokio::task::spawn_blocking(move || pass.join()).await; // its end was already told by message
+    if let Some(pass) = pass {
+        let _ = tokio::task::spawn_blocking(move || pass.join()).await; // its end was already told by message
+    }
     if let Err(JoinError::Stopped) = &result {
         driver.sync_at_end().await;
     }
@@ -229,6 +235,7 @@ impl Driver<'_> {
         let mut tick = time::interval(TICK);
         tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
+            self.advance_pass();
             self.poll_plan();
             // Nothing is asked while the disk is full: then the plan's own wake-ups mean nothing.
             let wakeup = self.paused_until.or_else(|| self.plan.next_wakeup().map(|at| self.started + at));
@@ -304,8 +311,9 @@ impl Driver<'_> {
         }
     }
 
-    fn start_pass(&self) -> Result<std::thread::JoinHandle<()>, JoinError> {
-        let pass = Pass {
+    /// Starts the in-order pass: on its own thread, unless nothing here has one.
+    fn start_pass(&mut self) -> Result<Option<std::thread::JoinHandle<()>>, JoinError> {
+        let of = PassOf {
             agreed: Arc::clone(&self.job.agreed),
             layout: self.layout.clone(),
             trees: Arc::clone(&self.job.trees),
@@ -313,9 +321,23 @@ impl Driver<'_> {
             buffers: self.job.buffers.clone(),
             started: self.started,
         };
+        let pass = Pass::new(of, self.inbox.clone());
         let sender = self.sender.clone();
         let report = move |message| drop(sender.send(message)); // nobody listens once the transfer is over
-        pass.start(self.inbox.clone(), report).map_err(JoinError::Threads)
+        if matches!(self.job.workers, Workers::Threads(_)) {
+            return pass.start(report).map(Some).map_err(JoinError::Threads);
+        }
+        self.pass = Some(pass);
+        Ok(None)
+    }
+
+    /// Lets a pass without a thread take what has come.
+    fn advance_pass(&mut self) {
+        let sender = &self.sender;
+        let report = |message| drop(sender.send(message));
+        if self.pass.as_mut().is_some_and(|pass| !pass.advance(&report)) {
+            self.pass = None;
+        }
     }
 
     fn poll_plan(&mut self) {
@@ -363,7 +385,12 @@ impl Driver<'_> {
 
     fn take(&mut self, message: Message) -> Result<Option<Proved>, JoinError> {
         match message {
-            Message::Plan(event) => self.event(event),
+            Message::Plan(event) => {
+                if let Event::ChunkArrived { linear, .. } = event {
+                    self.meter.received(self.layout.bytes(linear));
+                }
+                self.event(event);
+            }
             Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
                 if !self.plan.is_wanted(linear) {
                     return Ok(None); // the copy that came second: it changes nothing
@@ -552,20 +579,24 @@ impl Driver<'_> {
         if !self.syncing && self.job.store.sync_due(self.now()) {
             self.syncing = true;
             let (store, answer) = (Arc::clone(&self.job.store), Answer::new(&self.sender, "a sync"));
-            tokio::task::spawn_blocking(move || answer.give(Message::Synced(sync(&store))));
+            let workers = self.job.workers.clone();
+            tokio::spawn(async move {
+                let _ = off_the_driver(&workers, move || answer.give(Message::Synced(sync(&store)))).await;
+            });
         }
     }
 
     async fn sync_at_end(&self) {
         let store = Arc::clone(&self.job.store);
         // What could not be made durable, the store has thrown away: the next run fetches it again.
-        let _ = tokio::task::spawn_blocking(move || store.sync().map(drop)).await;
+        let _ = off_the_driver(&self.job.workers, move || store.sync().map(drop)).await;
     }
 
     fn tell_progress(&mut self) {
         let waits_for = self.plan.status().waits_for;
         let shares = self.shares.values().cloned().collect();
         let mut progress = self.meter.progress(self.started.elapsed(), shares, waits_for);
+        progress.memory_peak_bytes = self.job.buffers.peak_bytes();
         if let Some(words) = self.job.sources.all_refuse(&self.job.agreed) {
             progress.waiting_for = Some(words);
         }

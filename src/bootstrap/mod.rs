@@ -40,7 +40,7 @@ pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
 use sources::Sources;
-use tokio::{sync::watch, task::spawn_blocking, time::Instant};
+use tokio::{sync::watch, time::Instant};
 pub use vouching::JoinTrust;
 use vouching::{Vouched, Vouching};
 
@@ -50,6 +50,7 @@ use crate::{
     disk::Dir,
     msp::ChannelConfig,
     snapshot::{BlockNumber, CHUNK_BYTES, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    transport::off_the_driver,
 };
 
 /// What to join, from whom, under which rule, to where.
@@ -73,6 +74,8 @@ pub struct JoinRequest {
     pub plan: PlanConfig,
     /// Whether sources may compress chunks.
     pub accept_zstd: bool,
+    /// Where chunks are proved and written: see [`join_workers`].
+    pub workers: Workers,
     /// Stop once it is known what would be fetched.
     pub dry_run: bool,
 }
@@ -158,6 +161,7 @@ async fn join_from(
         let changes = request.dialling.live.changes();
         // catalog: who has what, who vouches
         let vouched = tokio::select! {
+            biased;
             vouched = vouch(request, &mut sources, &spoiled, observer) => vouched?,
             () = &mut stop => return Err(JoinError::Stopped),
         };
@@ -208,7 +212,7 @@ async fn vouch(
     let dialling = &request.dialling;
     let vouching = Vouching::new(
         &request.trust,
-        Some(&request.records),
+        Some((&request.records, &request.workers)),
         dialling.identity.identity.msp_id(),
         &dialling.clock,
         spoiled,
@@ -243,7 +247,7 @@ async fn vouch(
         }
     };
     if !request.dry_run {
-        on_disk(keep).await?;
+        on_disk(&request.workers, keep).await?;
     }
     observer(told(&vouched.agreed, &request.trust));
     Ok(vouched)
@@ -268,11 +272,12 @@ async fn land(
 ) -> Result<Landed, JoinError> {
     let Means { sources, buffers, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
-    let there = on_disk({
+    let there = on_disk(&request.workers, {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         move || landing.is_there(&agreed)
     });
     let there = tokio::select! {
+        biased;
         there = there => there?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
@@ -289,10 +294,11 @@ async fn land(
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
     let trees = tokio::select! {
+        biased;
         trees = chunk_trees(&agreed, sources) => trees?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
-    let opened = on_disk({
+    let opened = on_disk(&request.workers, {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         move || landing.open_store(&agreed)
     });
@@ -310,7 +316,7 @@ async fn land(
         store: Arc::clone(&store),
         candidates,
         sources,
-        workers: workers(&request.plan)?,
+        workers: request.workers.clone(),
         buffers: buffers.clone(),
         plan: request.plan.clone(),
         accept_zstd: request.accept_zstd,
@@ -331,7 +337,7 @@ async fn land(
             landing.publish(store, &agreed, &files)
         }
     };
-    on_disk(publish).await?;
+    on_disk(&request.workers, publish).await?;
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
 }
 
@@ -355,7 +361,11 @@ fn still_agreed(request: &JoinRequest, vouched: &Vouched, state: Option<&Channel
 /// Threads for proofs and writes: they keep up with any link long before there are so many.
 const WORKERS_MAX: usize = 4;
 
-fn workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
+/// Threads for a join of that plan: as many as the machine has cores, at most four.
+///
+/// # Errors
+/// [`JoinError::Threads`].
+pub fn join_workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
     let count = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     // A place per permit, so that handing over never waits.
     Workers::threads(count, plan.budget_chunks as usize + count).map_err(JoinError::Threads)
@@ -433,10 +443,8 @@ fn summary(
 
 /// Disk work off the thread that drives QUIC.
 async fn on_disk<T: Send + 'static>(
+    workers: &Workers,
     work: impl FnOnce() -> Result<T, JoinError> + Send + 'static,
 ) -> Result<T, JoinError> {
-    match spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(JoinError::Threads(std::io::Error::other(error))),
-    }
+    off_the_driver(workers, work).await.map_err(JoinError::Threads)?
 }

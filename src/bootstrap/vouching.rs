@@ -13,6 +13,7 @@ use crate::{
         AgreedSnapshot, AgreementError, AttestBody, Attestation, Equivocation, Heard, Judging, Offer, Statements,
         TrustPolicy, agree, candidates, equivocations,
     },
+    chunking::Workers,
     msp::{ChannelConfig, MspId},
     snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
     transport::WallClock,
@@ -58,8 +59,8 @@ impl JoinTrust {
 /// What one join hears, and its verdict.
 pub(super) struct Vouching<'a> {
     trust: &'a JoinTrust,
-    /// What was heard and proved in earlier joins; `None`: nothing.
-    records: Option<&'a Records>,
+    /// What was heard and proved in earlier joins, and where it is read; `None`: nothing.
+    records: Option<(&'a Records, &'a Workers)>,
     own_msp: &'a MspId,
     clock: &'a WallClock,
     nonce: [u8; NONCE_BYTES],
@@ -98,7 +99,7 @@ impl<'a> Vouching<'a> {
     /// `spoiled`: manifests that were found to lead nowhere.
     pub(super) fn new(
         trust: &'a JoinTrust,
-        records: Option<&'a Records>,
+        records: Option<(&'a Records, &'a Workers)>,
         own_msp: &'a MspId,
         clock: &'a WallClock,
         spoiled: &BTreeSet<ManifestHash>,
@@ -309,9 +310,10 @@ impl<'a> Vouching<'a> {
 
     /// What was said and proved of that block in earlier joins: who says something else now is found out again.
     async fn remember(&mut self, id: &SnapshotId) {
-        let Some(records) = self.records.cloned() else { return };
+        let Some((records, workers)) = self.records else { return };
+        let records = records.clone();
         let (wanted, now) = (id.clone(), (self.clock)());
-        let read = on_disk(move || Ok((records.said_before(&wanted, now), records.proofs(&wanted))));
+        let read = on_disk(workers, move || Ok((records.said_before(&wanted, now), records.proofs(&wanted))));
         let Ok((said_before, proofs)) = read.await else { return };
         self.statements.proofs.extend(proofs);
         for attestation in said_before.into_iter().filter(|said| self.matters(said)).collect::<Vec<_>>() {

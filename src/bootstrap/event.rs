@@ -89,6 +89,13 @@ pub enum JoinEvent {
         /// Its size in bytes.
         size: u64,
     },
+    /// No source has the snapshot any more: another one is looked for.
+    OtherSnapshot {
+        /// The last block of the one that is gone.
+        block_number: u64,
+        /// What the sources say, in words.
+        reason: String,
+    },
     /// The disk is full: the transfer waits until there is room.
     DiskFull {
         /// What the disk said, with the path.

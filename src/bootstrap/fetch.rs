@@ -35,10 +35,10 @@ use crate::{
     catalog::AgreedSnapshot,
     chunking::{
         BufferPool, Candidates, FileTree, Store, StoreError, Workers,
-        plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId},
+        plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId, SourceState},
     },
     disk::DiskError,
-    snapshot::SnapshotFile,
+    snapshot::{BlockNumber, SnapshotFile},
     transport::off_the_driver,
 };
 
@@ -127,6 +127,8 @@ pub(super) struct Fetch<'a> {
     /// Whether those who vouched still count: asked whenever the channel's configuration changes.
     pub(super) still: &'a (dyn Fn() -> Result<(), JoinError> + Send + Sync),
     pub(super) changes: watch::Receiver<u64>,
+    /// The oldest block that may be taken instead; `None`: no other may.
+    pub(super) instead_from: Option<BlockNumber>,
 }
 
 /// What a transfer gives.
@@ -528,6 +530,7 @@ impl Driver<'_> {
     fn source_news(&mut self, news: News) {
         match news {
             News::Ready(index, ready) => self.source_ready(index, &ready),
+            News::Listed(index, listed) => self.source_listed(index, &listed),
             News::GivenUp(_) | News::Lied(..) => {}
             News::Dropped(sources, reason) => self.dropped(&sources, &reason),
             News::Failed(index, _) | News::Lost(index, _) => self.event(Event::SourceLeft { source: SourceId(index) }),
@@ -550,6 +553,18 @@ impl Driver<'_> {
         self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
     }
 
+    /// It no longer has the snapshot, or has it now.
+    fn source_listed(&mut self, index: SourceIndex, listed: &Ready) {
+        let agreed = &self.job.agreed;
+        let source = SourceId(index);
+        let asked = self.plan.status().sources.get(&source).is_some_and(|status| status.state != SourceState::Gone);
+        match (listed.has(agreed.id(), agreed.manifest_hash()), asked) {
+            (true, false) => self.source_ready(index, listed),
+            (false, true) => self.event(Event::SourceLeft { source }),
+            _ => {}
+        }
+    }
+
     /// Drops every address of an identity.
     fn ban(&mut self, liar: &Peer, reason: &str) {
         let dropped = self.job.sources.lied(liar, reason);
@@ -565,8 +580,13 @@ impl Driver<'_> {
     }
 
     /// Those who are connected won't bring what is missing.
-    fn withheld(&self) -> Option<JoinError> {
-        if self.plan.status().chunks_missing == 0 { None } else { self.job.sources.withheld(&self.job.agreed) }
+    fn withheld(&mut self) -> Option<JoinError> {
+        if self.plan.status().chunks_missing == 0 {
+            return None;
+        }
+        let (agreed, sources) = (&self.job.agreed, &mut self.job.sources);
+        let vanished = self.job.instead_from.and_then(|floor| sources.vanished(agreed, floor));
+        vanished.or_else(|| sources.withheld(agreed))
     }
 
     /// Nobody can bring what is missing, now or later.

@@ -93,12 +93,12 @@ impl Host {
     /// The machine stops between two instructions: sockets are dead at once and without a word, datagrams under way from it or to
     /// it vanish, tasks are aborted. It can bind again right after, as a new program.
     pub fn crash(&self) {
-        let now = self.net.now();
+        self.net.mark(format!("{self} crashed"));
         let mut world = self.net.world();
         let number = world.number();
-        world.trace.mark(now, || format!("host {} crashed", self.machine));
-        let tasks = world.machines.crash(self.machine, number);
+        let (sockets, tasks) = world.machines.crash(self.machine, number);
         drop(world);
+        drop(sockets);
         tasks.iter().for_each(AbortHandle::abort);
     }
 
@@ -107,10 +107,9 @@ impl Host {
     /// # Errors
     /// `AddrInUse` if the address is another's.
     pub fn move_to(&self, ip: IpAddr) -> io::Result<()> {
-        let now = self.net.now();
-        let mut world = self.net.world();
-        world.machines.move_to(self.machine, ip)?;
-        world.trace.mark(now, || format!("host {} moved to {ip}", self.machine));
+        let before = self.to_string();
+        self.net.world().machines.move_to(self.machine, ip)?;
+        self.net.mark(format!("{before} moved to {ip}"));
         Ok(())
     }
 
@@ -127,6 +126,16 @@ impl Host {
             machine.tasks_pruned_at = machine.tasks.len() * 2 + 16;
         }
         machine.tasks.push(task);
+    }
+}
+
+/// Its first address.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ips().first() {
+            Some(ip) => write!(f, "{ip}"),
+            None => write!(f, "host {}", self.machine),
+        }
     }
 }
 

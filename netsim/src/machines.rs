@@ -14,21 +14,14 @@ use bytes::Bytes;
 use quinn::udp::EcnCodepoint;
 use tokio::task::AbortHandle;
 
+use crate::SendQueue;
+
 /// First port that is given out where port 0 is asked for (RFC 6335).
 const PORT_EPHEMERAL_MIN: u16 = 49_152;
 /// First port that a NAT gives out.
 const PORT_OUTSIDE_MIN: u16 = 20_000;
 /// What a socket holds for a program that doesn't read, in bytes: as much as the service asks of a real kernel. More is dropped.
 pub(crate) const BUFFER_BYTES_MAX: usize = 4 << 20;
-
-/// What a host can have under way to its own network card before sending would block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SendQueue {
-    /// Bytes that wait before a socket isn't writable any more; one send more may lie on top.
-    pub bytes: u64,
-    /// Bytes per second that leave.
-    pub bandwidth_bytes_per_s: u64,
-}
 
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -155,15 +148,12 @@ impl Machines {
         Some(bound)
     }
 
-    /// Cuts all sockets; what they held is gone. Gives the tasks to abort and the readers to wake.
-    pub(crate) fn crash(&mut self, machine: usize, number: u64) -> Vec<AbortHandle> {
+    /// Cuts all sockets; gives them, to be dropped without the lock, and the tasks to abort.
+    pub(crate) fn crash(&mut self, machine: usize, number: u64) -> (Vec<Bound>, Vec<AbortHandle>) {
         let crashed = self.machine(machine);
         crashed.crashed_before = number;
-        let tasks = std::mem::take(&mut crashed.tasks);
-        for socket in std::mem::take(&mut crashed.sockets) {
-            self.sockets.remove(&socket);
-        }
-        tasks
+        let (tasks, sockets) = (std::mem::take(&mut crashed.tasks), std::mem::take(&mut crashed.sockets));
+        (sockets.iter().filter_map(|socket| self.sockets.remove(socket)).collect(), tasks)
     }
 
     /// The address that `machine` sends from with a socket bound to `bound`, to `to`; `None` if it has none.

@@ -11,39 +11,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::udp::EcnCodepoint;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    Event, Faults, Host, Link,
-    world::{Outgoing, World, directions},
+    Event, Faults, Host, Link, Packet, Recording,
+    wires::directions,
+    world::{Outgoing, World},
 };
 
 /// A simulated network; see the crate's head for what can happen on it.
 #[derive(Debug, Clone)]
 pub struct Net(pub(crate) Arc<Shared>);
-
-/// A datagram as it was sent, before the link did anything to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packet {
-    /// When, since the net was made.
-    pub at: Duration,
-    /// Its source as the receiver sees it.
-    pub from: SocketAddr,
-    /// Where it was sent to.
-    pub to: SocketAddr,
-    /// Its ECN mark.
-    pub ecn: Option<EcnCodepoint>,
-    /// Its UDP payload.
-    pub bytes: Bytes,
-}
-
-/// What [`Net::record`] has recorded.
-#[derive(Debug, Clone)]
-pub struct Recording(Arc<Mutex<Vec<Packet>>>);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -128,10 +109,10 @@ impl Net {
 
     /// Cuts what `from` sends to `to`; the other direction stays. What is under way still arrives.
     pub fn cut(&self, from: &[IpAddr], to: &[IpAddr]) {
-        let now = self.now();
         let mut world = self.world();
         directions(from, to).into_iter().for_each(|direction| world.wires.cut(direction));
-        world.trace.mark(now, || format!("cut {from:?} -> {to:?}"));
+        drop(world);
+        self.mark(format!("cut {from:?} -> {to:?}"));
     }
 
     /// Cuts two groups of addresses off from each other.
@@ -142,21 +123,19 @@ impl Net {
 
     /// Ends what [`Self::partition`] and [`Self::cut`] did between two groups, in both directions.
     pub fn mend(&self, one: &[IpAddr], other: &[IpAddr]) {
-        let now = self.now();
         let mut world = self.world();
         for (from, to) in directions(one, other) {
             world.wires.mend((from, to));
             world.wires.mend((to, from));
         }
-        world.trace.mark(now, || format!("mended {one:?} <-> {other:?}"));
+        drop(world);
+        self.mark(format!("mended {one:?} <-> {other:?}"));
     }
 
     /// Ends all partitions. Links stay as they are set.
     pub fn heal(&self) {
-        let now = self.now();
-        let mut world = self.world();
-        world.wires.mend_all();
-        world.trace.mark(now, || "healed".to_owned());
+        self.world().wires.mend_all();
+        self.mark("healed");
     }
 
     /// Puts `host` behind a NAT with this outside address, or another one than before: others see each of its sockets there, under a
@@ -166,19 +145,15 @@ impl Net {
     /// # Errors
     /// `AddrInUse` if a host itself has that address.
     pub fn nat(&self, host: &Host, outside: IpAddr) -> io::Result<()> {
-        let now = self.now();
-        let mut world = self.world();
-        world.machines.nat(host.machine, outside)?;
-        world.trace.mark(now, || format!("host {} behind {outside}", host.machine));
+        self.world().machines.nat(host.machine, outside)?;
+        self.mark(format!("{host} behind {outside}"));
         Ok(())
     }
 
     /// The NAT before `host` forgets its ports: the old ones are nobody's, the next datagram of each socket gets a new one.
     pub fn rebind(&self, host: &Host) {
-        let now = self.now();
-        let mut world = self.world();
-        world.machines.rebind(host.machine);
-        world.trace.mark(now, || format!("NAT of host {} rebound", host.machine));
+        self.world().machines.rebind(host.machine);
+        self.mark(format!("NAT of {host} rebound"));
     }
 
     /// Sends a datagram that no socket sent, over the link from `from` to `to`: a replay, a forgery, a flood.
@@ -190,14 +165,9 @@ impl Net {
     }
 
     /// Records every datagram from now on that `filter` chooses, as it was sent. The filter mustn't call the net.
-    pub fn record(&self, mut filter: impl FnMut(&Packet) -> bool + Send + 'static) -> Recording {
-        let recording = Recording(Arc::default());
-        let packets = Arc::clone(&recording.0);
-        self.world().observers.push(Box::new(move |packet| {
-            if filter(packet) {
-                packets.lock().unwrap_or_else(PoisonError::into_inner).push(packet.clone());
-            }
-        }));
+    pub fn record(&self, filter: impl FnMut(&Packet) -> bool + Send + 'static) -> Recording {
+        let recording = Recording::default();
+        self.world().observers.push(recording.observer(filter));
         recording
     }
 
@@ -251,7 +221,7 @@ impl Net {
     /// Puts a line into the log.
     pub fn mark(&self, text: impl Into<String>) {
         let now = self.now();
-        self.world().trace.mark(now, || text.into());
+        self.world().trace.mark(now, text.into());
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -266,14 +236,6 @@ impl Net {
         if earlier {
             self.0.bell.notify_one();
         }
-    }
-}
-
-impl Recording {
-    /// Takes out what was recorded since the last time.
-    #[must_use]
-    pub fn take(&self) -> Vec<Packet> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -21,12 +21,25 @@ use quinn::{
 };
 use tokio::time::{Sleep, sleep_until};
 
-use crate::{Net, SendQueue, machines::Bound, world::Outgoing};
+use crate::{
+    Net,
+    machines::{Bound, Received},
+    world::Outgoing,
+};
 
 /// Datagrams in one send: what quinn sends at once.
 const GSO_SEGMENTS: usize = 10;
 /// Datagrams in one receive: what Linux joins.
 const GRO_SEGMENTS: usize = 64;
+
+/// What a host can have under way to its own network card before sending would block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendQueue {
+    /// Bytes that wait before a socket isn't writable any more; one send more may lie on top.
+    pub bytes: u64,
+    /// Bytes per second that leave.
+    pub bandwidth_bytes_per_s: u64,
+}
 
 /// A socket, until it is dropped or its host crashes. After a crash it is dead and says nothing: sends succeed and vanish, nothing
 /// is received, as for a program that isn't there any more.
@@ -148,7 +161,7 @@ fn take(bound: &mut Bound, buf: &mut [u8]) -> Option<RecvMeta> {
     let (addr, to, ecn, stride) = (first.from, first.to, first.ecn, first.bytes.len());
     let mut meta = RecvMeta { addr, len: 0, stride, ecn, dst_ip: Some(to) };
     for _ in 0..GRO_SEGMENTS {
-        let joins = |next: &&mut crate::machines::Received| {
+        let joins = |next: &&mut Received| {
             let fits = meta.len == 0 || next.bytes.len() <= stride.min(buf.len() - meta.len);
             fits && (next.from, next.to, next.ecn) == (addr, to, ecn)
         };

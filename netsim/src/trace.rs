@@ -11,9 +11,6 @@ use std::{
 
 use crate::{Fate, Fates};
 
-/// Events that are kept if nothing else is said: none, since a campaign of many seeds needs only hashes and counters.
-const LOG_EVENTS: usize = 0;
-
 /// Datagrams that met a fault, by kind. One datagram can meet several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Faults {
@@ -129,14 +126,11 @@ pub(crate) struct Trace {
     pub(crate) faults: Faults,
     pub(crate) datagrams: u64,
     log: VecDeque<Event>,
+    /// None are kept unless asked for: a campaign of many seeds needs only hashes and counters.
     log_events_max: usize,
 }
 
 impl Trace {
-    pub(crate) fn new() -> Self {
-        Self { log_events_max: LOG_EVENTS, ..Self::default() }
-    }
-
     pub(crate) fn sent(&mut self, at: Duration, (from, to): (SocketAddr, SocketAddr), bytes: &[u8], fates: Fates) {
         self.datagrams += 1;
         self.faults.count(&fates);
@@ -155,8 +149,8 @@ impl Trace {
         self.log(at, || What::Unheard { from, to, len, why });
     }
 
-    pub(crate) fn mark(&mut self, at: Duration, text: impl FnOnce() -> String) {
-        self.log(at, || What::Mark(text()));
+    pub(crate) fn mark(&mut self, at: Duration, text: String) {
+        self.log(at, || What::Mark(text));
     }
 
     /// Keeps the last `events_max` events from now on.

@@ -11,6 +11,11 @@ use crate::{Fates, Link, LinkState, Rng, trace::Hash};
 /// From one machine's own address to another's (a NAT between them changes nothing here).
 pub(crate) type Direction = (IpAddr, IpAddr);
 
+/// All directions from one group of addresses to another.
+pub(crate) fn directions(from: &[IpAddr], to: &[IpAddr]) -> Vec<Direction> {
+    from.iter().flat_map(|from| to.iter().map(|to| (*from, *to))).collect()
+}
+
 #[derive(Debug)]
 pub(crate) struct Wires {
     seed: u64,

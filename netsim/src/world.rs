@@ -3,14 +3,7 @@
 //! One sequence numbers datagrams, sockets and crashes alike, so that a smaller number was there first: a datagram with a smaller
 //! number than its sender's last crash, or than the socket that it would reach, vanishes.
 
-use std::{
-    cmp::Ordering,
-    collections::BinaryHeap,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    task::Waker,
-    time::Duration,
-};
+use std::{cmp::Ordering, collections::BinaryHeap, fmt, net::SocketAddr, task::Waker, time::Duration};
 
 use bytes::Bytes;
 use quinn::udp::EcnCodepoint;
@@ -18,13 +11,10 @@ use quinn::udp::EcnCodepoint;
 use crate::{
     Fate, Link, LinkState, Rng,
     machines::{BUFFER_BYTES_MAX, Machines, Received},
-    net::Packet,
+    record::{Observer, Packet},
     trace::{Trace, Unheard},
     wires::{Direction, Wires},
 };
-
-/// Told of each datagram that is sent.
-pub(crate) type Observer = Box<dyn FnMut(&Packet) + Send>;
 
 pub(crate) struct World {
     pub(crate) machines: Machines,
@@ -66,7 +56,7 @@ impl World {
         Self {
             machines: Machines::default(),
             wires: Wires::new(seed),
-            trace: Trace::new(),
+            trace: Trace::default(),
             observers: Vec::new(),
             under_way: BinaryHeap::new(),
             last_number: 0,
@@ -144,7 +134,7 @@ impl World {
         Ok(bound.reader.take())
     }
 
-    /// What is under way to or from these addresses and links, for tests of the net itself: how many datagrams.
+    /// How many datagrams are under way.
     pub(crate) fn under_way(&self) -> usize {
         self.under_way.len()
     }
@@ -154,11 +144,6 @@ impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").field("under_way", &self.under_way.len()).finish_non_exhaustive()
     }
-}
-
-/// Both halves of `partition`: the directions between two groups of addresses.
-pub(crate) fn directions(from: &[IpAddr], to: &[IpAddr]) -> Vec<Direction> {
-    from.iter().flat_map(|from| to.iter().map(|to| (*from, *to))).collect()
 }
 
 fn flipped(bytes: &Bytes, bit: u64) -> Bytes {

@@ -3,7 +3,7 @@
 //! It knows nothing of the program that it tests. No fork, no `cfg`: tokio's paused clock, quinn's abstract socket.
 //!
 //! # Fault model
-//! - **Network**: a datagram is late, lost, tail-dropped by a full queue, doubled, overtaken, damaged, or cut off with the link. It
+//! - **Network**: a datagram is late, lost, tail-dropped by a full queue, doubled, overtaken, damaged, too big, or cut off with the link. It
 //!   never grows, and damage never makes it another sender's. Each direction is a [`Link`] of its own.
 //! - **Host**: a crash cuts the socket by incarnation. Datagrams of an earlier bind vanish both ways, otherwise the endpoint's
 //!   drivers would still say goodbye and the crash would be a soft one. Unsynced bytes go with it.
@@ -11,14 +11,22 @@
 //!   then kept, lost or torn.
 //!
 //! The same seed gives the same trace of (time, source, destination, length, fate).
-//!
-//! # Modules
-//! [`link`] is here: what happens to one datagram, as a pure value. Planned on top of it: `net` (a heap of datagrams ordered by time
-//! and sequence, one pump task), `socket` (quinn's `AsyncUdpSocket` over it), `host` (incarnations), `disk` (durable and pending
-//! state apart), and a relay that runs the same [`Link`] in real time between processes.
 
+mod host;
 pub mod link;
+mod machines;
+mod net;
+mod record;
 mod rng;
+mod socket;
+mod trace;
+mod wires;
+mod world;
 
+pub use host::Host;
 pub use link::{Fate, Fates, Link, LinkState};
+pub use net::Net;
+pub use record::{Packet, Recording};
 pub use rng::Rng;
+pub use socket::{SendQueue, SimSocket};
+pub use trace::{Event, Faults, Unheard, What};

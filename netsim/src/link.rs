@@ -9,6 +9,8 @@ use crate::Rng;
 pub struct Link {
     /// Nothing passes while it is down.
     pub up: bool,
+    /// Largest UDP payload in bytes that fits; a larger one vanishes without a word (MTU black hole). `None`: all fit.
+    pub mtu: Option<usize>,
     /// Time on the way.
     pub latency: Duration,
     /// Up to this much more, uniform; datagrams can overtake each other by it.
@@ -33,6 +35,7 @@ impl Default for Link {
     fn default() -> Self {
         Self {
             up: true,
+            mtu: None,
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             bandwidth_bytes_per_s: None,
@@ -65,6 +68,8 @@ pub enum Fate {
     },
     /// The link is down.
     Cut,
+    /// Larger than the link's MTU.
+    TooBig,
     /// Chance.
     Lost,
     /// The queue is full.
@@ -89,6 +94,9 @@ impl Link {
         let gone = |fate| Fates { first: fate, double: None };
         if !self.up {
             return gone(Fate::Cut);
+        }
+        if self.mtu.is_some_and(|mtu| len > mtu) {
+            return gone(Fate::TooBig);
         }
         let Some(leaves) = self.queue(state, now, len) else { return gone(Fate::TailDropped) };
         if lost {
@@ -192,6 +200,14 @@ mod tests {
     fn nothing_passes_a_link_that_is_down() {
         let link = Link { up: false, duplicate_ppm: 1_000_000, ..Link::default() };
         assert!(many(&link, 1, 50).iter().all(|fates| *fates == Fates { first: Fate::Cut, double: None }));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_mtu_vanishes() {
+        let link = Link { mtu: Some(1200), ..Link::default() };
+        let (mut state, mut rng) = (LinkState::default(), Rng::new(1));
+        assert_eq!(link.deliver(&mut state, MS, 1201, &mut rng).first, Fate::TooBig);
+        assert_eq!(link.deliver(&mut state, MS, 1200, &mut rng).first, Fate::Arrives { at: MS, flip_bit: None });
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //!
 //! The same seed gives the same trace of (time, source, destination, length, fate).
 
+pub mod disk;
 mod host;
 pub mod link;
 mod machines;

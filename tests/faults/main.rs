@@ -6,4 +6,5 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the example")]
 mod sim;
 
+mod network;
 mod swarm;

@@ -1,5 +1,5 @@
-use super::disk::SimDisk;
 use bytes::Bytes;
+use netsim::disk::SimDisk;
 use snapferry::{
     disk::OsDir,
     msp::{ChannelConfig, GrantBody, JoinGrant, LocalIdentity, MspId, TlsPair},
@@ -88,13 +88,13 @@ impl SimChannel {
 }
 impl Golden {
     pub fn put(&self, disk: &SimDisk, under: &str) {
-        let dir = disk.path().join(under).join(self.id.channel.as_str()).join(self.id.block_number.to_string());
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = Path::new(under).join(self.id.channel.as_str()).join(self.id.block_number.to_string());
         for (name, bytes) in &self.files {
-            std::fs::write(dir.join(name), bytes).unwrap();
+            disk.put(&dir.join(name), bytes);
         }
     }
     pub fn largest_file(&self, under: &str) -> PathBuf {
-        PathBuf::from(under)
+        let dir = Path::new(under).join(self.id.channel.as_str()).join(self.id.block_number.to_string());
+        dir.join(self.files.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0)
     }
 }

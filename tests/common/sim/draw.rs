@@ -44,6 +44,7 @@ pub fn draw(seed: u64) -> Scenario {
         min_orgs: 2,
         sources,
         joiner,
+        dual_stack: false,
         links,
         happenings,
         deadline_s: DEADLINE_S,

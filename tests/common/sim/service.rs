@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use netsim::Host;
+use netsim::{Host, disk::SimDisk};
 use snapferry::{
     catalog::{Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
@@ -21,7 +21,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     channel::SimPeer,
-    disk::{SimDisk, sim_dir},
+    disk::sim_dir,
     liar::{self, Lie},
 };
 

@@ -13,6 +13,9 @@ use super::{
     state::{Change, Ino, Node, ROOT, State},
 };
 
+/// How deep a folder to be removed may be nested: the recursion must end.
+const REMOVE_DEPTH_MAX: u32 = 32;
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
@@ -191,13 +194,18 @@ impl SimDir {
     /// Removes a folder and all in it, name by name: each is a change of its own.
     ///
     /// # Errors
-    /// `NotFound`, `NotADirectory`; the disk.
+    /// `NotFound`, `NotADirectory`; folders nested deeper than 32; the disk.
     pub fn remove_dir_all(&self, name: &str) -> io::Result<()> {
+        self.remove_down_to(name, REMOVE_DEPTH_MAX)
+    }
+
+    fn remove_down_to(&self, name: &str, depth: u32) -> io::Result<()> {
         let within = self.open_dir(name)?;
+        let deeper = depth.checked_sub(1).ok_or_else(|| io::Error::other("folders are nested too deeply"))?;
         for entry in within.list()? {
             match entry.kind {
                 EntryKind::File => within.remove_file(&entry.name)?,
-                EntryKind::Dir => within.remove_dir_all(&entry.name)?,
+                EntryKind::Dir => within.remove_down_to(&entry.name, deeper)?,
             }
         }
         let mut state = self.begin_change("remove_dir", name)?;
@@ -219,9 +227,15 @@ impl SimDir {
     /// # Errors
     /// The disk.
     pub fn lock(&self, name: &str) -> io::Result<Option<SimLock>> {
-        let file = self.open_file(name, Open::ReadWrite)?;
-        let taken = self.begin("lock", name)?.locks.insert(file.ino);
-        Ok(taken.then(|| SimLock { disk: self.disk.clone(), epoch: self.epoch, ino: file.ino }))
+        loop {
+            let ino = self.open_file(name, Open::ReadWrite)?.ino;
+            let mut state = self.begin("lock", name)?;
+            // Who held it may have removed the file in between: then another one is meant.
+            if state.names(self.ino)?.get(name) == Some(&ino) {
+                let taken = state.locks.insert(ino);
+                return Ok(taken.then(|| SimLock { disk: self.disk.clone(), epoch: self.epoch, ino }));
+            }
+        }
     }
 
     /// Bytes that still fit.

@@ -2,7 +2,9 @@
 
 use super::{
     CatalogEntry, CatalogError, KnownSnapshot, Refusal, ServedSnapshot,
+    leases::Leases,
     manifest_cache::{self, Cached},
+    promised::{self, Promised},
     remains::{self, Remains, Stage},
     scan::{Candidate, Found, Place, Stamp, look},
 };
@@ -27,6 +29,13 @@ pub struct Catalog {
     pub(super) state: Arc<dyn Dir>,
     /// Whether we may write below `completed`.
     pub(super) deletion_allowed: bool,
+    /// Held while a deletion is commanded, or one that waited is done. Locked first.
+    pub(super) deletions: Mutex<()>,
+    /// Who downloads what. Locked before `served`, and never while that is held.
+    pub(super) leases: Mutex<Leases>,
+    /// Deletions that were commanded before the start, until a clock is handed in. Locked before `leases`.
+    pub(super) promised: Mutex<Vec<Promised>>,
+    pub(super) lease_changes: watch::Sender<u64>,
     /// Held while a folder is deleted, and while one becomes advertised. Locked before the next two.
     pub(super) folders: Mutex<()>,
     served: RwLock<BTreeMap<SnapshotId, Served>>,
@@ -98,11 +107,19 @@ impl Catalog {
             tracing::error!(%error, "the metadata of deleted snapshots can't be read: they can't be signed");
             Vec::new()
         });
+        let promised = promised::load_all(state.as_ref()).unwrap_or_else(|error| {
+            tracing::error!(%error, "deletions that wait for downloads can't be read: command them again");
+            Vec::new()
+        });
         let remains = remains.into_iter().map(|remains| (remains.known.entry.id.clone(), remains)).collect();
         Self {
             completed,
             state,
             deletion_allowed: false,
+            deletions: Mutex::default(),
+            leases: Mutex::default(),
+            promised: Mutex::new(promised),
+            lease_changes: watch::Sender::default(),
             folders: Mutex::default(),
             served: RwLock::default(),
             remains: RwLock::new(remains),
@@ -242,7 +259,7 @@ impl Catalog {
         versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version)).subscribe()
     }
 
-    fn changed(&self, channel: &ChannelId) {
+    pub(super) fn changed(&self, channel: &ChannelId) {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let version = versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version));
         version.send_modify(|version| *version = version.saturating_add(1));

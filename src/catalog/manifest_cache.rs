@@ -6,6 +6,7 @@
 //! A cache that doesn't read back exactly, or that holds for another stamp, counts as missing.
 
 use super::{
+    promised::is_promise,
     remains::is_remains,
     scan::{Stamp, StampedFile},
 };
@@ -63,7 +64,7 @@ pub(super) fn retain(state: &dyn Dir, keep: impl Fn(&SnapshotId) -> bool) -> Res
         let dir = state.open_dir(&channel.name)?;
         for entry in dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
             let keeps = snapshot_named(&channel.name, &entry.name).is_some_and(|id| keep(&id));
-            if !keeps && !is_remains(&entry.name) {
+            if !keeps && !is_remains(&entry.name) && !is_promise(&entry.name) {
                 dir.remove_file(&entry.name)?;
             }
         }

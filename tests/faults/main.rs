@@ -7,4 +7,5 @@
 mod sim;
 
 mod network;
+mod seeds;
 mod swarm;

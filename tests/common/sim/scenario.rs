@@ -101,8 +101,8 @@ impl SourceSpec {
     }
 
     /// That lies.
-    pub fn lying(self, lie: Lie) -> Self {
-        Self { lies: Some(lie), ..self }
+    pub fn lying(self, lie: impl Into<Lie>) -> Self {
+        Self { lies: Some(lie.into()), ..self }
     }
 
     /// With a link of its own.

@@ -98,9 +98,9 @@ impl Service {
             workers: Workers::Inline,
             shutdown,
         };
-        let task = match self.lies.clone() {
+        let task = match self.lies {
             None => tokio::spawn(serve(endpoint, context)),
-            Some(lie) => tokio::spawn(liar::serve_lies(endpoint, context, lie)),
+            Some(lie) => tokio::spawn(liar::serve(endpoint, context, lie)),
         };
         self.running = Some(Running { catalog, stop, task });
     }

@@ -83,7 +83,7 @@ impl World {
             let live = LiveChannels::new([channel.config().clone()]);
             let peer = channel.peer(source.org, *place);
             let mut service = Service::new(host, peer, disk, live, clock(source.clock_ahead_s), rng.bits());
-            service = service.lying(source.lies.clone());
+            service = service.lying(source.lies);
             if !source.down {
                 service.start();
             }

@@ -212,6 +212,7 @@ impl Daemon {
             channels,
             attest: attest(&catalog, &attestor, &settings.clock),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
+            only_org: None,
             limits: settings.limits,
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
             shutdown,

@@ -151,6 +151,7 @@ impl Service {
             channels: channels.clone(),
             attest,
             session,
+            only_org: None,
             limits,
             workers: Workers::threads(2, 16).unwrap(),
             shutdown,

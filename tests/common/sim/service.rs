@@ -69,8 +69,13 @@ impl Service {
         self.running.as_ref().map(|running| &running.catalog)
     }
 
-    /// Reads its snapshots, and serves them.
+    /// Reads its snapshots, and serves them; if it runs already, nothing.
     pub fn start(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        // What is left of a process that was told to stop ends now.
+        self.crash();
         let root = sim_dir(&self.disk);
         let state = folder(&*root, "state");
         let completed = folder(&*folder(&*root, "snapshots"), "completed");

@@ -185,18 +185,13 @@ fn take(bound: &mut Bound, buf: &mut [u8]) -> Option<RecvMeta> {
 
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let Some(room_at) = self.socket.full_until(self.socket.net.now()) else { return Poll::Ready(Ok(())) };
-            let room_at = self.socket.net.instant(room_at);
-            let room = self.room.get_or_insert_with(|| Box::pin(sleep_until(room_at)));
-            if room.deadline() != room_at {
-                room.as_mut().reset(room_at);
-            }
-            if room.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.room = None;
+        let Some(room_at) = self.socket.full_until(self.socket.net.now()) else { return Poll::Ready(Ok(())) };
+        let room_at = self.socket.net.instant(room_at);
+        let room = self.room.get_or_insert_with(|| Box::pin(sleep_until(room_at)));
+        if room.deadline() != room_at {
+            room.as_mut().reset(room_at);
         }
+        room.as_mut().poll(cx).map(Ok)
     }
 }
 

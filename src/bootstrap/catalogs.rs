@@ -3,13 +3,14 @@
 //! Asks as a join does, so that who can't be asked here couldn't be joined from either.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     fmt,
     sync::Arc,
     time::Duration,
 };
 
 use super::{
+    RuledOut,
     dialer::{Dialer, Dialling, SourceAddress},
     error::{JoinError, SourceTrouble},
     event::Observer,
@@ -82,7 +83,8 @@ pub async fn catalogs(
     let dialling = &request.dialling;
     let config = dialling.config()?;
     let own_msp = dialling.identity.identity.msp_id();
-    let vouching = Vouching::new(&request.trust, None, own_msp, &dialling.clock, &BTreeSet::new())?;
+    let ruled_out = RuledOut::default();
+    let vouching = Vouching::new(&request.trust, None, own_msp, &dialling.clock, &ruled_out)?;
     let agreed = vouching.agree(&config, request.block_number, &mut sources).await.map(|vouched| vouched.agreed);
     let answers = answers(request, &sources);
     goodbye(dialer, sources).await;

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use quinn::Endpoint;
+use tokio::{task::JoinSet, time};
 
 use super::error::{JoinError, SourceTrouble};
 use crate::{
@@ -18,9 +19,10 @@ use crate::{
     transport::{
         WallClock,
         asking::{AskError, AskProblem, ConnectParams, Session},
-        endpoint::{Tuning, bind},
+        endpoint::Tuning,
         fault::{Effect, ErrorCode, Fault},
         live::LiveChannels,
+        network::Network,
         session::SessionContext,
         tls::{NameCheck, client_config},
     },
@@ -41,6 +43,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 const REDIAL_FIRST: Duration = Duration::from_millis(500);
 /// Longest wait before a source is dialled again.
 const REDIAL_MAX: Duration = Duration::from_secs(20);
+/// How long one address of a source may be silent before the next one is tried beside it (RFC 8305, section 5).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 /// Shortest wait before a request is sent again, whatever the source says.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 /// A session that lasted for so long was a good one: the next wait is the first again. One that is closed at once, with a whole
@@ -73,6 +77,8 @@ pub struct Dialling {
     pub grant: Option<Bytes>,
     /// Settings of the connections.
     pub tuning: Tuning,
+    /// The way to the sources.
+    pub network: Network,
     /// Wall time.
     pub clock: WallClock,
 }
@@ -121,6 +127,7 @@ pub(super) struct Dialer {
     pub(super) channel: ChannelId,
     pub(super) live: LiveChannels,
     grant: Option<Bytes>,
+    network: Network,
     buffers: BufferPool,
 }
 
@@ -144,7 +151,7 @@ impl Dialer {
             let tls = client_config(trust.clone(), &dialling.tls, name_check, Arc::clone(&dialling.clock))?;
             tuning.client(tls).map_err(|_| DialError::NoInitialSuite)
         };
-        let socket = |ip: IpAddr| bind(SocketAddr::new(ip, 0), None, &tuning);
+        let socket = |ip: IpAddr| dialling.network.open(SocketAddr::new(ip, 0), &tuning);
         let leaf = dialling.tls.leaf().clone();
         Ok(Self {
             v4: socket(Ipv4Addr::UNSPECIFIED.into()).map_err(DialError::Socket)?,
@@ -155,6 +162,7 @@ impl Dialer {
             channel: dialling.channel.clone(),
             live: dialling.live.clone(),
             grant: dialling.grant.clone(),
+            network: dialling.network.clone(),
             buffers,
         })
     }
@@ -167,33 +175,43 @@ impl Dialer {
         };
         let host = source.address.rsplit_once(':').map_or(source.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let resolved = tokio::net::lookup_host(&source.address).await;
+        let resolved = self.network.resolve(&source.address).await;
         let addresses = resolved
             .map_err(|error| fail(format!("its name can't be resolved here, is it spelled right? ({error})")))?;
         let config =
             self.live.current(&self.channel).ok_or_else(|| fail("the channel has no configuration here".to_owned()))?;
-        let mut last = fail("its name has no address".to_owned());
-        for address in addresses {
+        let params = |address| ConnectParams {
+            address,
+            server_name: source.server_name.clone().unwrap_or_else(|| host.to_owned()),
+            quic: match source.name_check {
+                NameCheck::San => self.by_name.clone(),
+                NameCheck::OrgOnly => self.by_org.clone(),
+            },
+            channel: Arc::clone(&config),
+            context: self.context.clone(),
+            grant: self.grant.clone(),
+            buffers: self.buffers.clone(),
+        };
+        let mut waiting = by_turns(addresses).into_iter().filter_map(|address| {
             let endpoint = if address.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
-            let Some(endpoint) = endpoint else { continue };
-            let params = ConnectParams {
-                address,
-                server_name: source.server_name.clone().unwrap_or_else(|| host.to_owned()),
-                quic: match source.name_check {
-                    NameCheck::San => self.by_name.clone(),
-                    NameCheck::OrgOnly => self.by_org.clone(),
-                },
-                channel: Arc::clone(&config),
-                context: self.context.clone(),
-                grant: self.grant.clone(),
-                buffers: self.buffers.clone(),
-            };
-            match Session::connect(endpoint, &params).await {
-                Ok(session) => return Ok(session),
-                Err(error) => last = (trouble(&source.address, &error), Redial::after(&error)),
+            Some((endpoint?.clone(), params(address)))
+        });
+        let mut last = fail("its name has no address".to_owned());
+        let mut dialling = JoinSet::new();
+        loop {
+            if let Some((endpoint, params)) = waiting.next() {
+                dialling.spawn(async move { Session::connect(&endpoint, &params).await });
+            }
+            // A family that doesn't work is often silent: the next address isn't kept waiting for it.
+            let answer = time::timeout(NEXT_ADDRESS_AFTER, dialling.join_next());
+            match answer.await {
+                Ok(None) => return Err(last),
+                Ok(Some(Ok(Ok(session)))) => return Ok(session),
+                Ok(Some(Ok(Err(error)))) => last = (trouble(&source.address, &error), Redial::after(&error)),
+                Ok(Some(Err(error))) => last = fail(error.to_string()),
+                Err(_) => {}
             }
         }
-        Err(last)
     }
 
     /// Lets closing words out before the sockets go.
@@ -209,6 +227,14 @@ impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dialer({})", self.channel)
     }
+}
+
+/// The addresses, families by turns: each family is tried at once, whatever the resolver puts first.
+fn by_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv4() == first_is_v4);
+    let turns = first.len().max(second.len());
+    (0..turns).flat_map(|turn| [first.get(turn), second.get(turn)]).flatten().copied().collect()
 }
 
 /// The waits between calls of one source.
@@ -235,7 +261,7 @@ pub(super) async fn within_start<T>(
     address: &str,
     dial: impl Future<Output = Result<T, (SourceTrouble, Redial)>>,
 ) -> Result<T, (SourceTrouble, Redial)> {
-    tokio::time::timeout(START_MAX, dial).await.unwrap_or_else(|_| {
+    time::timeout(START_MAX, dial).await.unwrap_or_else(|_| {
         let reason = AskProblem::Silent { what: "within 30 s to all that comes before the first chunk" }.to_string();
         Err((SourceTrouble { source: address.to_owned(), reason, refused: false, dropped: false }, Redial::Again))
     })
@@ -318,6 +344,14 @@ mod tests {
         assert_eq!(begun.elapsed(), START_MAX);
         assert_eq!((trouble.source.as_str(), trouble.refused, redial), ("host:7061", false, Redial::Again));
         assert!(trouble.reason.contains("no answer within 30 s"), "{}", trouble.reason);
+    }
+
+    #[test]
+    fn both_families_of_a_name_are_tried_by_turns() {
+        let address = |text: &str| format!("{text}:7061").parse::<SocketAddr>().unwrap();
+        let found = by_turns(["[::1]", "[::2]", "[::3]", "10.0.0.1"].map(address).to_vec());
+        assert_eq!(found, ["[::1]", "10.0.0.1", "[::2]", "[::3]"].map(address));
+        assert_eq!(by_turns(Vec::new()), []);
     }
 
     #[test]

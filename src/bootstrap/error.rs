@@ -86,6 +86,14 @@ pub enum JoinError {
         /// Each source's answer.
         troubles: Vec<SourceTrouble>,
     },
+    /// Nobody who is connected offers the snapshot any more, but somebody offers another one.
+    #[error("no connected source has {id} any more: {}", list(.troubles))]
+    Vanished {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What the sources say now.
+        troubles: Vec<SourceTrouble>,
+    },
     /// Every source was dropped for lying.
     #[error("every source was dropped, the last for: {reason}")]
     EverySourceDropped {

@@ -89,6 +89,13 @@ pub enum JoinEvent {
         /// Its size in bytes.
         size: u64,
     },
+    /// No source has the snapshot any more: another one is looked for.
+    OtherSnapshot {
+        /// The last block of the one that is gone.
+        block_number: u64,
+        /// What the sources say, in words.
+        reason: String,
+    },
     /// The disk is full: the transfer waits until there is room.
     DiskFull {
         /// What the disk said, with the path.
@@ -108,6 +115,10 @@ pub struct TransferProgress {
     /// Time left at that rate; `None` while nothing comes.
     #[serde(rename = "eta_seconds", serialize_with = "seconds")]
     pub eta: Option<Duration>,
+    /// Bytes of all chunks that came in this run, decompressed: also of those that came twice, or were wrong.
+    pub received_bytes: u64,
+    /// Memory that chunks took at the same time, at most, in bytes.
+    pub memory_peak_bytes: u64,
     /// What each source delivered.
     pub shares: Vec<Share>,
     /// What the transfer waits for, if it does.

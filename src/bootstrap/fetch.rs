@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     error::JoinError,
     event::{JoinEvent, Observer, Share},
-    in_order::{Inbox, Pass, Proved, Ranges},
+    in_order::{Inbox, Pass, PassOf, Proved, Ranges},
     keeper::{News, Peer, SourceIndex},
     meter::Meter,
     ready::Ready,
@@ -35,10 +35,11 @@ use crate::{
     catalog::AgreedSnapshot,
     chunking::{
         BufferPool, Candidates, FileTree, Store, StoreError, Workers,
-        plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId},
+        plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId, SourceState},
     },
     disk::DiskError,
-    snapshot::SnapshotFile,
+    snapshot::{BlockNumber, SnapshotFile},
+    transport::off_the_driver,
 };
 
 /// How often progress is told and the store is asked whether a sync is due.
@@ -126,6 +127,8 @@ pub(super) struct Fetch<'a> {
     /// Whether those who vouched still count: asked whenever the channel's configuration changes.
     pub(super) still: &'a (dyn Fn() -> Result<(), JoinError> + Send + Sync),
     pub(super) changes: watch::Receiver<u64>,
+    /// The oldest block that may be taken instead; `None`: no other may.
+    pub(super) instead_from: Option<BlockNumber>,
 }
 
 /// What a transfer gives.
@@ -162,6 +165,8 @@ struct Driver<'a> {
     started_over: BTreeMap<u32, u32>,
     /// What the pass gave, while the last chunks are still to be accounted for.
     proved: Option<Proved>,
+    /// The in-order pass, where it has no thread of its own.
+    pass: Option<Pass>,
 }
 
 /// Fetches, proves and writes every chunk and proves every file.
@@ -197,6 +202,7 @@ pub(super) async fn fetch(
         reused_bytes: 0,
         started_over: BTreeMap::new(),
         proved: None,
+        pass: None,
         job,
     };
     driver.resume();
@@ -204,7 +210,9 @@ pub(super) async fn fetch(
     let result = driver.run(&mut inbound, stop).await;
     driver.requests.values().for_each(|(_, task)| task.abort());
     inbox.stop();
-    let _ = tokio::task::spawn_blocking(move || pass.join()).await; // its end was already told by message
+    if let Some(pass) = pass {
+        let _ = tokio::task::spawn_blocking(move || pass.join()).await; // its end was already told by message
+    }
     if let Err(JoinError::Stopped) = &result {
         driver.sync_at_end().await;
     }
@@ -229,6 +237,7 @@ impl Driver<'_> {
         let mut tick = time::interval(TICK);
         tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
+            self.advance_pass();
             self.poll_plan();
             // Nothing is asked while the disk is full: then the plan's own wake-ups mean nothing.
             let wakeup = self.paused_until.or_else(|| self.plan.next_wakeup().map(|at| self.started + at));
@@ -304,8 +313,9 @@ impl Driver<'_> {
         }
     }
 
-    fn start_pass(&self) -> Result<std::thread::JoinHandle<()>, JoinError> {
-        let pass = Pass {
+    /// Starts the in-order pass: on its own thread, unless nothing here has one.
+    fn start_pass(&mut self) -> Result<Option<std::thread::JoinHandle<()>>, JoinError> {
+        let of = PassOf {
             agreed: Arc::clone(&self.job.agreed),
             layout: self.layout.clone(),
             trees: Arc::clone(&self.job.trees),
@@ -313,9 +323,23 @@ impl Driver<'_> {
             buffers: self.job.buffers.clone(),
             started: self.started,
         };
+        let pass = Pass::new(of, self.inbox.clone());
         let sender = self.sender.clone();
         let report = move |message| drop(sender.send(message)); // nobody listens once the transfer is over
-        pass.start(self.inbox.clone(), report).map_err(JoinError::Threads)
+        if matches!(self.job.workers, Workers::Threads(_)) {
+            return pass.start(report).map(Some).map_err(JoinError::Threads);
+        }
+        self.pass = Some(pass);
+        Ok(None)
+    }
+
+    /// Lets a pass without a thread take what has come.
+    fn advance_pass(&mut self) {
+        let sender = &self.sender;
+        let report = |message| drop(sender.send(message));
+        if self.pass.as_mut().is_some_and(|pass| !pass.advance(&report)) {
+            self.pass = None;
+        }
     }
 
     fn poll_plan(&mut self) {
@@ -363,7 +387,12 @@ impl Driver<'_> {
 
     fn take(&mut self, message: Message) -> Result<Option<Proved>, JoinError> {
         match message {
-            Message::Plan(event) => self.event(event),
+            Message::Plan(event) => {
+                if let Event::ChunkArrived { linear, .. } = event {
+                    self.meter.received(self.layout.bytes(linear));
+                }
+                self.event(event);
+            }
             Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
                 if !self.plan.is_wanted(linear) {
                     return Ok(None); // the copy that came second: it changes nothing
@@ -501,6 +530,7 @@ impl Driver<'_> {
     fn source_news(&mut self, news: News) {
         match news {
             News::Ready(index, ready) => self.source_ready(index, &ready),
+            News::Listed(index, listed) => self.source_listed(index, &listed),
             News::GivenUp(_) | News::Lied(..) => {}
             News::Dropped(sources, reason) => self.dropped(&sources, &reason),
             News::Failed(index, _) | News::Lost(index, _) => self.event(Event::SourceLeft { source: SourceId(index) }),
@@ -523,6 +553,18 @@ impl Driver<'_> {
         self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
     }
 
+    /// It no longer has the snapshot, or has it now.
+    fn source_listed(&mut self, index: SourceIndex, listed: &Ready) {
+        let agreed = &self.job.agreed;
+        let source = SourceId(index);
+        let asked = self.plan.status().sources.get(&source).is_some_and(|status| status.state != SourceState::Gone);
+        match (listed.has(agreed.id(), agreed.manifest_hash()), asked) {
+            (true, false) => self.source_ready(index, listed),
+            (false, true) => self.event(Event::SourceLeft { source }),
+            _ => {}
+        }
+    }
+
     /// Drops every address of an identity.
     fn ban(&mut self, liar: &Peer, reason: &str) {
         let dropped = self.job.sources.lied(liar, reason);
@@ -538,8 +580,13 @@ impl Driver<'_> {
     }
 
     /// Those who are connected won't bring what is missing.
-    fn withheld(&self) -> Option<JoinError> {
-        if self.plan.status().chunks_missing == 0 { None } else { self.job.sources.withheld(&self.job.agreed) }
+    fn withheld(&mut self) -> Option<JoinError> {
+        if self.plan.status().chunks_missing == 0 {
+            return None;
+        }
+        let (agreed, sources) = (&self.job.agreed, &mut self.job.sources);
+        let vanished = self.job.instead_from.and_then(|floor| sources.vanished(agreed, floor));
+        vanished.or_else(|| sources.withheld(agreed))
     }
 
     /// Nobody can bring what is missing, now or later.
@@ -552,20 +599,24 @@ impl Driver<'_> {
         if !self.syncing && self.job.store.sync_due(self.now()) {
             self.syncing = true;
             let (store, answer) = (Arc::clone(&self.job.store), Answer::new(&self.sender, "a sync"));
-            tokio::task::spawn_blocking(move || answer.give(Message::Synced(sync(&store))));
+            let workers = self.job.workers.clone();
+            tokio::spawn(async move {
+                let _ = off_the_driver(&workers, move || answer.give(Message::Synced(sync(&store)))).await;
+            });
         }
     }
 
     async fn sync_at_end(&self) {
         let store = Arc::clone(&self.job.store);
         // What could not be made durable, the store has thrown away: the next run fetches it again.
-        let _ = tokio::task::spawn_blocking(move || store.sync().map(drop)).await;
+        let _ = off_the_driver(&self.job.workers, move || store.sync().map(drop)).await;
     }
 
     fn tell_progress(&mut self) {
         let waits_for = self.plan.status().waits_for;
         let shares = self.shares.values().cloned().collect();
         let mut progress = self.meter.progress(self.started.elapsed(), shares, waits_for);
+        progress.memory_peak_bytes = self.job.buffers.peak_bytes();
         if let Some(words) = self.job.sources.all_refuse(&self.job.agreed) {
             progress.waiting_for = Some(words);
         }

@@ -1,4 +1,5 @@
-//! The in-order pass: every file's chunks, first to last, into SHA-256 and the content check, on a thread of its own.
+//! The in-order pass: every file's chunks, first to last, into SHA-256 and the content check, on a thread of its own (or, where
+//! there is only one thread, by steps whenever chunks have come).
 //!
 //! Chunks come roughly in order. The few that come early wait in memory (at most [`EARLY_CHUNKS_MAX`], they keep their permit
 //! of the budget); any other is only remembered as present and read back from the store, proved again, when its turn comes.
@@ -15,7 +16,7 @@ use super::{error::JoinError, fetch::Message};
 use crate::{
     catalog::AgreedSnapshot,
     chunking::{BufferPool, FileProof, FileTree, Store, StoreError, VerifiedChunk, VerifiedFile, plan::Layout},
-    snapshot::{ChunkIndex, ContentSummary, cross_check},
+    snapshot::{ChunkIndex, ContentSummary, FileSummary, SnapshotFile, cross_check},
 };
 
 /// Chunks that may wait in memory for their turn, and never more than half of the budget, so that the other half always moves.
@@ -51,8 +52,8 @@ struct Turn {
     stopped: bool,
 }
 
-/// What the pass needs; all of it is shared with the driver.
-pub(super) struct Pass {
+/// What the pass works on; all of it is shared with the driver.
+pub(super) struct PassOf {
     pub(super) agreed: Arc<AgreedSnapshot>,
     pub(super) layout: Layout,
     pub(super) trees: Arc<[FileTree]>,
@@ -103,109 +104,148 @@ impl Inbox {
         self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the turn of `linear`: its bytes if they wait in memory, `None` if the store has them; `Err` when stopped.
-    fn wait(&self, linear: u64) -> Result<Option<VerifiedChunk>, Stopped> {
+    /// It's the turn of `linear`: where its bytes are, if they are here.
+    fn turn_of(&self, linear: u64) -> Option<Place> {
         let mut turn = self.lock();
         turn.next = linear;
         turn.early = turn.early.split_off(&linear); // a second copy of what was hashed has no turn any more
-        loop {
-            if turn.stopped {
-                return Err(Stopped);
-            }
-            if let Some(chunk) = turn.early.remove(&linear) {
-                return Ok(Some(chunk));
-            }
-            if turn.stored.contains(linear) {
-                return Ok(None);
-            }
-            turn = self.0.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
-        }
+        let early = turn.early.remove(&linear).map(Place::Memory);
+        early.or_else(|| turn.stored.contains(linear).then_some(Place::Store))
+    }
+
+    /// Waits until [`Self::turn_of`] gives something; false when stopped.
+    fn wait_for(&self, linear: u64) -> bool {
+        let absent =
+            |turn: &mut Turn| !turn.stopped && !turn.early.contains_key(&linear) && !turn.stored.contains(linear);
+        let turn = self.0.changed.wait_while(self.lock(), absent);
+        !turn.unwrap_or_else(PoisonError::into_inner).stopped
     }
 }
 
-struct Stopped;
+/// Where a chunk is whose turn it is.
+enum Place {
+    Memory(VerifiedChunk),
+    Store,
+}
 
-enum Ended {
-    Stopped,
-    Failed(JoinError),
+/// What one step of the pass did.
+enum Step {
+    Went,
+    /// The next chunk isn't here.
+    Waits,
+    Through(Proved),
+}
+
+/// The pass under way.
+pub(super) struct Pass {
+    of: PassOf,
+    inbox: Inbox,
+    /// The next chunk.
+    linear: u64,
+    /// The file that it is in, and what was hashed of it.
+    proof: Option<FileProof>,
+    files: Vec<VerifiedFile>,
+    summaries: BTreeMap<SnapshotFile, FileSummary>,
 }
 
 impl Pass {
-    /// Starts the thread. It reports to the driver through `report` and ends with `Message::Proved` or `Message::Failed`.
+    /// A pass that has hashed nothing yet.
+    pub(super) fn new(of: PassOf, inbox: Inbox) -> Self {
+        Self { of, inbox, linear: 0, proof: None, files: Vec::new(), summaries: BTreeMap::new() }
+    }
+
+    /// Runs on a thread of its own. It reports to the driver through `report` and ends with `Message::Proved` or `Message::Failed`,
+    /// or without a word when the inbox is stopped.
     pub(super) fn start(
-        self,
-        inbox: Inbox,
+        mut self,
         report: impl Fn(Message) + Send + 'static,
     ) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new().name("in-order".to_owned()).spawn(move || {
             // A driver that waits for a thread that died would wait for ever.
-            let ended = catch_unwind(AssertUnwindSafe(|| self.run(&inbox, &report)));
-            match ended.unwrap_or(Err(Ended::Failed(JoinError::Bug { part: "the in-order pass" }))) {
-                Ok(proved) => report(Message::Proved(Box::new(proved))),
-                Err(Ended::Failed(error)) => report(Message::Failed(Box::new(error))),
-                Err(Ended::Stopped) => {}
+            let ran =
+                catch_unwind(AssertUnwindSafe(|| while self.advance(&report) && self.inbox.wait_for(self.linear) {}));
+            if ran.is_err() {
+                report(Message::Failed(Box::new(JoinError::Bug { part: "the in-order pass" })));
             }
         })
     }
 
-    fn run(&self, inbox: &Inbox, report: &dyn Fn(Message)) -> Result<Proved, Ended> {
-        let manifest = self.agreed.manifest();
-        let mut files = Vec::new();
-        let mut summaries = BTreeMap::new();
-        let mut linear = 0;
-        for tree in self.trees.iter() {
-            let failed = |error| Ended::Failed(JoinError::Proof(error));
-            let file = tree.file().file;
-            let mut proof = FileProof::new(manifest, tree.file_index()).map_err(failed)?;
-            while let Some(index) = proof.next() {
-                let chunk = match inbox.wait(linear).map_err(|Stopped| Ended::Stopped)? {
-                    Some(chunk) => chunk,
-                    None => self.read_back(inbox, report, tree, linear, index)?,
-                };
-                proof.update(&chunk).map_err(failed)?;
-                drop(chunk);
-                linear += 1;
-                report(Message::Hashed { linear });
+    /// Hashes all that is here, without waiting; false when it has reported its end.
+    pub(super) fn advance(&mut self, report: &dyn Fn(Message)) -> bool {
+        loop {
+            match self.step(report) {
+                Ok(Step::Went) => {}
+                Ok(Step::Waits) => return true,
+                Ok(Step::Through(proved)) => {
+                    report(Message::Proved(Box::new(proved)));
+                    return false;
+                }
+                Err(error) => {
+                    report(Message::Failed(Box::new(error)));
+                    return false;
+                }
             }
-            let verified = proof.finish().map_err(failed)?;
-            summaries.insert(file, verified.summary().clone());
-            files.push(verified);
-            report(Message::FileVerified { file, size: tree.file().size });
         }
-        let content = cross_check(manifest.signable(), &summaries)
-            .map_err(|source| Ended::Failed(JoinError::CrossCheck(Box::new(source))))?;
-        Ok(Proved { files, content })
+    }
+
+    fn step(&mut self, report: &dyn Fn(Message)) -> Result<Step, JoinError> {
+        let trees = Arc::clone(&self.of.trees);
+        let manifest = self.of.agreed.manifest();
+        let Some(tree) = trees.get(self.files.len()) else {
+            let content = cross_check(manifest.signable(), &self.summaries)
+                .map_err(|source| JoinError::CrossCheck(Box::new(source)))?;
+            return Ok(Step::Through(Proved { files: std::mem::take(&mut self.files), content }));
+        };
+        let mut proof = match self.proof.take() {
+            Some(proof) => proof,
+            None => FileProof::new(manifest, tree.file_index()).map_err(JoinError::Proof)?,
+        };
+        let Some(index) = proof.next() else {
+            let verified = proof.finish().map_err(JoinError::Proof)?;
+            self.summaries.insert(tree.file().file, verified.summary().clone());
+            self.files.push(verified);
+            report(Message::FileVerified { file: tree.file().file, size: tree.file().size });
+            return Ok(Step::Went);
+        };
+        let chunk = match self.inbox.turn_of(self.linear) {
+            Some(Place::Memory(chunk)) => Some(chunk),
+            Some(Place::Store) => self.read_back(report, tree, index),
+            None => None,
+        };
+        let step = match &chunk {
+            Some(chunk) => {
+                proof.update(chunk).map_err(JoinError::Proof)?;
+                self.linear += 1;
+                Step::Went
+            }
+            None => Step::Waits,
+        };
+        self.proof = Some(proof);
+        drop(chunk); // its buffer is free before its permit is
+        if matches!(step, Step::Went) {
+            report(Message::Hashed { linear: self.linear });
+        }
+        Ok(step)
     }
 
     /// Reads a chunk that didn't wait in memory and proves it again; what rotted or never became durable is fetched anew.
-    fn read_back(
-        &self,
-        inbox: &Inbox,
-        report: &dyn Fn(Message),
-        tree: &FileTree,
-        linear: u64,
-        index: ChunkIndex,
-    ) -> Result<VerifiedChunk, Ended> {
-        loop {
-            if let Some(chunk) = self.read(tree, index) {
-                return Ok(chunk);
-            }
-            inbox.lost(linear, linear + 1);
-            report(Message::Lost { chunks: BTreeSet::from([linear]) });
-            let behind = self.lost_behind(inbox, linear);
-            if !behind.is_empty() {
-                behind.iter().for_each(|&linear| inbox.lost(linear, linear + 1));
-                report(Message::Lost { chunks: behind });
-            }
-            if let Some(chunk) = inbox.wait(linear).map_err(|Stopped| Ended::Stopped)? {
-                return Ok(chunk);
-            }
+    fn read_back(&self, report: &dyn Fn(Message), tree: &FileTree, index: ChunkIndex) -> Option<VerifiedChunk> {
+        if let Some(chunk) = self.read(tree, index) {
+            return Some(chunk);
         }
+        self.inbox.lost(self.linear, self.linear + 1);
+        report(Message::Lost { chunks: BTreeSet::from([self.linear]) });
+        let behind = self.lost_behind(self.linear);
+        if !behind.is_empty() {
+            behind.iter().for_each(|&linear| self.inbox.lost(linear, linear + 1));
+            report(Message::Lost { chunks: behind });
+        }
+        None
     }
 
     /// The chunk, if the store gives it and it proves. What can't be read is as good as lost: it's fetched and written anew.
     fn read(&self, tree: &FileTree, index: ChunkIndex) -> Option<VerifiedChunk> {
-        match self.store.rehash(tree, index, &self.buffers, self.started.elapsed()) {
+        match self.of.store.rehash(tree, index, &self.of.buffers, self.of.started.elapsed()) {
             Ok(found) => found,
             Err(StoreError::StartsOver { .. }) => None,
             Err(error) => {
@@ -216,13 +256,13 @@ impl Pass {
     }
 
     /// Chunks close behind `first` that the store claims but doesn't hold.
-    fn lost_behind(&self, inbox: &Inbox, first: u64) -> BTreeSet<u64> {
-        let claimed = inbox.lock().stored.after(first);
+    fn lost_behind(&self, first: u64) -> BTreeSet<u64> {
+        let claimed = self.inbox.lock().stored.after(first);
         let near = claimed.into_iter().flat_map(|(from, end)| from..end.min(first.saturating_add(LOOK_BEHIND_CHUNKS)));
-        near.take_while(|_| !inbox.lock().stopped)
+        near.take_while(|_| !self.inbox.lock().stopped)
             .filter(|&linear| {
-                let Some((file_index, index)) = self.layout.chunk(linear) else { return false };
-                let tree = usize::try_from(file_index).ok().and_then(|file| self.trees.get(file));
+                let Some((file_index, index)) = self.of.layout.chunk(linear) else { return false };
+                let tree = usize::try_from(file_index).ok().and_then(|file| self.of.trees.get(file));
                 tree.is_some_and(|tree| self.read(tree, index).is_none())
             })
             .collect()

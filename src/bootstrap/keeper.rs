@@ -1,6 +1,6 @@
 //! One task per source: dials it, and again whenever it is lost, until that makes no sense any more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time};
 
@@ -12,13 +12,16 @@ use super::{
 use crate::{
     msp::{IdentityId, MspId},
     transport::{
-        asking::{Listing, Session},
+        asking::{AskError, Listing, Session, SourceNews},
         fault::Fault,
     },
 };
 
 /// A source by its place in the operator's list.
 pub(super) type SourceIndex = u32;
+
+/// Catalogs change every few hours; one that changes all the time is looked at so often.
+const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Who a source is: what bans go by.
 pub(super) type Peer = (MspId, IdentityId);
@@ -27,6 +30,8 @@ pub(super) type Peer = (MspId, IdentityId);
 #[derive(Debug)]
 pub(super) enum News {
     Ready(SourceIndex, Ready),
+    /// A connected source offers something else than before.
+    Listed(SourceIndex, Ready),
     Failed(SourceIndex, SourceTrouble),
     Lost(SourceIndex, String),
     /// It won't be dialled again in this job.
@@ -49,10 +54,10 @@ pub(super) async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddre
             Ok(Dialled::Ready(session, listing)) => {
                 refused_before = false;
                 let ready = Ready { session: Arc::clone(&session), listing: Arc::new(listing) };
-                if news.send(News::Ready(index, ready)).await.is_err() {
+                if news.send(News::Ready(index, ready.clone())).await.is_err() {
                     return;
                 }
-                let error = session.closed().await;
+                let error = follow(index, ready, &news).await;
                 let reason = error.problem.to_string();
                 match error.fault() {
                     // Whatever was asked: also what nobody waited for, as on the control stream.
@@ -69,6 +74,34 @@ pub(super) async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddre
             return;
         }
         time::sleep(pauses.after(lasted)).await;
+    }
+}
+
+/// Tells whenever the source offers something else, until its connection is gone; why it is.
+async fn follow(index: SourceIndex, mut ready: Ready, news: &mpsc::Sender<News>) -> AskError {
+    let session = Arc::clone(&ready.session);
+    let mut told = session.news();
+    // A source that doesn't say what changes is as good, until its snapshots do.
+    let watched = async {
+        let _ = session.watch_catalog().await;
+        loop {
+            let newer = |news: &SourceNews| news.catalog_version > ready.listing.version;
+            if told.wait_for(newer).await.is_err() {
+                return std::future::pending::<()>().await; // the connection is gone: its end is told elsewhere
+            }
+            if let Ok(listing) = session.catalog().await
+                && listing.version > ready.listing.version
+            {
+                ready.listing = Arc::new(listing);
+                drop(news.send(News::Listed(index, ready.clone())).await); // nobody listens once the job is over
+            }
+            time::sleep(LIST_AGAIN_AFTER).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        error = session.closed() => error,
+        () = watched => session.closed().await,
     }
 }
 

@@ -102,9 +102,9 @@ impl Landing {
         self.land.create_dir(WORK_DIR)?;
         self.land.sync_dir()?;
         let work = self.land.open_dir(WORK_DIR)?;
-        work.create_dir(&self.job_name())?;
+        work.create_dir(&job_name(&self.id))?;
         work.sync_dir()?;
-        Store::open(work.open_dir(&self.job_name())?, agreed.manifest())
+        Store::open(work.open_dir(&job_name(&self.id))?, agreed.manifest())
     }
 
     /// Gives the proved files their final name, and removes the work folder.
@@ -129,7 +129,7 @@ impl Landing {
     /// Removes the work folder that a join left which was stopped right behind the renaming. If somebody works there, it
     /// is theirs to remove.
     pub(super) fn clean_up(&self) {
-        let lock = || self.land.open_dir(WORK_DIR)?.open_dir(&self.job_name())?.lock(LOCK_FILE);
+        let lock = || self.land.open_dir(WORK_DIR)?.open_dir(&job_name(&self.id))?.lock(LOCK_FILE);
         match lock() {
             Ok(_lock) => self.remove_job(),
             Err(DiskError::Locked { .. }) => {}
@@ -140,7 +140,7 @@ impl Landing {
     /// Removes the work folder of a snapshot that is published; the caller holds its lock. What can't be removed only
     /// takes space: the snapshot is there.
     fn remove_job(&self) {
-        let removed = self.land.open_dir(WORK_DIR).and_then(|work| work.remove_dir_all(&self.job_name()));
+        let removed = self.land.open_dir(WORK_DIR).and_then(|work| work.remove_dir_all(&job_name(&self.id)));
         if let Err(error) = removed {
             self.warn_left(&error);
         }
@@ -155,10 +155,11 @@ impl Landing {
     fn channel_dir(&self) -> Result<Arc<dyn Dir>, DiskError> {
         self.land.open_dir(self.id.channel.as_str())
     }
+}
 
-    fn job_name(&self) -> String {
-        format!("{}-{}", self.id.channel, self.id.block_number)
-    }
+/// Name of a snapshot's work folder.
+pub(super) fn job_name(id: &SnapshotId) -> String {
+    format!("{}-{}", id.channel, id.block_number)
 }
 
 /// The two JSON files, as agreed.

@@ -12,13 +12,14 @@ const WINDOW: Duration = Duration::from_secs(4);
 pub(super) struct Meter {
     total_bytes: u64,
     verified_bytes: u64,
+    received_bytes: u64,
     /// Proved bytes by time, oldest first.
     recent: VecDeque<(Duration, u64)>,
 }
 
 impl Meter {
     pub(super) const fn new(total_bytes: u64) -> Self {
-        Self { total_bytes, verified_bytes: 0, recent: VecDeque::new() }
+        Self { total_bytes, verified_bytes: 0, received_bytes: 0, recent: VecDeque::new() }
     }
 
     pub(super) const fn start_at(&mut self, bytes: u64) {
@@ -32,6 +33,11 @@ impl Meter {
 
     pub(super) const fn remove(&mut self, bytes: u64) {
         self.verified_bytes = self.verified_bytes.saturating_sub(bytes);
+    }
+
+    /// A chunk came, whether it is right or not.
+    pub(super) const fn received(&mut self, bytes: u64) {
+        self.received_bytes = self.received_bytes.saturating_add(bytes);
     }
 
     pub(super) fn progress(&mut self, now: Duration, shares: Vec<Share>, waits_for: WaitsFor) -> TransferProgress {
@@ -48,6 +54,8 @@ impl Meter {
             total_bytes: self.total_bytes,
             bytes_per_second,
             eta: left.checked_div(bytes_per_second).map(Duration::from_secs),
+            received_bytes: self.received_bytes,
+            memory_peak_bytes: 0,
             shares,
             waiting_for: words(waits_for, now),
         }

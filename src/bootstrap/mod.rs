@@ -17,6 +17,7 @@ mod ready;
 mod receipt;
 mod records;
 mod request;
+mod reuse;
 mod sources;
 mod vouching;
 
@@ -40,16 +41,17 @@ pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
 use sources::Sources;
-use tokio::{sync::watch, task::spawn_blocking, time::Instant};
+use tokio::{sync::watch, time::Instant};
 pub use vouching::JoinTrust;
 use vouching::{Vouched, Vouching};
 
 use crate::{
     catalog::{AgreedSnapshot, Equivocation, Judging, Mode, RootOfTrust, Screening},
-    chunking::{BufferPool, FileTree, Workers, plan::PlanConfig},
+    chunking::{BufferPool, Candidates, FileTree, Store, Workers, plan::PlanConfig},
     disk::Dir,
     msp::ChannelConfig,
     snapshot::{BlockNumber, CHUNK_BYTES, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    transport::off_the_driver,
 };
 
 /// What to join, from whom, under which rule, to where.
@@ -73,6 +75,8 @@ pub struct JoinRequest {
     pub plan: PlanConfig,
     /// Whether sources may compress chunks.
     pub accept_zstd: bool,
+    /// Where chunks are proved and written: see [`join_workers`].
+    pub workers: Workers,
     /// Stop once it is known what would be fetched.
     pub dry_run: bool,
 }
@@ -151,28 +155,38 @@ async fn join_from(
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Joined, JoinError> {
     let times = Times { begun: Instant::now(), begun_at: (request.dialling.clock)() };
-    // Ends: each turn but the last rules out a manifest that doesn't lead to the files that were vouched for, and whoever offered it.
-    let mut spoiled = BTreeSet::new();
+    // Ends: each turn but the last rules out a manifest that doesn't lead to the files that were vouched for, and whoever offered it; or
+    // a snapshot that nobody has any more.
+    let mut ruled_out = RuledOut::default();
     let (vouched, landing, landed) = loop {
         // Before who vouches is judged: no change of the configuration is missed.
         let changes = request.dialling.live.changes();
         // catalog: who has what, who vouches
         let vouched = tokio::select! {
-            vouched = vouch(request, &mut sources, &spoiled, observer) => vouched?,
+            biased;
+            vouched = vouch(request, &mut sources, &ruled_out, observer) => vouched?,
             () = &mut stop => return Err(JoinError::Stopped),
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
         // plan, fetch, verify, load
-        let means = Means { sources: &mut sources, buffers, changes, observer };
+        let means = Means { sources: &mut sources, gone: &ruled_out.snapshots, buffers, changes, observer };
         match land(request, &vouched, &landing, means, stop.as_mut()).await {
             Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
-                spoiled.insert(vouched.agreed.manifest_hash());
+                ruled_out.manifests.insert(vouched.agreed.manifest_hash());
                 sources.misled(&vouched.agreed, &vouched.offered_by, &error.to_string());
+            }
+            Err(JoinError::Vanished { id, troubles }) => {
+                let reason = JoinError::Vanished { id: id.clone(), troubles }.to_string();
+                observer(JoinEvent::OtherSnapshot { block_number: id.block_number.0, reason });
+                ruled_out.snapshots.insert(id);
             }
             landed => break (vouched, landing, landed?),
         }
     };
     drop(sources);
+    if !request.dry_run {
+        ruled_out.snapshots.iter().for_each(|id| Landing::new(Arc::clone(&request.land), id.clone()).clean_up());
+    }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
     let earlier = match landed.outcome {
         Outcome::AlreadyThere => receipt::of_before(request, &vouched, &summary)?,
@@ -184,6 +198,15 @@ async fn join_from(
         earlier => earlier,
     };
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
+}
+
+/// What a join found to lead nowhere.
+#[derive(Debug, Default)]
+struct RuledOut {
+    /// Not the files that were vouched for.
+    manifests: BTreeSet<ManifestHash>,
+    /// Gone from all sources.
+    snapshots: BTreeSet<SnapshotId>,
 }
 
 /// When a join began.
@@ -202,16 +225,16 @@ struct Landed {
 async fn vouch(
     request: &JoinRequest,
     sources: &mut Sources,
-    spoiled: &BTreeSet<ManifestHash>,
+    ruled_out: &RuledOut,
     observer: &Observer,
 ) -> Result<Vouched, JoinError> {
     let dialling = &request.dialling;
     let vouching = Vouching::new(
         &request.trust,
-        Some(&request.records),
+        Some((&request.records, &request.workers)),
         dialling.identity.identity.msp_id(),
         &dialling.clock,
-        spoiled,
+        ruled_out,
     )?;
     let config = dialling.config()?;
     let vouched = vouching.agree(&config, request.block_number, sources).await;
@@ -243,7 +266,7 @@ async fn vouch(
         }
     };
     if !request.dry_run {
-        on_disk(keep).await?;
+        on_disk(&request.workers, keep).await?;
     }
     observer(told(&vouched.agreed, &request.trust));
     Ok(vouched)
@@ -252,6 +275,8 @@ async fn vouch(
 /// What a landing works with.
 struct Means<'a> {
     sources: &'a mut Sources,
+    /// Earlier targets of this join, of which something may be used again.
+    gone: &'a BTreeSet<SnapshotId>,
     buffers: &'a BufferPool,
     /// Of the configuration, since before who vouches was judged by it.
     changes: watch::Receiver<u64>,
@@ -266,13 +291,14 @@ async fn land(
     means: Means<'_>,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Landed, JoinError> {
-    let Means { sources, buffers, changes, observer } = means;
+    let Means { sources, gone, buffers, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
-    let there = on_disk({
+    let there = on_disk(&request.workers, {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         move || landing.is_there(&agreed)
     });
     let there = tokio::select! {
+        biased;
         there = there => there?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
@@ -288,15 +314,16 @@ async fn land(
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
-    let trees = tokio::select! {
-        trees = chunk_trees(&agreed, sources) => trees?,
+    let trees: Arc<[FileTree]> = tokio::select! {
+        biased;
+        trees = chunk_trees(&agreed, sources) => trees?.into(),
         () = &mut stop => return Err(JoinError::Stopped),
     };
-    let opened = on_disk({
+    let opened = on_disk(&request.workers, {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         move || landing.open_store(&agreed)
     });
-    let (store, candidates) = match opened.await? {
+    let (store, mut candidates) = match opened.await? {
         Opened::Store(store, candidates) => (store, candidates),
         Opened::There(content) => {
             check_channel_config(request, vouched, &content)?;
@@ -304,19 +331,23 @@ async fn land(
         }
     };
     let store = Arc::new(*store);
+    for id in gone {
+        candidates.extend(reused(request, id, &trees, &store, buffers).await?);
+    }
     let job = Fetch {
         agreed: Arc::clone(&agreed),
-        trees: trees.into(),
+        trees,
         store: Arc::clone(&store),
         candidates,
         sources,
-        workers: workers(&request.plan)?,
+        workers: request.workers.clone(),
         buffers: buffers.clone(),
         plan: request.plan.clone(),
         accept_zstd: request.accept_zstd,
         observer: Arc::clone(observer),
         still: &|| still_agreed(request, vouched, None),
         changes,
+        instead_from: request.block_number.is_none().then(|| request.trust.floor(&vouched.config)),
     };
     let fetched = fetch(job, stop).await?;
 
@@ -331,8 +362,21 @@ async fn land(
             landing.publish(store, &agreed, &files)
         }
     };
-    on_disk(publish).await?;
+    on_disk(&request.workers, publish).await?;
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
+}
+
+/// What an earlier target of this join has that this one needs.
+async fn reused(
+    request: &JoinRequest,
+    gone: &SnapshotId,
+    trees: &Arc<[FileTree]>,
+    store: &Arc<Store>,
+    buffers: &BufferPool,
+) -> Result<Vec<Candidates>, JoinError> {
+    let (land, gone, buffers) = (Arc::clone(&request.land), gone.clone(), buffers.clone());
+    let (trees, store) = (Arc::clone(trees), Arc::clone(store));
+    on_disk(&request.workers, move || Ok(reuse::reuse(&*land, &gone, &trees, &store, &buffers, Duration::ZERO))).await
 }
 
 /// Whether those who vouched still count, by the configuration and the clock of the moment; and by the snapshot's own, if it is known.
@@ -355,7 +399,11 @@ fn still_agreed(request: &JoinRequest, vouched: &Vouched, state: Option<&Channel
 /// Threads for proofs and writes: they keep up with any link long before there are so many.
 const WORKERS_MAX: usize = 4;
 
-fn workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
+/// Threads for a join of that plan: as many as the machine has cores, at most four.
+///
+/// # Errors
+/// [`JoinError::Threads`].
+pub fn join_workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
     let count = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     // A place per permit, so that handing over never waits.
     Workers::threads(count, plan.budget_chunks as usize + count).map_err(JoinError::Threads)
@@ -433,10 +481,8 @@ fn summary(
 
 /// Disk work off the thread that drives QUIC.
 async fn on_disk<T: Send + 'static>(
+    workers: &Workers,
     work: impl FnOnce() -> Result<T, JoinError> + Send + 'static,
 ) -> Result<T, JoinError> {
-    match spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(JoinError::Threads(std::io::Error::other(error))),
-    }
+    off_the_driver(workers, work).await.map_err(JoinError::Threads)?
 }

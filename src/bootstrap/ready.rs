@@ -12,7 +12,7 @@ use super::{
 use crate::{
     catalog::{AgreedSnapshot, AttestBody, Attestation, CatalogEntry, Offer},
     chunking::{FileTree, ProofError, SpanTree},
-    snapshot::{ManifestHash, SnapshotId},
+    snapshot::{BlockNumber, ManifestHash, SnapshotId},
     transport::{
         asking::{AskError, Listing, Session},
         wire::{AttestationGet, CatalogClaim, ChunkTreeRequest},
@@ -36,6 +36,12 @@ impl Ready {
     pub(super) fn has(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
         let mut claims = self.listing.claims.iter();
         claims.any(|claim| claim.id == *id && claim.manifest_hash == manifest_hash && !claim.only_metadata_available)
+    }
+
+    /// Whether it claims the data of another snapshot that may be taken.
+    pub(super) fn offers_another(&self, id: &SnapshotId, floor: BlockNumber) -> bool {
+        let mut whole = self.listing.claims.iter().filter(|claim| !claim.only_metadata_available && !claim.partial);
+        whole.any(|claim| claim.id != *id && claim.id.block_number >= floor)
     }
 
     pub(super) fn offers(&self, address: &str) -> Vec<Offer> {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     catalog::{AgreedSnapshot, Offer},
-    snapshot::{ChannelId, ManifestHash, SnapshotId},
+    snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
     transport::{
         WallClock,
         asking::AskError,
@@ -60,6 +60,8 @@ pub(super) struct Sources {
     refusals: BTreeMap<SourceIndex, Refusals>,
     /// Who is connected, but didn't attest what it offers, and why.
     silent: BTreeMap<SourceIndex, SourceTrouble>,
+    /// Since when nobody who is connected offers the snapshot that is fetched.
+    missed_since: Option<time::Instant>,
     /// The channel and its configuration of the moment, by which all are judged.
     channel: ChannelId,
     live: LiveChannels,
@@ -87,6 +89,7 @@ impl Sources {
             patient,
             refusals: BTreeMap::new(),
             silent: BTreeMap::new(),
+            missed_since: None,
             channel: dialer.channel.clone(),
             live: dialer.live.clone(),
             clock: Arc::clone(&dialer.context.clock),
@@ -221,6 +224,30 @@ impl Sources {
         all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
     }
 
+    /// Why another snapshot is worth a look: for long enough nobody who is connected has offered this one, and somebody offers the data
+    /// of another at or above `floor`.
+    pub(super) fn vanished(&mut self, agreed: &AgreedSnapshot, floor: BlockNumber) -> Option<JoinError> {
+        let now = time::Instant::now();
+        let here =
+            self.ready.is_empty() || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
+        if here {
+            self.missed_since = None;
+            return None;
+        }
+        let since = *self.missed_since.get_or_insert(now);
+        let other = |ready: &Ready| ready.offers_another(agreed.id(), floor);
+        if now.duration_since(since) < REFUSED_FOR_MIN || !self.ready.values().any(other) {
+            return None;
+        }
+        let troubles = self.ready.keys().map(|index| SourceTrouble {
+            source: self.address(*index).to_owned(),
+            reason: "it offers other snapshots, but no longer this one".to_owned(),
+            refused: false,
+            dropped: false,
+        });
+        Some(JoinError::Vanished { id: agreed.id().clone(), troubles: troubles.chain(self.troubles()).collect() })
+    }
+
     /// One of each source that offers the snapshot; `None` if there is no such source, or one that hasn't refused.
     fn refusals_of_all(&self, agreed: &AgreedSnapshot) -> Option<Vec<&Refusals>> {
         let offering = self.ready.iter().filter(|(_, ready)| ready.has(agreed.id(), agreed.manifest_hash()));
@@ -298,6 +325,12 @@ impl Sources {
                 if known.is_none_or(|known| known.reason != trouble.reason) {
                     let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
                     (self.observer)(JoinEvent::SourceFailed { source, reason });
+                }
+            }
+            News::Listed(index, listed) => {
+                let same = |ready: &&mut Ready| Arc::ptr_eq(&ready.session, &listed.session);
+                if let Some(ready) = self.ready.get_mut(index).filter(same) {
+                    *ready = listed.clone();
                 }
             }
             News::GivenUp(index) => {
@@ -402,6 +435,7 @@ mod tests {
             patient: true,
             refusals: BTreeMap::new(),
             silent: BTreeMap::new(),
+            missed_since: None,
             channel: "ch1".parse().unwrap(),
             live: LiveChannels::new([]),
             clock: Arc::new(|| std::time::UNIX_EPOCH),

@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Records, error::JoinError, keeper::Peer, on_disk, sources::Sources};
+use super::{Records, RuledOut, error::JoinError, keeper::Peer, on_disk, sources::Sources};
 use crate::{
     catalog::{
         AgreedSnapshot, AgreementError, AttestBody, Attestation, Equivocation, Heard, Judging, Offer, Statements,
         TrustPolicy, agree, candidates, equivocations,
     },
+    chunking::Workers,
     msp::{ChannelConfig, MspId},
     snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
     transport::WallClock,
@@ -58,8 +59,8 @@ impl JoinTrust {
 /// What one join hears, and its verdict.
 pub(super) struct Vouching<'a> {
     trust: &'a JoinTrust,
-    /// What was heard and proved in earlier joins; `None`: nothing.
-    records: Option<&'a Records>,
+    /// What was heard and proved in earlier joins, and where it is read; `None`: nothing.
+    records: Option<(&'a Records, &'a Workers)>,
     own_msp: &'a MspId,
     clock: &'a WallClock,
     nonce: [u8; NONCE_BYTES],
@@ -68,6 +69,8 @@ pub(super) struct Vouching<'a> {
     manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest>,
     /// Manifests that are named, but that nobody gives, or that lead nowhere; and what was said to the last one.
     withheld: BTreeSet<ManifestHash>,
+    /// Snapshots that no source has any more.
+    gone: &'a BTreeSet<SnapshotId>,
     undelivered: Option<JoinError>,
     /// Of `withheld`, those that somebody may still give.
     awaited: BTreeSet<ManifestHash>,
@@ -95,13 +98,13 @@ pub(super) struct Vouched {
 }
 
 impl<'a> Vouching<'a> {
-    /// `spoiled`: manifests that were found to lead nowhere.
+    /// Without what earlier turns have ruled out.
     pub(super) fn new(
         trust: &'a JoinTrust,
-        records: Option<&'a Records>,
+        records: Option<(&'a Records, &'a Workers)>,
         own_msp: &'a MspId,
         clock: &'a WallClock,
-        spoiled: &BTreeSet<ManifestHash>,
+        ruled_out: &'a RuledOut,
     ) -> Result<Self, JoinError> {
         let mut nonce = [0; NONCE_BYTES];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| JoinError::NoRandomness)?;
@@ -114,7 +117,8 @@ impl<'a> Vouching<'a> {
             statements: trust.given.clone(),
             asked: BTreeSet::new(),
             manifests: BTreeMap::new(),
-            withheld: spoiled.clone(),
+            withheld: ruled_out.manifests.clone(),
+            gone: &ruled_out.snapshots,
             undelivered: None,
             awaited: BTreeSet::new(),
             lesser: BTreeMap::new(),
@@ -198,7 +202,9 @@ impl<'a> Vouching<'a> {
     /// What is offered, but for what names a manifest that nobody gives: one organisation's invention must not end the join.
     fn offers(&self, sources: &Sources) -> Vec<Offer> {
         let mut offers = sources.offers();
-        offers.retain(|offer| !self.withheld.contains(&offer.entry.manifest_hash));
+        offers.retain(|offer| {
+            !self.withheld.contains(&offer.entry.manifest_hash) && !self.gone.contains(&offer.entry.id)
+        });
         for offer in &mut offers {
             offer.manifest = self.manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();
         }
@@ -309,9 +315,10 @@ impl<'a> Vouching<'a> {
 
     /// What was said and proved of that block in earlier joins: who says something else now is found out again.
     async fn remember(&mut self, id: &SnapshotId) {
-        let Some(records) = self.records.cloned() else { return };
+        let Some((records, workers)) = self.records else { return };
+        let records = records.clone();
         let (wanted, now) = (id.clone(), (self.clock)());
-        let read = on_disk(move || Ok((records.said_before(&wanted, now), records.proofs(&wanted))));
+        let read = on_disk(workers, move || Ok((records.said_before(&wanted, now), records.proofs(&wanted))));
         let Ok((said_before, proofs)) = read.await else { return };
         self.statements.proofs.extend(proofs);
         for attestation in said_before.into_iter().filter(|said| self.matters(said)).collect::<Vec<_>>() {
@@ -390,7 +397,8 @@ mod tests {
         let policy = TrustPolicy::new(settings, &config).unwrap();
         let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
         let (clock, own): (WallClock, _) = (Arc::new(now), org(9));
-        let mut vouching = Vouching::new(&trust, None, &own, &clock, &BTreeSet::new()).unwrap();
+        let ruled_out = RuledOut::default();
+        let mut vouching = Vouching::new(&trust, None, &own, &clock, &ruled_out).unwrap();
         let mut offers: Vec<Offer> = [1, 2].map(|org| offer(org, &manifest(83, 0), COMMIT)).into();
         for block in 1_000..3_000 {
             for liar in liars {
@@ -438,7 +446,8 @@ mod tests {
             let policy = TrustPolicy::new(&settings, &config).unwrap();
             let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
             let (clock, own): (WallClock, _) = (Arc::new(now), org(9));
-            let mut vouching = Vouching::new(&trust, None, &own, &clock, &BTreeSet::new()).unwrap();
+            let ruled_out = RuledOut::default();
+            let mut vouching = Vouching::new(&trust, None, &own, &clock, &ruled_out).unwrap();
             vouching.statements.heard.extend(now_said);
             vouching.matters(&before.attestation)
         };

@@ -4,7 +4,10 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::snapshot::CHUNK_BYTES;
@@ -19,21 +22,32 @@ pub struct BufferPool {
 struct Shelf {
     free: Mutex<Vec<Box<[u8]>>>,
     kept_max: usize,
+    out: AtomicUsize,
+    out_peak: AtomicUsize,
 }
 
 impl BufferPool {
     /// A pool that keeps at most `kept_max` returned buffers of 1 MiB.
     #[must_use]
     pub fn new(kept_max: usize) -> Self {
-        Self { shelf: Arc::new(Shelf { free: Mutex::new(Vec::new()), kept_max }) }
+        let (out, out_peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { shelf: Arc::new(Shelf { free: Mutex::new(Vec::new()), kept_max, out, out_peak }) }
     }
 
     /// A buffer of `len` bytes, at most [`CHUNK_BYTES`] (more is cut to that). Its content is whatever it held before.
     #[must_use]
     pub fn take(&self, len: usize) -> PooledBuf {
         let recycled = self.shelf.free().pop();
+        let out = self.shelf.out.fetch_add(1, Ordering::Relaxed) + 1;
+        self.shelf.out_peak.fetch_max(out, Ordering::Relaxed);
         let bytes = recycled.unwrap_or_else(|| vec![0; CHUNK_BYTES as usize].into_boxed_slice());
         PooledBuf { len: len.min(bytes.len()), bytes, shelf: Arc::clone(&self.shelf) }
+    }
+
+    /// Bytes of the buffers that were out at the same time, at most: what the memory budget bounds.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        self.shelf.out_peak.load(Ordering::Relaxed) as u64 * CHUNK_BYTES
     }
 
     /// How many buffers wait to be taken.
@@ -98,6 +112,7 @@ impl fmt::Debug for PooledBuf {
 
 impl Drop for PooledBuf {
     fn drop(&mut self) {
+        self.shelf.out.fetch_sub(1, Ordering::Relaxed);
         let bytes = std::mem::take(&mut self.bytes);
         let mut free = self.shelf.free();
         if free.len() < self.shelf.kept_max {
@@ -122,7 +137,7 @@ mod tests {
         let three = [again, pool.take(1 << 20), pool.take(2 << 20)];
         assert_eq!(three[2].len(), 1 << 20, "never longer than a chunk");
         drop(three);
-        assert_eq!(pool.kept(), 2);
+        assert_eq!((pool.kept(), pool.peak_bytes()), (2, 3 << 20));
     }
 
     #[test]

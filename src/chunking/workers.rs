@@ -30,6 +30,28 @@ pub enum Workers {
     Threads(Arc<WorkerThreads>),
     /// At once, on the caller's thread.
     Inline,
+    /// When and where the executor runs them: a simulated machine with slow ones.
+    By(Executor),
+}
+
+/// A job as an [`Executor`] gets it.
+pub type HandedJob = Box<dyn FnOnce() + Send>;
+
+/// Runs a worker's jobs, in the order in which it gets them.
+#[derive(Clone)]
+pub struct Executor(Arc<dyn Fn(HandedJob) + Send + Sync>);
+
+impl Executor {
+    /// Each job goes to `execute`.
+    pub fn new(execute: impl Fn(HandedJob) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(execute))
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Executor")
+    }
 }
 
 impl Workers {
@@ -60,6 +82,7 @@ impl Workers {
                 sender.send(Box::new(job)).expect("workers end only when the sender is gone");
             }
             Self::Inline => job(&mut WorkerState::default()),
+            Self::By(executor) => (executor.0)(Box::new(move || job(&mut WorkerState::default()))),
         }
     }
 }
@@ -106,8 +129,9 @@ mod tests {
 
     use super::*;
 
-    fn all() -> [Workers; 3] {
-        [Workers::Inline, Workers::threads(1, 2).unwrap(), Workers::threads(3, 0).unwrap()]
+    fn all() -> [Workers; 4] {
+        let by = Workers::By(Executor::new(|job| job()));
+        [Workers::Inline, by, Workers::threads(1, 2).unwrap(), Workers::threads(3, 0).unwrap()]
     }
 
     #[test]

@@ -22,7 +22,7 @@ use snapferry::{
         load_root, load_statements,
     },
     snapshot::{BlockNumber, ChannelId},
-    transport::{WallClock, endpoint::Tuning, fault::chain, live::LiveChannels, tls},
+    transport::{WallClock, endpoint::Tuning, fault::chain, live::LiveChannels, network::Network, tls},
 };
 use std::{
     fs,
@@ -111,6 +111,7 @@ pub(crate) fn dialling(config: &Config, args: &NetworkArgs, rooted: &Rooted) -> 
         tls: Arc::new(tls),
         grant,
         tuning: tuning(config),
+        network: Network::system(),
         clock: wall_clock(),
     })
 }

@@ -12,7 +12,7 @@ use super::{
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    bootstrap::{Dialling, JoinError, JoinRequest, Joined, Outcome, Records, join},
+    bootstrap::{Dialling, JoinError, JoinRequest, Joined, Outcome, Records, join, join_workers},
     catalog::{AgreementError, Mode, Tally},
     chunking::{StoreError, plan::PlanConfig},
     service::{
@@ -105,6 +105,7 @@ impl Join {
             records,
             // The peer is another process: it needs the whole path.
             land: channel::folder(&std::path::absolute(&self.land)?, 0o755)?,
+            workers: join_workers(&plan)?,
             plan,
             accept_zstd: true,
             dry_run: context.global.dry_run,

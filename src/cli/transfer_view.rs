@@ -53,7 +53,9 @@ impl Screen {
         match self.style {
             Style::Json => json(event),
             Style::Quiet => match event {
-                JoinEvent::SourceDropped { .. } | JoinEvent::DiskFull { .. } => self.say(event),
+                JoinEvent::SourceDropped { .. } | JoinEvent::DiskFull { .. } | JoinEvent::OtherSnapshot { .. } => {
+                    self.say(event);
+                }
                 _ => {}
             },
             Style::Bar | Style::Lines => match event {
@@ -144,6 +146,9 @@ fn words(event: &JoinEvent) -> Option<String> {
             identity_id.get(..16).unwrap_or(identity_id)
         ),
         JoinEvent::SourceLost { source, reason } => format!("lost {source}: {reason}; dialling again"),
+        JoinEvent::OtherSnapshot { block_number, reason } => {
+            format!("block {block_number} can't be fetched any more, another snapshot is looked for: {reason}")
+        }
         JoinEvent::DiskFull { reason } => format!("the disk is full, waiting until there is room: {reason}"),
         _ => return None,
     })

@@ -283,8 +283,9 @@ fn check_membership(settings: &DaemonSettings, channels: &[Judged]) -> Result<()
     Ok(())
 }
 
-/// What the wire asks for: the reason of a refusal stays in the log.
-fn attest(catalog: &Arc<Catalog>, attestor: &Arc<Attestor>, clock: &WallClock) -> Attest {
+/// What the wire asks for ([`ServeContext::attest`]): the reason of a refusal stays in the log.
+#[must_use]
+pub fn attest(catalog: &Arc<Catalog>, attestor: &Arc<Attestor>, clock: &WallClock) -> Attest {
     let (catalog, attestor, clock) = (Arc::clone(catalog), Arc::clone(attestor), Arc::clone(clock));
     Arc::new(move |config, get| {
         let signed = attestor.attest(&catalog, &get.id, &get.nonce, config, clock());

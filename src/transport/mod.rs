@@ -6,16 +6,20 @@
 use std::{sync::Arc, time::SystemTime};
 
 pub mod asking;
+mod blocking;
 pub mod endpoint;
 pub mod fault;
 mod frame;
 pub mod limits;
 pub mod live;
+pub mod network;
 mod pb;
 pub mod serving;
 pub mod session;
 pub mod tls;
 pub mod wire;
+
+pub(crate) use blocking::off_the_driver;
 
 /// Wall time as a value: certificates are judged by it, so tests shift it.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;

@@ -137,6 +137,7 @@ impl Sources {
             }
             let wake = if refused { last } else { connected.iter().flatten().filter_map(|answer| answer.again).min() };
             tokio::select! {
+                biased;
                 news = self.next() => if let News::Ready(index, _) = news {
                     answers.remove(&index);
                 },

@@ -14,7 +14,7 @@ use super::{
 };
 use clap::Args;
 use snapferry::{
-    bootstrap::{JoinError, JoinRequest, JoinTrust, Joined, Records, SourceAddress, join},
+    bootstrap::{JoinError, JoinRequest, JoinTrust, Joined, Records, SourceAddress, join, join_workers},
     catalog::{JoinReceipt, RECEIPT_BYTES_MAX, RootOfTrust, Statements, TrustPolicy, TrustSettings},
     chunking::plan::PlanConfig,
     disk::{Dir, OsDir},
@@ -226,6 +226,7 @@ impl Story {
             root: RootOfTrust::ConfigBlock,
             records,
             land: self.org3.folder(landing)?,
+            workers: join_workers(&PlanConfig::default())?,
             plan: PlanConfig::default(),
             accept_zstd: true,
             dry_run: false,

@@ -18,6 +18,7 @@ use snapferry::{
     transport::{
         endpoint::{Tuning, bind},
         live::LiveChannels,
+        network::Network,
         serving::ServeLimits,
         session::SessionContext,
         tls::server_config,
@@ -89,6 +90,7 @@ impl Member {
             tls: Arc::clone(&self.tls),
             grant: Some(grant.encode().into()),
             tuning: tuning(),
+            network: Network::system(),
             clock: wall_clock(),
         })
     }

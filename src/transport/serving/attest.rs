@@ -5,15 +5,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::time::Instant;
 
 use super::session::ServedSession;
 use crate::{
-    chunking::Workers,
     msp::Operation,
     transport::{
         fault::ErrorCode,
         limits::{ATTESTATION_BURST, ATTESTATION_EVERY, ATTESTATIONS_MAX, FRAME_BYTES_MAX},
+        off_the_driver,
         wire::{Attestation, AttestationGet, Body, Refusal},
     },
 };
@@ -54,16 +54,10 @@ pub(super) async fn answer(session: &ServedSession, get: AttestationGet) -> Resu
     }
     let config = session.config()?;
     let attest = Arc::clone(&session.shared.context.attest);
-    let attested = match session.shared.context.workers {
-        Workers::Inline => attest(&config, &get),
-        // Not the workers: it may wait for a disk to sync, and chunks would wait behind it.
-        Workers::Threads(_) => {
-            let done = spawn_blocking(move || attest(&config, &get)).await;
-            // It panicked: said on stderr already.
-            done.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::Internal, "")))
-        }
-    };
-    attested.map(|list| Body::Attestations(fitting(list)))
+    let attested = off_the_driver(&session.shared.context.workers, move || attest(&config, &get)).await;
+    attested
+        .unwrap_or_else(|_| Err(Refusal::new(ErrorCode::Internal, "")))
+        .map(|list| Body::Attestations(fitting(list)))
 }
 
 /// As many as one frame may carry; the first ones matter most.

@@ -22,7 +22,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     channel::SimPeer,
     disk::sim_dir,
-    liar::{self, Lie},
+    liar::{self, Lie, LyingService},
 };
 
 /// The port of every simulated service.
@@ -36,6 +36,8 @@ pub struct Service {
     /// What its watcher of configuration blocks puts in force.
     pub live: LiveChannels,
     pub limits: ServeLimits,
+    /// What runs in its place if it lies.
+    pub liar: Option<Arc<LyingService>>,
     clock: WallClock,
     lies: Option<Lie>,
     seed: u64,
@@ -51,7 +53,8 @@ struct Running {
 impl Service {
     /// Of `peer` on `host`, over the snapshots on `disk`; not started.
     pub fn new(host: Host, peer: Arc<SimPeer>, disk: SimDisk, live: LiveChannels, clock: WallClock, seed: u64) -> Self {
-        Self { host, peer, disk, live, limits: ServeLimits::default(), clock, lies: None, seed, running: None }
+        let limits = ServeLimits::default();
+        Self { host, peer, disk, live, limits, liar: None, clock, lies: None, seed, running: None }
     }
 
     /// One that lies.
@@ -105,7 +108,11 @@ impl Service {
         };
         let task = match self.lies {
             None => tokio::spawn(serve(endpoint, context)),
-            Some(lie) => tokio::spawn(liar::serve(endpoint, context, lie)),
+            Some(lie) => {
+                let service = LyingService::new(context.catalog, context.session, context.channels, lie.0);
+                self.liar = Some(Arc::clone(&service));
+                tokio::spawn(liar::serve(endpoint, service))
+            }
         };
         self.running = Some(Running { catalog, stop, task });
     }

@@ -7,11 +7,12 @@
 //!   never grows, and damage never makes it another sender's. Each direction is a [`Link`] of its own.
 //! - **Host**: a crash cuts the socket by incarnation. Datagrams of an earlier bind vanish both ways, otherwise the endpoint's
 //!   drivers would still say goodbye and the crash would be a soft one. Unsynced bytes go with it.
-//! - **Disk**: any operation can fail (EIO, ENOSPC, short write) or be the last one before a crash; what wasn't synced is
+//! - **Disk** ([`disk`]): any operation can fail (EIO, ENOSPC, short write) or be the last one before a crash; what wasn't synced is
 //!   then kept, lost or torn.
 //!
 //! The same seed gives the same trace of (time, source, destination, length, fate).
 
+pub mod disk;
 mod host;
 pub mod link;
 mod machines;

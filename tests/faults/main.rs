@@ -6,4 +6,6 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the example")]
 mod sim;
 
+mod network;
+mod seeds;
 mod swarm;

@@ -99,7 +99,7 @@ impl fmt::Debug for SimFile {
 #[allow(clippy::missing_errors_doc, reason = "said once, above")]
 impl SimDir {
     pub(super) fn root(disk: SimDisk, incarnation: u64) -> Self {
-        Self(Handle { disk, incarnation, inode: ROOT, path: PathBuf::new() })
+        Self(Handle { disk, incarnation, inode: ROOT, path: PathBuf::from("/") })
     }
 
     /// Its path when it was opened, from the disk's root.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use netsim::Host;
+use netsim::{Host, disk::SimDisk};
 use snapferry::{
     catalog::{Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
@@ -21,7 +21,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     channel::SimPeer,
-    disk::{SimDisk, sim_dir},
+    disk::sim_dir,
     liar::{self, Lie},
 };
 
@@ -98,9 +98,9 @@ impl Service {
             workers: Workers::Inline,
             shutdown,
         };
-        let task = match self.lies.clone() {
+        let task = match self.lies {
             None => tokio::spawn(serve(endpoint, context)),
-            Some(lie) => tokio::spawn(liar::serve_lies(endpoint, context, lie)),
+            Some(lie) => tokio::spawn(liar::serve(endpoint, context, lie)),
         };
         self.running = Some(Running { catalog, stop, task });
     }

@@ -23,7 +23,9 @@ use super::{
     BundleError, Bundles, CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, Given, Judged,
 };
 use crate::{
-    catalog::{Attestation, Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
+    catalog::{
+        Attestation, Attestor, AuditLog, AuditRecord, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore,
+    },
     chunking::Workers,
     disk::{Dir, DiskError},
     msp::{LocalIdentity, MspError, TlsPair},
@@ -198,10 +200,12 @@ impl Daemon {
         let config_watch = config_watch.start().map_err(DaemonError::Threads)?;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let (stop, shutdown) = watch::channel(false);
+        let audit = Arc::new(AuditLog::new(Arc::clone(&settings.state)));
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
             channels,
             attest: attest(&catalog, &attestor, &settings.clock),
+            audit: Some(Arc::clone(&audit)),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
             limits: settings.limits,
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
@@ -212,11 +216,14 @@ impl Daemon {
             attestor: Arc::clone(&attestor),
             statements,
             landed,
+            audit: Arc::clone(&audit),
             channels: context.channels.clone(),
             identity: Arc::clone(&context.session.identity),
             clock: Arc::clone(&context.session.clock),
         };
         let control = ControlServer::start(&settings.state, control)?;
+        // Not before: the state folder is ours alone from here on.
+        audit.append(&AuditRecord::started(), (context.session.clock)())?;
         let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
         Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner, config_watch })
     }

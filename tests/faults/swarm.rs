@@ -54,8 +54,15 @@ fn campaign(seeds: std::ops::Range<u64>) -> u64 {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("panics are caught")).collect()
     });
-    let lines: Vec<String> = broken.iter().map(|account| account.lines().take(2).collect::<Vec<_>>().join(": ")).collect();
-    assert!(broken.is_empty(), "{}\n\n{} seeds broke an oracle; above is the first of\n{}", broken[0], lines.len(), lines.join("\n"));
+    let lines: Vec<String> =
+        broken.iter().map(|account| account.lines().take(2).collect::<Vec<_>>().join(": ")).collect();
+    assert!(
+        broken.is_empty(),
+        "{}\n\n{} seeds broke an oracle; above is the first of\n{}",
+        broken[0],
+        lines.len(),
+        lines.join("\n")
+    );
     faults.into_inner()
 }
 

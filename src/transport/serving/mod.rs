@@ -16,6 +16,7 @@ mod haves;
 mod listener;
 mod produce;
 mod range;
+mod recorder;
 mod seats;
 mod session;
 
@@ -34,7 +35,11 @@ use super::{
     session::SessionContext,
     wire::{Attestation, AttestationGet, Refusal},
 };
-use crate::{catalog::Catalog, chunking::Workers, msp::ChannelConfig};
+use crate::{
+    catalog::{AuditLog, Catalog},
+    chunking::Workers,
+    msp::ChannelConfig,
+};
 
 /// Makes the attestations of a snapshot of the configuration's channel: our own, live if there is a nonce, then those of others
 /// that are kept. Blocking. Who asks may have it signed; how often it is called is bounded per session.
@@ -49,6 +54,8 @@ pub struct ServeContext {
     pub channels: LiveChannels,
     /// What makes attestations.
     pub attest: Attest,
+    /// Where fetches are recorded; `None`: nowhere.
+    pub audit: Option<Arc<AuditLog>>,
     /// Who we are, and our clock.
     pub session: SessionContext,
     /// Caps.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use netsim::{Host, disk::SimDisk};
 use snapferry::{
-    catalog::{Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
+    catalog::{Attestor, AuditLog, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
     disk::Dir,
     service::daemon::{MANIFESTS_DIR, attest},
@@ -95,6 +95,7 @@ impl Service {
         let (stop, shutdown) = watch::channel(false);
         let context = ServeContext {
             attest: attest(&catalog, &attestor, &self.clock),
+            audit: Some(Arc::new(AuditLog::new(state))),
             catalog: Arc::clone(&catalog),
             channels: self.live.clone(),
             session: SessionContext::new(

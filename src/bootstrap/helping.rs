@@ -63,6 +63,7 @@ impl Helper {
             catalog: Arc::clone(&catalog),
             channels: dialling.live.clone(),
             attest: never,
+            audit: None,
             session: SessionContext::new(Arc::clone(&dialling.identity), leaf, Arc::clone(&dialling.clock)),
             only_org: Some(dialling.identity.identity.msp_id().clone()),
             limits: settings.limits,

@@ -15,6 +15,7 @@ mod agreement_error;
 mod attestation;
 mod attestation_file;
 mod attestor;
+mod audit;
 mod conflicts;
 mod delete;
 mod detached;
@@ -58,6 +59,10 @@ pub use attestation_file::{
     ATTESTATION_FILE_BYTES_MAX, AttestationFileError, decode_attestation_file, encode_attestation_file,
 };
 pub use attestor::{AttestRefusal, Attestor, LIVE_VALIDITY, STORED_VALIDITY};
+pub use audit::{
+    AUDIT_FILE, AUDIT_LINE_BYTES_MAX, AUDIT_LOG_BYTES_MAX, AuditBy, AuditError, AuditFault, AuditLog, AuditRecord,
+    AuditSummary, AuditWhat, check_audit,
+};
 pub use conflicts::equivocations;
 pub use delete::{DeleteError, Deleted};
 pub use detached::{DETACHED_BYTES_MAX, DetachedError, DetachedSignature};

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     catalog::{
-        Attestation, Attestor, Catalog, LANDED_DIR, Landed, REPAIRS_DIR, Repairs, STATEMENTS_DIR, Scrubber,
-        StatementStore,
+        Attestation, Attestor, AuditLog, AuditRecord, Catalog, LANDED_DIR, Landed, REPAIRS_DIR, Repairs,
+        STATEMENTS_DIR, Scrubber, StatementStore,
     },
     chunking::Workers,
     disk::{Dir, DiskError},
@@ -207,10 +207,12 @@ impl Daemon {
         let config_watch = config_watch.start().map_err(DaemonError::Threads)?;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let (stop, shutdown) = watch::channel(false);
+        let audit = Arc::new(AuditLog::new(Arc::clone(&settings.state)));
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
             channels,
             attest: attest(&catalog, &attestor, &settings.clock),
+            audit: Some(Arc::clone(&audit)),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
             only_org: None,
             limits: settings.limits,
@@ -222,11 +224,14 @@ impl Daemon {
             attestor: Arc::clone(&attestor),
             statements,
             landed,
+            audit: Arc::clone(&audit),
             channels: context.channels.clone(),
             identity: Arc::clone(&context.session.identity),
             clock: Arc::clone(&context.session.clock),
         };
         let control = ControlServer::start(&settings.state, control)?;
+        // Not before: the state folder is ours alone from here on.
+        audit.append(&AuditRecord::started(), (context.session.clock)())?;
         let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
         let clock = Arc::clone(&context.session.clock);
         let scrub = |period| Scrubbing::start(Arc::clone(&catalog), period, clock);

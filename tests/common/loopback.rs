@@ -150,6 +150,7 @@ impl Service {
             catalog: Arc::clone(&catalog),
             channels: channels.clone(),
             attest,
+            audit: None,
             session,
             only_org: None,
             limits,

@@ -16,6 +16,7 @@ mod haves;
 mod listener;
 mod produce;
 mod range;
+mod recorder;
 mod seats;
 mod session;
 
@@ -35,7 +36,7 @@ use super::{
     wire::{Attestation, AttestationGet, Refusal},
 };
 use crate::{
-    catalog::Catalog,
+    catalog::{AuditLog, Catalog},
     chunking::Workers,
     msp::{ChannelConfig, MspId},
 };
@@ -53,6 +54,8 @@ pub struct ServeContext {
     pub channels: LiveChannels,
     /// What makes attestations.
     pub attest: Attest,
+    /// Where fetches are recorded; `None`: nowhere.
+    pub audit: Option<Arc<AuditLog>>,
     /// Who we are, and our clock.
     pub session: SessionContext,
     /// Only members of that organisation are served; `None`: of every organisation of the channel.

@@ -24,7 +24,7 @@ use super::{
     seats::Seat,
 };
 use crate::{
-    catalog::{Catalog, KnownSnapshot, ServedSnapshot},
+    catalog::{AuditBy, AuditRecord, Catalog, KnownSnapshot, ServedSnapshot},
     msp::{ChannelConfig, Operation},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
     transport::{
@@ -295,6 +295,7 @@ impl ServedSession {
             Some(count) => *count += bytes,
             None => {
                 sent.insert(id.clone(), bytes);
+                self.record(AuditRecord::fetch_begun(self.client(), id.clone()));
             }
         }
     }
@@ -305,8 +306,23 @@ impl ServedSession {
         let (address, org, identity) = (self.connection.remote_address(), &self.peer.msp_id, self.peer.identity_id);
         for (snapshot, bytes) in &sent {
             tracing::info!(%address, %org, %identity, %snapshot, bytes, "fetched");
+            self.record(AuditRecord::fetch_ended(self.client(), snapshot.clone(), *bytes));
         }
         let bytes: u64 = sent.values().sum();
         tracing::info!(%address, %org, %identity, channel = %self.channel, bytes, ?code, reason, "session ended");
+    }
+
+    /// For the audit log.
+    fn record(&self, record: AuditRecord) {
+        let now = (self.shared.context.session.clock)();
+        self.shared.recorder.record(record, now);
+    }
+
+    fn client(&self) -> AuditBy {
+        AuditBy {
+            msp_id: self.peer.msp_id.clone(),
+            identity_id: self.peer.identity_id,
+            address: Some(self.connection.remote_address().to_string()),
+        }
     }
 }

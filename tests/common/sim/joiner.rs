@@ -84,7 +84,10 @@ impl Joiner {
         };
         let config = self.live.all().remove(0);
         let records = Records::open(&*open("state")?)?;
-        let settings = TrustSettings { min_orgs: self.min_orgs, require_live: true, ..TrustSettings::default() };
+        let peers: Vec<String> = config.orgs().keys().map(|org| format!("'{org}.peer'")).collect();
+        let policy = Some(format!("OutOf({}, {})", self.min_orgs, peers.join(", ")));
+        let settings =
+            TrustSettings { policy, min_orgs: self.min_orgs, require_live: true, ..TrustSettings::default() };
         let policy = TrustPolicy::new(&settings, &config).expect("a rule of this channel");
         let mut plan = PlanConfig::default();
         plan.budget_chunks = self.spec.budget_mib;

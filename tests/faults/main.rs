@@ -8,5 +8,6 @@ mod sim;
 
 mod lying;
 mod network;
+mod partial;
 mod seeds;
 mod swarm;

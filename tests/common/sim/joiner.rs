@@ -11,7 +11,8 @@ use netsim::{Host, Rng, disk::SimDisk};
 use quinn::Endpoint;
 use snapferry::{
     bootstrap::{
-        Dialling, JoinError, JoinEvent, JoinRequest, JoinTrust, Joined, Observer, Records, SourceAddress, join,
+        Dialling, JoinError, JoinEvent, JoinRequest, JoinTrust, Joined, Observer, Records, ServeWhileJoining,
+        SourceAddress, join,
     },
     catalog::{RootOfTrust, Statements, TrustPolicy, TrustSettings},
     chunking::{Executor, HandedJob, Workers, plan::PlanConfig},
@@ -20,6 +21,7 @@ use snapferry::{
         endpoint::{Tuning, endpoint_config},
         live::LiveChannels,
         network::Network,
+        serving::ServeLimits,
         tls::NameCheck,
     },
 };
@@ -43,6 +45,8 @@ pub struct Joiner {
     pub min_orgs: u32,
     /// Addresses lead to both families, IPv6 first.
     pub dual_stack: bool,
+    /// The port at which it serves what it has proved while it joins.
+    pub serves_at: Option<u16>,
     clock: WallClock,
     seed: u64,
 }
@@ -68,7 +72,7 @@ impl Joiner {
     ) -> Self {
         let disk = SimDisk::new();
         disk.set_capacity(spec.disk_bytes);
-        Self { host, peer, disk, live, spec, min_orgs, dual_stack: false, clock, seed }
+        Self { host, peer, disk, live, spec, min_orgs, dual_stack: false, serves_at: None, clock, seed }
     }
 
     /// What it asks for.
@@ -111,7 +115,10 @@ impl Joiner {
             land: open("land")?,
             plan,
             accept_zstd: true,
-            serve: None,
+            serve: self.serves_at.map(|port| ServeWhileJoining {
+                listen: SocketAddr::new(self.host.ips()[0], port),
+                limits: ServeLimits::default(),
+            }),
             workers: self.workers(),
             dry_run: false,
         })

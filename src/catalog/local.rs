@@ -1,9 +1,10 @@
 //! The catalog of our own peer's snapshots: what was found and verified, and what was refused.
 
 use super::{
-    CatalogEntry, CatalogError, KnownSnapshot, Refusal, ServedSnapshot,
+    CatalogEntry, CatalogError, KnownSnapshot, Refusal, Repairs, ServedSnapshot,
     manifest_cache::{self, Cached},
     remains::{self, Remains, Stage},
+    rot::{self, Rot},
     scan::{Candidate, Found, Place, Stamp, look},
 };
 use crate::{
@@ -25,6 +26,8 @@ const WAIT_SCANS_MAX: u64 = 64;
 pub struct Catalog {
     pub(super) completed: Arc<dyn Dir>,
     pub(super) state: Arc<dyn Dir>,
+    /// Where repaired chunks are looked for.
+    repairs: Option<Repairs>,
     /// Whether we may write below `completed`.
     pub(super) deletion_allowed: bool,
     /// Held while a folder is deleted, and while one becomes advertised. Locked before the next two.
@@ -102,6 +105,7 @@ impl Catalog {
         Self {
             completed,
             state,
+            repairs: None,
             deletion_allowed: false,
             folders: Mutex::default(),
             served: RwLock::default(),
@@ -110,6 +114,12 @@ impl Catalog {
             first_version,
             versions: Mutex::default(),
         }
+    }
+
+    /// Chunks that have rotted are given from there, once they are.
+    #[must_use]
+    pub fn with_repairs(self, repairs: Repairs) -> Self {
+        Self { repairs: Some(repairs), ..self }
     }
 
     /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
@@ -235,6 +245,13 @@ impl Catalog {
         served.get(id).map(|served| Arc::clone(&served.snapshot))
     }
 
+    /// Every snapshot to read from, ascending.
+    #[must_use]
+    pub fn all_served(&self) -> Vec<Arc<ServedSnapshot>> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.values().map(|served| Arc::clone(&served.snapshot)).collect()
+    }
+
     /// The channel's version, and a wake-up whenever it grows. (For channels that we serve: each is remembered.)
     #[must_use]
     pub fn subscribe(&self, channel: &ChannelId) -> watch::Receiver<u64> {
@@ -295,13 +312,21 @@ impl Catalog {
                 if Stamp::of(dir.as_ref())? != stamp {
                     return Err(Refusal::Changed);
                 }
+                // All of it was read, and is right: whatever had rotted was replaced.
+                let forgotten = rot::forget(self.state.as_ref(), &id)
+                    .and_then(|()| self.repairs.as_ref().map_or(Ok(()), |repairs| repairs.forget(&id)));
+                if let Err(error) = forgotten {
+                    tracing::warn!(snapshot = %id, %error, "an old record of rot is left: those chunks are withheld until they are read again");
+                }
                 if let Err(error) = manifest_cache::store(self.state.as_ref(), &stamp, &cached) {
                     tracing::warn!(snapshot = %id, %error, "its manifest isn't kept: it will be read again after a restart");
                 }
                 cached
             }
         };
-        let snapshot = ServedSnapshot::open(dir.as_ref(), cached.manifest, cached.commit_hash, cached.trees)?;
+        let known = KnownSnapshot::new(cached.manifest, cached.commit_hash);
+        let rot = Rot::load(Arc::clone(&self.state), &id, known.entry.manifest_hash);
+        let snapshot = ServedSnapshot::open(dir.as_ref(), known, cached.trees, rot, self.repairs.clone())?;
         let snapshot = Arc::new(snapshot);
         // It may have been deleted while it was read, which took no notice of us.
         let _folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -325,6 +350,10 @@ impl Catalog {
         }
         if let Err(error) = manifest_cache::retain(self.state.as_ref(), |id| found.may_hold(id)) {
             tracing::warn!(%error, "manifests of removed snapshots are still kept");
+        }
+        let kept = self.repairs.as_ref().map_or(Ok(()), |repairs| repairs.retain(|id| found.may_hold(id)));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "repaired chunks of removed snapshots are still kept");
         }
     }
 

@@ -97,6 +97,7 @@ impl Serve {
                 ..ServeLimits::default()
             },
             scan_interval: SCAN_INTERVAL,
+            scrub_period: config.scrub_period,
             allow_delete: config.allow_delete,
             clock: channel::wall_clock(),
         })

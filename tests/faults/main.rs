@@ -6,4 +6,7 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the example")]
 mod sim;
 
+mod lying;
+mod network;
+mod seeds;
 mod swarm;

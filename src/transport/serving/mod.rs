@@ -12,6 +12,7 @@ mod answer;
 mod attest;
 mod buffers;
 mod control;
+mod haves;
 mod listener;
 mod produce;
 mod range;

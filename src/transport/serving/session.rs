@@ -13,7 +13,16 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{access::Access, attest::Pace, buffers::SessionBuffers, control, listener::Shared, range, seats::Seat};
+use super::{
+    access::Access,
+    attest::Pace,
+    buffers::SessionBuffers,
+    control,
+    haves::{self, Watches},
+    listener::Shared,
+    range,
+    seats::Seat,
+};
 use crate::{
     catalog::{AuditBy, AuditRecord, Catalog, KnownSnapshot, ServedSnapshot},
     msp::{ChannelConfig, Operation},
@@ -46,6 +55,8 @@ pub(super) struct ServedSession {
     pub(super) out: mpsc::Sender<Frame>,
     /// Told once the client wants to hear of changes of the catalog.
     pub(super) watching: Notify,
+    /// Which files' chunks the client wants to hear of.
+    pub(super) watches: Watches,
     /// Wire bytes sent by snapshot, for the log.
     sent: Mutex<BTreeMap<SnapshotId, u64>>,
 }
@@ -71,9 +82,21 @@ pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat)
     let buffers = shared.buffers.for_session();
     let channel = config.channel().clone();
     tracing::info!(%address, org = %peer.msp_id, identity = %peer.identity_id, %channel, "session opened");
-    let (pace, watching, sent) = (Pace::new(Instant::now()), Notify::new(), Mutex::default());
-    let session =
-        Arc::new(ServedSession { shared, connection, peer, channel, buffers, pace, access, out, watching, sent });
+    let (pace, watching, watches, sent) =
+        (Pace::new(Instant::now()), Notify::new(), Watches::default(), Mutex::default());
+    let session = Arc::new(ServedSession {
+        shared,
+        connection,
+        peer,
+        channel,
+        buffers,
+        pace,
+        access,
+        out,
+        watching,
+        watches,
+        sent,
+    });
     endpoint::accepted(&session.connection, session.shared.context.limits.streams);
     let (code, reason) = serve(&session, send, recv, frames, changes).await;
     session.connection.close(code.varint(), reason.as_bytes());
@@ -176,6 +199,7 @@ async fn serve(
         () = &mut write => Some((ErrorCode::Ok, "the control stream ended".to_owned())),
         () = ranges.accept() => Some((ErrorCode::Ok, "the client left".to_owned())),
         () = control::push_changes(session) => None,
+        () = haves::push(session) => None,
     };
     if let Some(ended) = ended {
         return ended;

@@ -44,6 +44,7 @@ pub fn draw(seed: u64) -> Scenario {
         min_orgs: 2,
         sources,
         joiner,
+        dual_stack: false,
         links,
         happenings,
         deadline_s: DEADLINE_S,
@@ -79,8 +80,8 @@ impl Draw {
         for _ in 0..self.up_to(2) {
             let mut source = SourceSpec::of(1 + self.up_to(organisations - 2));
             if self.chance(HALF) {
-                let lies = Lie::ALL;
-                source.lies = Some(lies[self.up_to(lies.len() - 1)].clone());
+                let place = self.up_to(Lie::all().len() - 1);
+                source.lies = Lie::all().nth(place);
             }
             if self.chance(HALF / 2) {
                 source.link = Some(LinkSpec {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use netsim::{Host, Rng};
+use netsim::{Host, Rng, disk::SimDisk};
 use quinn::Endpoint;
 use snapferry::{
     bootstrap::{
@@ -27,9 +27,10 @@ use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
     channel::SimPeer,
-    disk::{SimDisk, sim_dir},
+    disk::sim_dir,
     scenario::JoinerSpec,
     service::{folder, seed},
+    world::v6,
 };
 
 /// The joiner's machine and its disk.
@@ -40,6 +41,8 @@ pub struct Joiner {
     pub live: LiveChannels,
     pub spec: JoinerSpec,
     pub min_orgs: u32,
+    /// Addresses lead to both families, IPv6 first.
+    pub dual_stack: bool,
     clock: WallClock,
     seed: u64,
 }
@@ -65,14 +68,14 @@ impl Joiner {
     ) -> Self {
         let disk = SimDisk::new();
         disk.set_capacity(spec.disk_bytes);
-        Self { host, peer, disk, live, spec, min_orgs, clock, seed }
+        Self { host, peer, disk, live, spec, min_orgs, dual_stack: false, clock, seed }
     }
 
     /// What it asks for.
     ///
     /// # Errors
     /// Its disk: also a join's first steps can fail there.
-    pub fn request(&self, from: &[SocketAddr]) -> Result<JoinRequest, JoinError> {
+    pub fn request(&self, from: &[String]) -> Result<JoinRequest, JoinError> {
         let root = sim_dir(&self.disk);
         let open = |name: &str| {
             root.create_dir(name)?;
@@ -81,12 +84,15 @@ impl Joiner {
         };
         let config = self.live.all().remove(0);
         let records = Records::open(&*open("state")?)?;
-        let settings = TrustSettings { min_orgs: self.min_orgs, require_live: true, ..TrustSettings::default() };
+        let peers: Vec<String> = config.orgs().keys().map(|org| format!("'{org}.peer'")).collect();
+        let policy = Some(format!("OutOf({}, {})", self.min_orgs, peers.join(", ")));
+        let settings =
+            TrustSettings { policy, min_orgs: self.min_orgs, require_live: true, ..TrustSettings::default() };
         let policy = TrustPolicy::new(&settings, &config).expect("a rule of this channel");
         let mut plan = PlanConfig::default();
         plan.budget_chunks = self.spec.budget_mib;
-        let source = |address: &SocketAddr| SourceAddress {
-            address: address.to_string(),
+        let source = |address: &String| SourceAddress {
+            address: address.clone(),
             server_name: None,
             name_check: NameCheck::OrgOnly,
         };
@@ -117,9 +123,11 @@ impl Joiner {
             let socket = host.bind_addr(address)?;
             Endpoint::new_with_abstract_socket(endpoint_config(&tuning), None, socket, host.runtime())
         };
-        let resolve = |name: String| async move {
-            let address = name.parse().map_err(std::io::Error::other)?;
-            Ok(vec![address])
+        let dual_stack = self.dual_stack;
+        let resolve = move |name: String| async move {
+            let address: SocketAddr = name.parse().map_err(std::io::Error::other)?;
+            let both = [SocketAddr::new(v6(address.ip()), address.port()), address];
+            Ok(if dual_stack { both.to_vec() } else { vec![address] })
         };
         Dialling {
             channel: self.live.all().remove(0).channel().clone(),
@@ -150,7 +158,7 @@ impl Joiner {
     }
 
     /// Runs the join.
-    pub fn start(&self, from: &[SocketAddr]) -> Attempt {
+    pub fn start(&self, from: &[String]) -> Attempt {
         let told: Told = Arc::default();
         let observer: Observer = {
             let told = Arc::clone(&told);

@@ -12,6 +12,8 @@ pub mod draw;
 pub mod joiner;
 pub mod liar;
 pub mod oracles;
+pub mod org;
+pub mod proto;
 pub mod run;
 pub mod scenario;
 pub mod service;

@@ -59,7 +59,12 @@ impl Report {
     fn no_honest_source_is_dropped(&self) -> Result<(), String> {
         let dropped = self.attempts.iter().flat_map(|attempt| &attempt.dropped);
         for (number, reason) in dropped {
-            if self.scenario.sources.get(number - 1).is_some_and(|source| source.lies.is_none()) {
+            if self
+                .scenario
+                .sources
+                .get(number - 1)
+                .is_some_and(|source| source.lies.is_none_or(|lie| !lie.0.is_malice()))
+            {
                 return Err(format!("source {number} is honest, and was dropped: {reason}"));
             }
         }

@@ -25,6 +25,8 @@ pub struct Scenario {
     pub sources: Vec<SourceSpec>,
     /// The joining peer.
     pub joiner: JoinerSpec,
+    /// Every machine has an IPv6 address too, and sources are known by names that lead to both.
+    pub dual_stack: bool,
     /// Every link that no source has of its own.
     pub links: LinkSpec,
     /// What happens when; after the last one nothing more goes wrong.
@@ -44,6 +46,7 @@ impl Default for Scenario {
             min_orgs: 2,
             sources: vec![SourceSpec::of(1), SourceSpec::of(2), SourceSpec::of(3)],
             joiner: JoinerSpec::default(),
+            dual_stack: false,
             links: LinkSpec { latency_ms: 10, ..LinkSpec::default() },
             happenings: Vec::new(),
             deadline_s: 600,
@@ -98,8 +101,8 @@ impl SourceSpec {
     }
 
     /// That lies.
-    pub fn lying(self, lie: Lie) -> Self {
-        Self { lies: Some(lie), ..self }
+    pub fn lying(self, lie: impl Into<Lie>) -> Self {
+        Self { lies: Some(lie.into()), ..self }
     }
 
     /// With a link of its own.

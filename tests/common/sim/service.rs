@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use netsim::Host;
+use netsim::{Host, disk::SimDisk};
 use snapferry::{
     catalog::{Attestor, AuditLog, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
@@ -21,8 +21,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     channel::SimPeer,
-    disk::{SimDisk, sim_dir},
-    liar::{self, Lie},
+    disk::sim_dir,
+    liar::{self, Lie, LyingService},
 };
 
 /// The port of every simulated service.
@@ -36,6 +36,8 @@ pub struct Service {
     /// What its watcher of configuration blocks puts in force.
     pub live: LiveChannels,
     pub limits: ServeLimits,
+    /// What runs in its place if it lies.
+    pub liar: Option<Arc<LyingService>>,
     clock: WallClock,
     lies: Option<Lie>,
     seed: u64,
@@ -51,7 +53,8 @@ struct Running {
 impl Service {
     /// Of `peer` on `host`, over the snapshots on `disk`; not started.
     pub fn new(host: Host, peer: Arc<SimPeer>, disk: SimDisk, live: LiveChannels, clock: WallClock, seed: u64) -> Self {
-        Self { host, peer, disk, live, limits: ServeLimits::default(), clock, lies: None, seed, running: None }
+        let limits = ServeLimits::default();
+        Self { host, peer, disk, live, limits, liar: None, clock, lies: None, seed, running: None }
     }
 
     /// One that lies.
@@ -69,8 +72,13 @@ impl Service {
         self.running.as_ref().map(|running| &running.catalog)
     }
 
-    /// Reads its snapshots, and serves them.
+    /// Reads its snapshots, and serves them; if it runs already, nothing.
     pub fn start(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        // What is left of a process that was told to stop ends now.
+        self.crash();
         let root = sim_dir(&self.disk);
         let state = folder(&*root, "state");
         let completed = folder(&*folder(&*root, "snapshots"), "completed");
@@ -99,9 +107,13 @@ impl Service {
             workers: Workers::Inline,
             shutdown,
         };
-        let task = match self.lies.clone() {
+        let task = match self.lies {
             None => tokio::spawn(serve(endpoint, context)),
-            Some(lie) => tokio::spawn(liar::serve_lies(endpoint, context, lie)),
+            Some(lie) => {
+                let service = LyingService::new(context.catalog, context.session, context.channels, lie.0);
+                self.liar = Some(Arc::clone(&service));
+                tokio::spawn(liar::serve(endpoint, service))
+            }
         };
         self.running = Some(Running { catalog, stop, task });
     }

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use netsim::{Net, Rng};
+use netsim::{Net, Rng, disk::SimDisk};
 use snapferry::{
     msp::ChannelConfig,
     transport::{WallClock, live::LiveChannels},
@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use super::{
     channel::{Golden, SimChannel},
-    disk::SimDisk,
     joiner::Joiner,
     scenario::{LinkSpec, Scenario},
     service::Service,
@@ -46,6 +45,17 @@ pub fn source_ip(number: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, u8::try_from(number).unwrap(), 1))
 }
 
+/// The IPv6 address of the machine with that IPv4 address.
+pub fn v6(ip: IpAddr) -> IpAddr {
+    let IpAddr::V4(ip) = ip else { return ip };
+    let [_, a, b, c] = ip.octets();
+    IpAddr::from([0xfd00, 0, 0, 0, 0, u16::from(a), u16::from(b), u16::from(c)])
+}
+
+fn ips(ip: IpAddr, dual_stack: bool) -> Vec<IpAddr> {
+    if dual_stack { vec![ip, v6(ip)] } else { vec![ip] }
+}
+
 impl World {
     /// Sets everything up, and starts every source that isn't down. On a runtime whose clock is paused.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
@@ -63,7 +73,7 @@ impl World {
         let mut services = Vec::new();
         for (number, source) in (1..).zip(&scenario.sources) {
             let place = peers.entry(source.org).and_modify(|count| *count += 1).or_insert(0_usize);
-            let host = net.host([source_ip(number)]).unwrap();
+            let host = net.host(ips(source_ip(number), scenario.dual_stack)).unwrap();
             let link = source.link.unwrap_or(scenario.links);
             net.set_link(source_ip(number), JOINER, source.sends.unwrap_or(link).link());
             net.set_link(JOINER, source_ip(number), link.link());
@@ -73,19 +83,19 @@ impl World {
             let live = LiveChannels::new([channel.config().clone()]);
             let peer = channel.peer(source.org, *place);
             let mut service = Service::new(host, peer, disk, live, clock(source.clock_ahead_s), rng.bits());
-            service = service.lying(source.lies.clone());
+            service = service.lying(source.lies);
             if !source.down {
                 service.start();
             }
             services.push(service);
         }
-        let host = net.host([JOINER]).unwrap();
+        let host = net.host(ips(JOINER, scenario.dual_stack)).unwrap();
         if scenario.joiner.nat {
             net.nat(&host, OUTSIDE).unwrap();
         }
         let org = scenario.organisations;
         let place = peers.get(&org).map_or(0, |count| count + 1);
-        let joiner = Joiner::new(
+        let mut joiner = Joiner::new(
             host,
             channel.peer(org, place),
             LiveChannels::new([channel.config().clone()]),
@@ -94,6 +104,7 @@ impl World {
             scenario.min_orgs,
             rng.bits(),
         );
+        joiner.dual_stack = scenario.dual_stack;
         joiner.prepare();
         Self { net, channel, golden, services, joiner, rng, began, scenario: scenario.clone() }
     }
@@ -111,8 +122,8 @@ impl World {
     }
 
     /// Whom the joiner is told to ask.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.services.iter().map(Service::address).collect()
+    pub fn addresses(&self) -> Vec<String> {
+        self.services.iter().map(|service| service.address().to_string()).collect()
     }
 
     /// The source with that number, from 1.

@@ -17,7 +17,7 @@ impl Plan {
     /// Handles every timer that has run out.
     pub(super) fn watch(&mut self) {
         let now = self.now;
-        for source in self.sources.values_mut().filter(|source| source.lacks_until <= now) {
+        for source in self.sources.values_mut().filter(|source| source.asked_again_at().is_some_and(|at| at <= now)) {
             source.lacks.clear();
         }
         let busy: Vec<SourceId> = self.sources.iter().filter(|(_, s)| s.requests > 0).map(|(id, _)| *id).collect();
@@ -42,7 +42,7 @@ impl Plan {
                 busy.then(|| source.floor_from + config.rate_floor_window),
                 Some(source.wait_until).filter(|_| !self.is_complete()),
                 source.demoted_until(config).filter(|_| !idle),
-                (!source.lacks.is_empty()).then_some(source.lacks_until),
+                source.asked_again_at(),
             ]
         });
         let of_requests = self.requests.values().flat_map(|request| {

@@ -60,7 +60,7 @@ pub enum ReadError {
         chunk: ChunkIndex,
     },
     /// The bytes are no longer those that were hashed when the snapshot was found.
-    #[error("chunk {} of {file} of snapshot {id} has rotted on our disk: `snapferry snapshot repair` fetches it from others", chunk.0)]
+    #[error("chunk {} of {file} of snapshot {id} has rotted on our disk: `snapferry join --land DIR` fetches a good copy of the file from others", chunk.0)]
     CorruptAtSource {
         /// The snapshot.
         id: SnapshotId,

@@ -133,11 +133,7 @@ impl View {
             ]);
         }
         rows.extend(self.rotten.iter().map(|one| {
-            let state = if one.repaired {
-                "repaired: given from our own state"
-            } else {
-                "not given: `snapshot repair` fetches it"
-            };
+            let state = if one.repaired { "repaired: given from our own state" } else { "not given to others" };
             ["rotten".to_owned(), format!("{}, chunk {} ({state})", one.file, one.chunk.0)]
         }));
         let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();

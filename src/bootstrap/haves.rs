@@ -92,6 +92,7 @@ fn linear(layout: &Layout, file_index: u32, have: &Have) -> Vec<Range<u64>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of chunks is what is meant")]
 mod tests {
     use super::*;
 

@@ -90,13 +90,11 @@ impl AuditLog {
     pub fn append(&self, record: &AuditRecord, now: SystemTime) -> Result<(), DiskError> {
         let mut writing = self.writing();
         let missed = writing.missed;
-        let appended = (missed > 0)
-            .then(|| self.write(&mut writing, &AuditRecord::missed(missed), now))
-            .unwrap_or(Ok(()))
-            .and_then(|()| {
-                writing.missed = 0;
-                self.write(&mut writing, record, now)
-            });
+        let told = if missed > 0 { self.write(&mut writing, &AuditRecord::missed(missed), now) } else { Ok(()) };
+        let appended = told.and_then(|()| {
+            writing.missed = 0;
+            self.write(&mut writing, record, now)
+        });
         match &appended {
             Ok(()) if missed > 0 => {
                 tracing::warn!(missed, "the audit log is written again; what is missing stays missing")

@@ -86,7 +86,10 @@ fn name(file: SnapshotFile, chunk: ChunkIndex) -> String {
     format!("{}.{}", file.name(), chunk.0)
 }
 
-fn folders<T: std::str::FromStr + ToString>(dir: &dyn Dir) -> Result<Vec<(T, Arc<dyn Dir>)>, DiskError> {
+/// A folder and what its name says.
+type Named<T> = (T, Arc<dyn Dir>);
+
+fn folders<T: std::str::FromStr + ToString>(dir: &dyn Dir) -> Result<Vec<Named<T>>, DiskError> {
     let named = dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir).filter_map(|entry| {
         let parsed = entry.name.parse::<T>().ok()?;
         (parsed.to_string() == entry.name).then_some((parsed, entry.name))

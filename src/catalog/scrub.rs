@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(pause(chunk, chunk, Duration::from_millis(1)), Duration::from_micros(62_500), "16 MiB a second");
         assert_eq!(pause(chunk, 100 * chunk, Duration::from_secs(100)), Duration::from_secs(1));
         let site = Site::new();
-        std::fs::remove_dir_all(site.folder(83)).unwrap();
+        site.open("completed/mychannel").remove_dir_all("83").unwrap();
         assert_eq!(Scrubber::new(SCRUB_PERIOD).step(&site.catalog(), now()), IDLE);
     }
 

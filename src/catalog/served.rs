@@ -283,6 +283,7 @@ pub(super) fn rotten(
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of chunks is what is meant")]
 mod tests {
     use super::*;
     use crate::catalog::{

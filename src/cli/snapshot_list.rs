@@ -132,7 +132,7 @@ impl Row {
             manifest_hash: Some(entry.manifest_hash.to_string()),
             only_metadata: entry.only_metadata_available,
             rotten,
-            note: (rotten > 0).then(|| format!("{rotten} rotten chunks: `snapferry snapshot show` names them")),
+            note: (rotten > 0).then(|| format!("rotten chunks: {rotten}, `snapferry snapshot show` names them")),
         }
     }
 

@@ -244,8 +244,8 @@ fn a_full_file_gets_a_name_and_the_next_one_goes_on_from_its_chain() {
     // A crash right after the renaming, and the file that was just made lost: the next start goes on all the same.
     let current = site.read(AUDIT_FILE);
     let last = check(&current).unwrap().numbers.unwrap().1;
-    std::fs::rename(site.folder.path().join(AUDIT_FILE), site.folder.path().join(format!("audit-{last:012}.log")))
-        .unwrap();
+    let folder = OsDir::open(site.folder.path()).unwrap();
+    folder.rename(AUDIT_FILE, &*folder, &format!("audit-{last:012}.log")).unwrap();
     small().append(&AuditRecord::started(), at(50)).unwrap();
     let mut before = None;
     let mut next = 1;

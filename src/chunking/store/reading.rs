@@ -51,6 +51,7 @@ impl Store {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of chunks is what is meant")]
 mod tests {
     use std::time::Duration;
 

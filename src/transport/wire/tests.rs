@@ -194,6 +194,7 @@ fn fields_that_break_their_rule_are_named() {
 }
 
 #[test]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of chunks is what is meant")]
 fn what_is_had_is_written_in_one_way_only() {
     let have = |complete, runs: &[u32]| {
         let have = pb::Have { version: 3, complete, runs: runs.to_vec() };

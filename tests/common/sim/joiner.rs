@@ -193,7 +193,7 @@ impl Joiner {
 
     /// The published folder of that name, byte for byte; `None`: nothing is published.
     pub fn landed(&self, channel: &str, block: u64) -> Option<std::collections::BTreeMap<String, Vec<u8>>> {
-        self.disk.folder(&PathBuf::from(format!("land/{channel}/{block}")))
+        self.disk.folder(PathBuf::from(format!("land/{channel}/{block}")))
     }
 
     /// Makes what it needs on its disk, so that a run doesn't begin with it.

@@ -55,9 +55,10 @@ impl Serve {
         // One thread drives QUIC; reading, hashing and compressing have their own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
+            let stop = Stop::default().wait(None);
             let daemon = Daemon::start(settings)?;
             tracing::info!(address = %daemon.address(), %msp_id, identity = %subject, "serving");
-            daemon.run(Stop::default().wait(None)).await;
+            daemon.run(stop).await;
             tracing::info!("stopped");
             Ok(())
         })

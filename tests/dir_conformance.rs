@@ -4,13 +4,21 @@
 
 use std::{any::Any, io::ErrorKind, io::Read as _, sync::Arc};
 
+#[path = "common/sim/disk.rs"]
+#[allow(unreachable_pub, reason = "shared with the simulated joins")]
+mod sim_disk;
+
+use netsim::disk::SimDisk;
+use sim_disk::sim_dir;
 use snapferry::disk::{
     Access, Dir, DiskError, EntryKind, File, FileReader, OsDir, publish_dir, read_small, write_durably,
 };
 
-/// A fresh, empty folder; `reopen` opens the same folder anew, as another process would after this one ended.
+/// A fresh, empty folder; `beside` opens it a second time, as another process would, and `reopen` after this one ended (on the
+/// simulated disk: by a power cut that left nothing that wasn't synced).
 struct Fresh {
     dir: Arc<dyn Dir>,
+    beside: Box<dyn Fn() -> Arc<dyn Dir>>,
     reopen: Box<dyn Fn() -> Arc<dyn Dir>>,
     _keep: Box<dyn Any>,
 }
@@ -20,9 +28,27 @@ fn os() -> Fresh {
     let path = temporary.path().to_owned();
     Fresh {
         dir: OsDir::open(&path).unwrap(),
+        beside: {
+            let path = path.clone();
+            Box::new(move || OsDir::open(&path).unwrap())
+        },
         reopen: Box::new(move || OsDir::open(&path).unwrap()),
         _keep: Box::new(temporary),
     }
+}
+
+fn simulated() -> Fresh {
+    let disk = SimDisk::new();
+    let dir = sim_dir(&disk);
+    let beside = {
+        let disk = disk.clone();
+        move || sim_dir(&disk)
+    };
+    let reopen = move || {
+        disk.lose_unsynced();
+        sim_dir(&disk)
+    };
+    Fresh { dir, beside: Box::new(beside), reopen: Box::new(reopen), _keep: Box::new(()) }
 }
 
 macro_rules! suite {
@@ -36,28 +62,34 @@ macro_rules! suite {
     };
 }
 
-suite!(os:
-    what_was_written_is_read_back,
-    holes_read_as_zeros,
-    data_ranges_cover_all_that_was_written,
-    reading_past_the_end_is_short,
-    access_decides_what_is_made,
-    rename_replaces_a_file_atomically,
-    rename_moves_between_folders,
-    a_folder_is_never_renamed_over_another,
-    removed_is_gone,
-    what_is_too_deep_is_not_removed,
-    list_is_sorted_and_tells_kinds,
-    names_that_lead_elsewhere_are_refused,
-    errors_tell_what_is_missing,
-    the_lock_excludes_a_second_holder,
-    the_lock_excludes_even_if_its_holder_removes_the_file,
-    holes_take_no_space,
-    synced_data_and_names_survive_reopening,
-    small_files_are_written_whole_and_read_bounded,
-    a_published_folder_needs_a_free_name,
-    free_space_is_known,
-);
+macro_rules! suites {
+    ($($implementation:ident),+) => {
+        $(suite!($implementation:
+            what_was_written_is_read_back,
+            holes_read_as_zeros,
+            data_ranges_cover_all_that_was_written,
+            reading_past_the_end_is_short,
+            access_decides_what_is_made,
+            rename_replaces_a_file_atomically,
+            rename_moves_between_folders,
+            a_folder_is_never_renamed_over_another,
+            removed_is_gone,
+            what_is_too_deep_is_not_removed,
+            list_is_sorted_and_tells_kinds,
+            names_that_lead_elsewhere_are_refused,
+            errors_tell_what_is_missing,
+            the_lock_excludes_a_second_holder,
+            the_lock_excludes_even_if_its_holder_removes_the_file,
+            holes_take_no_space,
+            synced_data_and_names_survive_reopening,
+            small_files_are_written_whole_and_read_bounded,
+            a_published_folder_needs_a_free_name,
+            free_space_is_known,
+        );)+
+    };
+}
+
+suites!(os, simulated);
 
 fn make(dir: &dyn Dir, name: &str, bytes: &[u8]) -> Arc<dyn File> {
     let file = dir.open_file(name, Access::ReadWrite).unwrap();
@@ -260,7 +292,7 @@ fn errors_tell_what_is_missing(fresh: Fresh) {
 
 fn the_lock_excludes_a_second_holder(fresh: Fresh) {
     let held = fresh.dir.lock("lock").unwrap();
-    let second = (fresh.reopen)();
+    let second = (fresh.beside)();
     let refusal = second.lock("lock").unwrap_err();
     assert!(matches!(&refusal, DiskError::Locked { path } if path.ends_with("lock")), "{refusal}");
     second.lock("another").unwrap();
@@ -274,7 +306,7 @@ fn the_lock_excludes_even_if_its_holder_removes_the_file(fresh: Fresh) {
     let (inside, held) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            let dir = (fresh.reopen)();
+            let dir = (fresh.beside)();
             let (inside, held) = (&inside, &held);
             scope.spawn(move || {
                 while held.load(Ordering::SeqCst) < ROUNDS {
@@ -342,6 +374,44 @@ fn a_published_folder_needs_a_free_name(fresh: Fresh) {
 
 fn free_space_is_known(fresh: Fresh) {
     assert!(fresh.dir.free_space().unwrap() > 0);
+}
+
+// What can't be had from every disk at will.
+
+#[test]
+fn refusals_of_the_simulated_disk_are_told_as_the_systems_are() {
+    let disk = SimDisk::new();
+    let dir = sim_dir(&disk);
+    let file = make(&*dir, "a", b"abc");
+    for refusal in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied, ErrorKind::QuotaExceeded] {
+        disk.refuse_changes(Some(refusal));
+        let refused = dir.create_dir("d").unwrap_err();
+        assert_eq!((refused.kind(), refused.is_full()), (refusal, refusal == ErrorKind::QuotaExceeded));
+        assert!(refused.to_string().contains("/d"), "{refused}");
+        assert_eq!(content(&*dir, "a"), b"abc");
+        dir.create_dir("").unwrap_err();
+    }
+    disk.refuse_changes(None);
+    disk.set_capacity(Some(8192));
+    let full = file.write_all_at(&[1; 9000], 0).unwrap_err();
+    assert!(full.is_full() && full.kind() == ErrorKind::StorageFull, "{full}");
+    assert!(dir.free_space().unwrap() <= 4096);
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::geteuid().is_root() {
+        return; // may write everywhere
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = OsDir::open(temporary.path()).unwrap();
+    make(&*dir, "a", b"abc");
+    std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
+    assert_eq!(kind(dir.create_dir("d")), ErrorKind::PermissionDenied);
+    assert_eq!(kind(dir.open_file("b", Access::ReadWrite)), ErrorKind::PermissionDenied);
+    assert_eq!(content(&*dir, "a"), b"abc");
+    std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 // What only a real file system has.

@@ -30,7 +30,7 @@
 //!   ICMP: nobody is told that nobody listens.
 //! - **Host**: a crash cuts the socket by incarnation. Datagrams of an earlier bind vanish both ways, otherwise the endpoint's
 //!   drivers would still say goodbye and the crash would be a soft one. Unsynced bytes go with it.
-//! - **Disk**: any operation can fail (EIO, ENOSPC, short write) or be the last one before a crash; what wasn't synced is
+//! - **Disk** ([`disk`]): any operation can fail (EIO, ENOSPC, short write) or be the last one before a crash; what wasn't synced is
 //!   then kept, lost or torn.
 //!
 //! # What makes a trace repeatable
@@ -57,6 +57,7 @@
 //! Debug build, one thread of a shared machine: 300 transfers of 256 KiB over a link with 3 % loss, doubles, reordering and damage: 353 virtual
 //! seconds in 3.4 s, 530 000 faults per minute. 64 MiB over a clean 1 Gbit/s: 0.8 virtual seconds in 1.2 s.
 
+pub mod disk;
 mod host;
 pub mod link;
 mod machines;

@@ -2,7 +2,9 @@
 //! once, here; prost's types stop in this module. Leaves to `super::frame` how frames travel, and to the two sides what they mean.
 
 mod catalog;
+mod have;
 mod hello;
+mod lease;
 mod notice;
 mod range;
 mod shape;
@@ -11,13 +13,15 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 pub use catalog::{Attestation, AttestationGet, CatalogClaim, CatalogGet, CatalogPage, ManifestGet};
+pub use have::{Have, HaveGet};
 pub use hello::{Hello, SessionLimits};
+pub use lease::{Lease, LeaseOpen};
 pub use notice::{Goodbye, Notice, Refusal};
 pub use range::{ChunkHeader, ChunkRequest, ChunkTreeRequest, RequestClass, WireCodec};
 
 use super::{
     fault::ErrorCode,
-    limits::{ATTESTATIONS_MAX, MANIFEST_BYTES_MAX},
+    limits::{ATTESTATIONS_MAX, FILE_INDEX_MAX, MANIFEST_BYTES_MAX},
     pb,
 };
 use crate::snapshot::{BlockNumber, ChannelId, SnapshotId};
@@ -54,6 +58,12 @@ pub enum Body {
     ManifestGet(ManifestGet),
     /// A manifest's bytes, at most 64 KiB, not yet hashed.
     Manifest(Bytes),
+    /// Asks which chunks of a file are there.
+    HaveGet(HaveGet),
+    /// The same, and to be told whenever that has changed.
+    HaveWatch(HaveGet),
+    /// Which chunks of a file are there.
+    Have(Have),
     /// Asks for [`Body::Pong`].
     Ping,
     /// Answer to [`Body::Ping`].
@@ -66,6 +76,14 @@ pub enum Body {
     ChunkRequest(ChunkRequest),
     /// Asks for values of a chunk tree (on a stream of its own).
     ChunkTreeRequest(ChunkTreeRequest),
+    /// Asks that a snapshot stays.
+    LeaseOpen(LeaseOpen),
+    /// Asks for more time for the lease of that id, which isn't 0.
+    LeaseRenew(u64),
+    /// The lease of that id, which isn't 0, is no longer needed.
+    LeaseClose(u64),
+    /// Answer to each of the three.
+    Lease(Lease),
 }
 
 /// Bytes that are no legal frame.
@@ -190,12 +208,19 @@ impl TryFrom<pb::frame::Body> for Body {
                 }
                 Self::Manifest(answer.manifest)
             }
+            Pb::HaveGet(get) => Self::HaveGet(get.try_into()?),
+            Pb::HaveWatch(get) => Self::HaveWatch(get.try_into()?),
+            Pb::Have(have) => Self::Have(have.try_into()?),
             Pb::Ping(_) => Self::Ping,
             Pb::Pong(_) => Self::Pong,
             Pb::Goodbye(goodbye) => Self::Goodbye(goodbye.try_into()?),
             Pb::Error(error) => Self::Error(error.try_into()?),
             Pb::ChunkRequest(request) => Self::ChunkRequest(request.try_into()?),
             Pb::ChunkTreeRequest(request) => Self::ChunkTreeRequest(request.try_into()?),
+            Pb::LeaseOpen(open) => Self::LeaseOpen(open.try_into()?),
+            Pb::LeaseRenew(renew) => Self::LeaseRenew(lease::lease_id(renew.lease_id)?),
+            Pb::LeaseClose(close) => Self::LeaseClose(lease::lease_id(close.lease_id)?),
+            Pb::Lease(lease) => Self::Lease(lease.try_into()?),
         })
     }
 }
@@ -215,12 +240,19 @@ impl From<Body> for pb::frame::Body {
             }
             Body::ManifestGet(get) => Self::ManifestGet(get.into()),
             Body::Manifest(manifest) => Self::Manifest(pb::ManifestAnswer { manifest }),
+            Body::HaveGet(get) => Self::HaveGet(get.into()),
+            Body::HaveWatch(get) => Self::HaveWatch(get.into()),
+            Body::Have(have) => Self::Have(have.into()),
             Body::Ping => Self::Ping(pb::Ping {}),
             Body::Pong => Self::Pong(pb::Pong {}),
             Body::Goodbye(goodbye) => Self::Goodbye(goodbye.into()),
             Body::Error(refusal) => Self::Error(refusal.into()),
             Body::ChunkRequest(request) => Self::ChunkRequest(request.into()),
             Body::ChunkTreeRequest(request) => Self::ChunkTreeRequest(request.into()),
+            Body::LeaseOpen(open) => Self::LeaseOpen(open.into()),
+            Body::LeaseRenew(lease_id) => Self::LeaseRenew(pb::LeaseRenew { lease_id }),
+            Body::LeaseClose(lease_id) => Self::LeaseClose(pb::LeaseClose { lease_id }),
+            Body::Lease(lease) => Self::Lease(lease.into()),
         }
     }
 }
@@ -237,6 +269,10 @@ fn snapshot_id_pb(id: &SnapshotId) -> pb::SnapshotId {
 
 fn hash<T: for<'a> TryFrom<&'a [u8]>>(bytes: &[u8], field: &'static str) -> Result<T, Broken> {
     T::try_from(bytes).map_err(|_| Broken::Field(field))
+}
+
+fn file_index(index: u32) -> Result<u32, Broken> {
+    if index > FILE_INDEX_MAX { Err(Broken::Field("file_index")) } else { Ok(index) }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{
     snapshot::{BlockHash, ChunkIndex, ManifestHash, SnapshotHash},
     transport::limits::{
         ATTESTATION_BODY_BYTES_MAX, ATTESTATIONS_MAX, BODY_FIELDS_MAX, CATALOG_ENTRIES_MAX, FRAME_BYTES_MAX,
-        GRANT_BYTES_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
+        GRANT_BYTES_MAX, HAVE_RANGES_MAX, LEASE_TIME_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
     },
 };
 
@@ -42,6 +42,10 @@ fn hello() -> Hello {
         time_unix_s: 1_700_000_000,
         join_grant: Bytes::from_static(b"grant"),
     }
+}
+
+fn have_get() -> HaveGet {
+    HaveGet { id: id(), manifest_hash: ManifestHash([0x11; 32]), file_index: 4 }
 }
 
 fn every_message() -> Vec<(&'static str, Frame)> {
@@ -80,12 +84,20 @@ fn every_message() -> Vec<(&'static str, Frame)> {
         ("attestations", 4, Body::Attestations(attestations)),
         ("manifest_get", 5, Body::ManifestGet(ManifestGet { id: id(), manifest_hash: ManifestHash([0x11; 32]) })),
         ("manifest", 5, Body::Manifest(Bytes::from_static(b"manifest"))),
+        ("have_get", 7, Body::HaveGet(have_get())),
+        ("have_watch", 8, Body::HaveWatch(have_get())),
+        ("have", 8, Body::Have(Have::new(12, Some(vec![0..3, 300..301])))),
+        ("have_complete", 8, Body::Have(Have::new(13, None))),
         ("ping", 6, Body::Ping),
         ("pong", 6, Body::Pong),
         ("goodbye", 0, Body::Goodbye(goodbye)),
         ("error", 300, Body::Error(refusal)),
         ("chunk_request", 301, Body::ChunkRequest(chunk_request)),
         ("chunk_tree_request", 302, Body::ChunkTreeRequest(tree_request)),
+        ("lease_open", 303, Body::LeaseOpen(LeaseOpen { id: id(), manifest_hash: ManifestHash([0x11; 32]) })),
+        ("lease_renew", 304, Body::LeaseRenew(7)),
+        ("lease_close", 305, Body::LeaseClose(7)),
+        ("lease", 303, Body::Lease(Lease { lease_id: 7, expires: Duration::from_secs(600), quota: 3 })),
     ]
     .into_iter()
     .map(|(name, request_id, body)| (name, Frame { request_id, body }))
@@ -129,8 +141,8 @@ fn a_chunk_header_is_short_and_strict() {
 
 #[test]
 fn an_unknown_body_spoils_only_its_request() {
-    // Field 1 = 77, field 23 (lease_open, not known yet) = an empty message.
-    let bytes = Bytes::from_static(&[0x08, 77, 0xba, 0x01, 0x00]);
+    // Field 1 = 77, field 19 (channels, not known yet) = an empty message.
+    let bytes = Bytes::from_static(&[0x08, 77, 0x9a, 0x01, 0x00]);
     let error = Frame::decode(bytes).unwrap_err();
     assert_eq!((error.request_id(), error.code()), (Some(77), ErrorCode::Protocol));
 }
@@ -179,6 +191,53 @@ fn fields_that_break_their_rule_are_named() {
     assert_eq!(request(|message| message.manifest_hash = Bytes::from_static(&[1; 31])), field("manifest_hash"));
     assert_eq!(request(|message| message.file_index = 8), field("file_index"));
     assert_eq!(request(|message| message.first_chunk = u32::MAX), field("first_chunk"));
+}
+
+#[test]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of chunks is what is meant")]
+fn what_is_had_is_written_in_one_way_only() {
+    let have = |complete, runs: &[u32]| {
+        let have = pb::Have { version: 3, complete, runs: runs.to_vec() };
+        let frame = pb::Frame { request_id: 9, body: Some(pb::frame::Body::Have(have)) };
+        match Frame::decode(frame.encode_to_vec().into()) {
+            Ok(Frame { body: Body::Have(have), .. }) => Ok(have.ranges),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        }
+    };
+    assert_eq!(have(true, &[]), Ok(None));
+    assert_eq!(have(false, &[]), Ok(Some(vec![])));
+    assert_eq!(have(false, &[0, 2, 5, 1]), Ok(Some(vec![0..2, 7..8])));
+    assert_eq!(have(false, &[u32::MAX - 1, 1]), Ok(Some(vec![u32::MAX - 1..u32::MAX])));
+    let most = [1, 1].repeat(HAVE_RANGES_MAX);
+    assert!(have(false, &most).is_ok());
+    for runs in [&[3][..], &[3, 0], &[3, 1, 0, 1], &[u32::MAX, 1], &[1, u32::MAX], &[1, 1].repeat(HAVE_RANGES_MAX + 1)]
+    {
+        assert_eq!(have(false, runs), Err(WireError::Field { request_id: 9, field: "runs" }), "{:?}", runs.len());
+    }
+    assert!(have(true, &[0, 1]).is_err());
+    let many: Vec<_> = (0..HAVE_RANGES_MAX as u32 + 1).map(|at| 2 * at..2 * at + 1).collect();
+    let cut = Have::new(1, Some(many.clone())).ranges.unwrap();
+    assert_eq!(cut[..], many[..HAVE_RANGES_MAX], "the rest is told later");
+    let bytes = Frame { request_id: u64::MAX, body: Body::Have(Have::new(u64::MAX, Some(cut))) }.encode();
+    assert!(bytes.len() < 64 << 10, "{}", bytes.len());
+}
+
+#[test]
+fn a_lease_has_a_number_and_ends_within_the_hour() {
+    use pb::frame::Body as Pb;
+    let lease = |lease_id, expires_ms| Pb::Lease(pb::Lease { lease_id, expires_ms, quota: 0 });
+    let decode = |body| Frame::decode(pb::Frame { request_id: 9, body: Some(body) }.encode_to_vec().into());
+    let nameless = Err(WireError::Field { request_id: 9, field: "lease_id" });
+    for body in
+        [Pb::LeaseRenew(pb::LeaseRenew { lease_id: 0 }), Pb::LeaseClose(pb::LeaseClose { lease_id: 0 }), lease(0, 1)]
+    {
+        assert_eq!(decode(body), nameless);
+    }
+    for (expires_ms, expires) in [(0, Duration::ZERO), (3_600_000, LEASE_TIME_MAX), (u64::MAX, LEASE_TIME_MAX)] {
+        let body = Body::Lease(Lease { lease_id: 1, expires, quota: 0 });
+        assert_eq!(decode(lease(1, expires_ms)), Ok(Frame { request_id: 9, body }));
+    }
 }
 
 #[test]
@@ -258,7 +317,8 @@ proptest! {
             }),
             Body::ChunkTreeRequest(ChunkTreeRequest { id: id.clone(), manifest_hash, file_index, span }),
             Body::ManifestGet(ManifestGet { id: id.clone(), manifest_hash }),
-            Body::AttestationGet(AttestationGet { id, nonce: nonce.into() }),
+            Body::AttestationGet(AttestationGet { id: id.clone(), nonce: nonce.into() }),
+            Body::LeaseOpen(LeaseOpen { id, manifest_hash }),
         ] {
             let frame = Frame { request_id, body };
             prop_assert_eq!(Frame::decode(frame.clone().encode()), Ok(frame));

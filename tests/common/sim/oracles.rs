@@ -1,0 +1,131 @@
+//! What every simulated run is held to, whatever went wrong in it.
+//!
+//! 1. Nothing unverified reaches the loader: the compiler's (`VerifiedChunk`), and seen in 2.
+//! 2. The published bytes are the quorum's, or nothing is published and the refusal says why.
+//! 3. No honest source is dropped for what it did.
+//! 4. The chunks' memory stays in its budget, plus one chunk per worker (here: one).
+//! 5. Bytes that were fetched for nothing: hedges (5 %), the end-game, what was in flight at each crash and cut, what liars sent.
+//! 6. Once faults stop, the run ends within its deadline.
+//! 7. The same seed gives the same trace: the meta test's.
+
+use snapferry::snapshot::CHUNK_BYTES;
+
+use super::{
+    run::Report,
+    scenario::{Expect, Happening},
+};
+
+/// The last chunks that may be asked twice, at least (`protocol.md` 7).
+const END_GAME_CHUNKS: u64 = 16;
+
+impl Report {
+    /// Holds the run to all of them.
+    ///
+    /// # Panics
+    /// If one is broken: with the seed, the scenario and what happened.
+    pub fn check(&self) {
+        if let Err(broken) = self.broken() {
+            panic!("{}", self.account(&broken));
+        }
+    }
+
+    /// What is broken, if something is.
+    pub fn broken(&self) -> Result<(), String> {
+        self.bytes_are_right()?;
+        self.no_honest_source_is_dropped()?;
+        self.memory_is_bounded()?;
+        self.waste_is_bounded()
+    }
+
+    fn bytes_are_right(&self) -> Result<(), String> {
+        let landed = self.landed.as_ref();
+        if let Some(landed) = landed
+            && *landed != self.golden
+        {
+            return Err("what is published isn't what the quorum has".to_owned());
+        }
+        match (&self.ended, self.scenario.expect) {
+            (None, _) => Err("it isn't through at its deadline".to_owned()),
+            (Some(Ok(_)), Expect::Refused) => Err("it should have been refused".to_owned()),
+            (Some(Ok(_)), _) if landed.is_none() => {
+                Err("it says that it's through, and nothing is published".to_owned())
+            }
+            (Some(Err(error)), Expect::Lands) => Err(format!("it should have landed: {error}")),
+            (Some(Err(error)), _) if error.to_string().is_empty() => Err("a refusal without a reason".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_honest_source_is_dropped(&self) -> Result<(), String> {
+        let dropped = self.attempts.iter().flat_map(|attempt| &attempt.dropped);
+        for (number, reason) in dropped {
+            if self
+                .scenario
+                .sources
+                .get(number - 1)
+                .is_some_and(|source| source.lies.is_none_or(|lie| !lie.0.is_malice()))
+            {
+                return Err(format!("source {number} is honest, and was dropped: {reason}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn memory_is_bounded(&self) -> Result<(), String> {
+        let bound = (u64::from(self.scenario.joiner.budget_mib) + 1) * CHUNK_BYTES;
+        let peak = self.attempts.iter().map(|attempt| attempt.memory_peak_bytes).max().unwrap_or(0);
+        if peak > bound { Err(format!("chunks took {peak} bytes of memory, {bound} are the budget")) } else { Ok(()) }
+    }
+
+    fn waste_is_bounded(&self) -> Result<(), String> {
+        let total: u64 = self.data_bytes();
+        let budget = u64::from(self.scenario.joiner.budget_mib) * CHUNK_BYTES;
+        // What was in flight may be lost each time that somebody goes, or turns slow and is given up.
+        let interruptions = self.scenario.happenings.iter().filter(|timed| interrupts(&timed.what)).count() as u64;
+        let slow = self.scenario.sources.iter().filter(|source| source.lies.is_some() || source.link.is_some()).count();
+        let rejected: u64 = self.attempts.iter().map(|attempt| attempt.chunks_rejected * CHUNK_BYTES).sum();
+        let in_flight = budget.min(total) * (interruptions + slow as u64 + self.attempts.len() as u64);
+        let allowed =
+            total + total / 20 + END_GAME_CHUNKS.min(total.div_ceil(CHUNK_BYTES)) * CHUNK_BYTES + in_flight + rejected;
+        let received: u64 = self.attempts.iter().map(|attempt| attempt.received_bytes).sum();
+        if received > allowed {
+            return Err(format!("{received} bytes came for a snapshot of {total}; {allowed} are allowed"));
+        }
+        // What is whole isn't fetched again: each run starts with what the one before had, but for what wasn't durable.
+        for pair in self.attempts.windows(2) {
+            if let [before, after] = pair
+                && !before.crashed
+                && after.resumed_bytes < before.verified_bytes
+                && !self.disk_misbehaves()
+                && after.received_bytes > 0
+            {
+                let (had, found) = (before.verified_bytes, after.resumed_bytes);
+                return Err(format!("a run left {had} proved bytes, the next one found {found}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn disk_misbehaves(&self) -> bool {
+        self.scenario.happenings.iter().any(|timed| matches!(timed.what, Happening::DiskHolds(_)))
+    }
+
+    fn data_bytes(&self) -> u64 {
+        let data = self.golden.iter().filter(|(name, _)| !name.ends_with(".json"));
+        data.map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
+    /// What happened, for whoever has to find out why.
+    pub fn account(&self, broken: &str) -> String {
+        let mut text =
+            format!("{broken}\n\nseed {}: {:#?}\n\nattempts: {:#?}\n", self.seed, self.scenario, self.attempts);
+        for line in &self.log {
+            text += &format!("{:>10.3} s  {:<10} {}\n", line.at.as_secs_f64(), line.who.to_string(), line.text);
+        }
+        text
+    }
+}
+
+fn interrupts(what: &Happening) -> bool {
+    !matches!(what, Happening::Heal(_) | Happening::Restart(_) | Happening::DiskFreed | Happening::NewSnapshot(_))
+}

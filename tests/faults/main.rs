@@ -1,0 +1,13 @@
+//! What goes wrong, and what must happen then: whole joins on a simulated machine, each id of the fault catalogue (docs/faults.md) by itself,
+//! then swarms in which a seed draws a random subset.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+#[path = "../common/sim/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the example")]
+mod sim;
+
+mod lying;
+mod network;
+mod partial;
+mod seeds;
+mod swarm;

@@ -24,7 +24,7 @@ quickstart:
 kill-test:
     cargo test --release --locked --test kill_and_resume -- --ignored --nocapture
 
-# A join between real processes over nasty links (about a minute).
+# A join between real processes over nasty links (half a minute).
 lossy-relay:
     cargo test --release --locked --test lossy_relay -- --ignored --nocapture
 

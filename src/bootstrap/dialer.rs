@@ -111,6 +111,14 @@ pub enum DialError {
         /// The limit.
         max: usize,
     },
+    /// The address that others were to be served at.
+    #[error("UDP {address} can't be bound: {source}; is another service running there?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No socket.
     #[error("no UDP socket can be opened: {0}")]
     Socket(std::io::Error),

@@ -95,12 +95,16 @@ impl Catalog {
     /// deleted snapshots only. Versions count from `now` (in ms), so they are greater than those before a restart.
     #[must_use]
     pub fn open(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime) -> Self {
-        let since = now.duration_since(UNIX_EPOCH);
-        let first_version = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
         let remains = remains::load_all(state.as_ref()).unwrap_or_else(|error| {
             tracing::error!(%error, "the metadata of deleted snapshots can't be read: they can't be signed");
             Vec::new()
         });
+        Self::new(completed, state, now, remains)
+    }
+
+    fn new(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime, remains: Vec<Remains>) -> Self {
+        let since = now.duration_since(UNIX_EPOCH);
+        let first_version = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
         let remains = remains.into_iter().map(|remains| (remains.known.entry.id.clone(), remains)).collect();
         Self {
             completed,
@@ -114,6 +118,12 @@ impl Catalog {
             first_version,
             versions: Mutex::default(),
         }
+    }
+
+    /// The catalog of a join: what it [shares](Self::share) and nothing else. Never scanned; nothing is kept in `work`.
+    #[must_use]
+    pub fn of_join(work: Arc<dyn Dir>, now: SystemTime) -> Self {
+        Self::new(Arc::clone(&work), work, now, Vec::new())
     }
 
     /// Chunks that have rotted are given from there, once they are.
@@ -257,6 +267,23 @@ impl Catalog {
     pub fn subscribe(&self, channel: &ChannelId) -> watch::Receiver<u64> {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version)).subscribe()
+    }
+
+    /// Advertises a snapshot that is under way.
+    pub fn share(&self, snapshot: Arc<ServedSnapshot>) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let id = snapshot.id().clone();
+        let channel = id.channel.clone();
+        served.insert(id, Served { stamp: Stamp(Vec::new()), snapshot });
+        self.changed(&channel);
+    }
+
+    /// No longer advertises what was [shared](Self::share).
+    pub fn unshare(&self, id: &SnapshotId) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        if served.remove(id).is_some() {
+            self.changed(&id.channel);
+        }
     }
 
     fn changed(&self, channel: &ChannelId) {

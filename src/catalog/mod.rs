@@ -87,4 +87,4 @@ pub use served::{RottenChunk, ServedSnapshot};
 pub use statements::{
     FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, OwnStatement, STATEMENTS_DIR, StatementError, StatementStore,
 };
-pub use under_way::{FindChunk, ListChunks, UnderWay};
+pub use under_way::{FindChunk, ListChunks, UnderWay, Version};

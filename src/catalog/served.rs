@@ -120,12 +120,12 @@ impl ServedSnapshot {
         }
     }
 
-    /// Of a snapshot under way: how it tells that it has more chunks.
+    /// Grows whenever [`Self::have`] changes; 0 if it never does.
     #[must_use]
-    pub const fn progress(&self) -> Option<&UnderWay> {
+    pub fn have_version(&self) -> u64 {
         match &self.data {
-            Data::Finished { .. } => None,
-            Data::UnderWay(chunks) => Some(chunks),
+            Data::Finished { .. } => 0,
+            Data::UnderWay(chunks) => chunks.version(),
         }
     }
 
@@ -284,8 +284,6 @@ pub(super) fn rotten(
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
-
     use super::*;
     use crate::catalog::{
         Catalog, FindChunk, ListChunks,
@@ -362,7 +360,7 @@ mod tests {
         });
         let list: ListChunks = Arc::new(move |file| if file == file_index { vec![0..1] } else { Vec::new() });
         let trees = (0..8).map(|file| whole.tree(file).unwrap().clone()).collect();
-        let chunks = UnderWay::new(find, list, watch::channel(0).1);
+        let chunks = UnderWay::new(find, list, Arc::new(|| 7));
         let partial = ServedSnapshot::under_way((*whole.manifest).clone(), trees, chunks);
         assert!(partial.entry().partial && !whole.entry().partial);
         let mut buf = Vec::new();
@@ -373,5 +371,6 @@ mod tests {
         let lost = partial.read_chunk(file_index, ChunkIndex(0), &mut buf);
         assert!(matches!(lost, Err(ReadError::NotHere { .. })) && buf.is_empty());
         assert_eq!((partial.have(file_index), whole.have(file_index)), (Some(vec![0..1]), None));
+        assert_eq!((partial.have_version(), whole.have_version()), (7, 0));
     }
 }

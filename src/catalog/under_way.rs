@@ -2,28 +2,28 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use tokio::sync::watch;
-
 use crate::{disk::File, snapshot::ChunkIndex};
 
 /// The file that holds a chunk (file number, chunk), if the chunk was proved and lies there now.
 pub type FindChunk = Arc<dyn Fn(u32, ChunkIndex) -> Option<Arc<dyn File>> + Send + Sync>;
 /// The chunks of a file that were proved, as ascending ranges.
 pub type ListChunks = Arc<dyn Fn(u32) -> Vec<Range<u32>> + Send + Sync>;
+/// Grows whenever there are more chunks, or fewer.
+pub type Version = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The proved chunks of a join.
 #[derive(Clone)]
 pub struct UnderWay {
     find: FindChunk,
     list: ListChunks,
-    changes: watch::Receiver<u64>,
+    version: Version,
 }
 
 impl UnderWay {
-    /// `changes` grows whenever there are more chunks, or fewer.
+    /// As the join finds them.
     #[must_use]
-    pub const fn new(find: FindChunk, list: ListChunks, changes: watch::Receiver<u64>) -> Self {
-        Self { find, list, changes }
+    pub const fn new(find: FindChunk, list: ListChunks, version: Version) -> Self {
+        Self { find, list, version }
     }
 
     /// The file that holds a chunk.
@@ -38,15 +38,15 @@ impl UnderWay {
         (self.list)(file_index)
     }
 
-    /// Grows with every change; its sender goes when the join is over.
+    /// Grows with every change of them.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+    pub fn version(&self) -> u64 {
+        (self.version)()
     }
 }
 
 impl fmt::Debug for UnderWay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UnderWay(version {})", *self.changes.borrow())
+        write!(f, "UnderWay(version {})", self.version())
     }
 }

@@ -214,6 +214,7 @@ impl Daemon {
             attest: attest(&catalog, &attestor, &settings.clock),
             audit: Some(Arc::clone(&audit)),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
+            only_org: None,
             limits: settings.limits,
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
             shutdown,

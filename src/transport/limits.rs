@@ -66,6 +66,9 @@ pub const DETAIL_BYTES_MAX: usize = 256;
 /// Longest wait that an answer can ask for; more is cut to this.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
+/// Longest time of a lease that an answer can name; more is cut to this.
+pub const LEASE_TIME_MAX: Duration = Duration::from_secs(3_600);
+
 /// Values in the answer to one tree request: 2 MiB, a file of 64 GiB.
 pub const TREE_VALUES_MAX: u32 = 65_536;
 

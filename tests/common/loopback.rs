@@ -154,6 +154,7 @@ impl Service {
             attest,
             audit: Some(Arc::new(AuditLog::new(open(audit.path())))),
             session,
+            only_org: None,
             limits,
             workers: Workers::threads(2, 16).unwrap(),
             shutdown,

@@ -219,13 +219,13 @@ fn a_source_that_turns_bad_near_the_end_is_replaced() {
 fn organisations_below_the_rule_get_no_lie_through() {
     let forked = |org| SourceSpec { forked: true, ..SourceSpec::of(org) };
     let sources = vec![forked(1), forked(2), SourceSpec::of(3)];
-    let report = run(&Scenario { sources, expect: Expect::Refused, ..Scenario::default() }, 112);
+    let report = run(&Scenario { sources, min_orgs: 3, expect: Expect::Refused, ..Scenario::default() }, 112);
     report.check();
     assert!(matches!(report.ended, Some(Err(JoinError::Agreement { .. }))), "{}", report.account(""));
     assert_eq!(report.attempts[0].received_bytes, 0);
     // Nor do they stop a join that has enough others.
     let sources = vec![forked(1), SourceSpec::of(2), SourceSpec::of(3), SourceSpec::of(4)];
-    let report = run(&Scenario { organisations: 5, sources, ..Scenario::default() }, 112);
+    let report = run(&Scenario { organisations: 5, min_orgs: 3, sources, ..Scenario::default() }, 112);
     report.check();
     assert_not_dropped(&report);
 }
@@ -235,7 +235,7 @@ fn organisations_below_the_rule_get_no_lie_through() {
 fn organisations_that_satisfy_the_rule_are_believed_and_named_in_the_receipt() {
     let forked = |org| SourceSpec { forked: true, ..SourceSpec::of(org) };
     let sources = [1, 2, 3].map(forked).into();
-    let scenario = Scenario { sources, ..Scenario::default() };
+    let scenario = Scenario { sources, min_orgs: 3, ..Scenario::default() };
     let (report, disk) = with_disk(&scenario, 113);
     let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("")) };
     let channel = SimChannel::shared(scenario.organisations);
@@ -269,13 +269,13 @@ fn an_organisation_whose_peers_contradict_each_other_does_not_count() {
         let forked = SourceSpec { forked: true, ..SourceSpec::of(1) };
         [SourceSpec::of(1), forked].into_iter().chain((2..=last).map(SourceSpec::of)).collect()
     };
-    let scenario = Scenario { sources: sources(3), expect: Expect::Refused, ..Scenario::default() };
+    let scenario = Scenario { sources: sources(3), min_orgs: 3, expect: Expect::Refused, ..Scenario::default() };
     let (report, disk) = with_disk(&scenario, 115);
     report.check();
     assert_contradicts_itself(&report, &disk);
     assert!(matches!(report.ended, Some(Err(JoinError::Agreement { .. }))), "{}", report.account(""));
 
-    let report = run(&Scenario { organisations: 5, sources: sources(4), ..Scenario::default() }, 115);
+    let report = run(&Scenario { organisations: 5, min_orgs: 3, sources: sources(4), ..Scenario::default() }, 115);
     report.check();
     let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("")) };
     assert!(joined.organisations.iter().eq(["Org2MSP", "Org3MSP", "Org4MSP"]), "{:?}", joined.organisations);

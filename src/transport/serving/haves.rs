@@ -83,7 +83,7 @@ fn changed(list: &mut Vec<Watch>) -> Vec<Frame> {
     let mut news = Vec::new();
     list.retain_mut(|watch| {
         let Some(snapshot) = watch.snapshot.upgrade() else { return false };
-        if version(&snapshot) == watch.told {
+        if snapshot.have_version() == watch.told {
             return true;
         }
         let have = have(&snapshot, watch.file_index);
@@ -105,10 +105,6 @@ fn find(session: &ServedSession, get: &HaveGet) -> Result<Arc<ServedSnapshot>, R
 
 fn have(snapshot: &ServedSnapshot, file_index: u32) -> Have {
     // The version first: what comes in between is told again.
-    let version = version(snapshot);
+    let version = snapshot.have_version();
     Have::new(version, snapshot.have(file_index))
-}
-
-fn version(snapshot: &ServedSnapshot) -> u64 {
-    snapshot.progress().map_or(0, |chunks| *chunks.changes().borrow())
 }

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     catalog::{AuditLog, Catalog},
     chunking::Workers,
-    msp::ChannelConfig,
+    msp::{ChannelConfig, MspId},
 };
 
 /// Makes the attestations of a snapshot of the configuration's channel: our own, live if there is a nonce, then those of others
@@ -58,6 +58,8 @@ pub struct ServeContext {
     pub audit: Option<Arc<AuditLog>>,
     /// Who we are, and our clock.
     pub session: SessionContext,
+    /// Only members of that organisation are served; `None`: of every organisation of the channel.
+    pub only_org: Option<MspId>,
     /// Caps.
     pub limits: ServeLimits,
     /// Where files are read, hashed and compressed. Its queue should have 16 places: then nothing ever waits to queue.

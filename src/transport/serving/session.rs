@@ -138,6 +138,11 @@ async fn greet(shared: &Arc<Shared>, connection: Connection, seat: &mut Seat) ->
     let client = authenticate_server(&connection, &mut send, &mut recv, &context.session, &context.channels).await;
     let client = client.inspect_err(|error| tracing::warn!(%address, error = %chain(error), "refused")).ok()?;
     let (peer, config) = (client.peer, client.config);
+    if context.only_org.as_ref().is_some_and(|org| *org != peer.msp_id) {
+        tracing::info!(%address, org = %peer.msp_id, "refused: only our own organisation is served here");
+        connection.close(ErrorCode::Unauthorized.varint(), b"");
+        return None;
+    }
     if !seat.accept(&peer.msp_id) {
         tracing::info!(%address, org = %peer.msp_id, "refused: no seat left for its organisation");
         connection.close(ErrorCode::Busy.varint(), b"no session left for this organisation");

@@ -4,6 +4,7 @@
 mod catalog;
 mod have;
 mod hello;
+mod lease;
 mod notice;
 mod range;
 mod shape;
@@ -14,6 +15,7 @@ use prost::Message;
 pub use catalog::{Attestation, AttestationGet, CatalogClaim, CatalogGet, CatalogPage, ManifestGet};
 pub use have::{Have, HaveGet};
 pub use hello::{Hello, SessionLimits};
+pub use lease::{Lease, LeaseOpen};
 pub use notice::{Goodbye, Notice, Refusal};
 pub use range::{ChunkHeader, ChunkRequest, ChunkTreeRequest, RequestClass, WireCodec};
 
@@ -74,6 +76,14 @@ pub enum Body {
     ChunkRequest(ChunkRequest),
     /// Asks for values of a chunk tree (on a stream of its own).
     ChunkTreeRequest(ChunkTreeRequest),
+    /// Asks that a snapshot stays.
+    LeaseOpen(LeaseOpen),
+    /// Asks for more time for the lease of that id, which isn't 0.
+    LeaseRenew(u64),
+    /// The lease of that id, which isn't 0, is no longer needed.
+    LeaseClose(u64),
+    /// Answer to each of the three.
+    Lease(Lease),
 }
 
 /// Bytes that are no legal frame.
@@ -207,6 +217,10 @@ impl TryFrom<pb::frame::Body> for Body {
             Pb::Error(error) => Self::Error(error.try_into()?),
             Pb::ChunkRequest(request) => Self::ChunkRequest(request.try_into()?),
             Pb::ChunkTreeRequest(request) => Self::ChunkTreeRequest(request.try_into()?),
+            Pb::LeaseOpen(open) => Self::LeaseOpen(open.try_into()?),
+            Pb::LeaseRenew(renew) => Self::LeaseRenew(lease::lease_id(renew.lease_id)?),
+            Pb::LeaseClose(close) => Self::LeaseClose(lease::lease_id(close.lease_id)?),
+            Pb::Lease(lease) => Self::Lease(lease.try_into()?),
         })
     }
 }
@@ -235,6 +249,10 @@ impl From<Body> for pb::frame::Body {
             Body::Error(refusal) => Self::Error(refusal.into()),
             Body::ChunkRequest(request) => Self::ChunkRequest(request.into()),
             Body::ChunkTreeRequest(request) => Self::ChunkTreeRequest(request.into()),
+            Body::LeaseOpen(open) => Self::LeaseOpen(open.into()),
+            Body::LeaseRenew(lease_id) => Self::LeaseRenew(pb::LeaseRenew { lease_id }),
+            Body::LeaseClose(lease_id) => Self::LeaseClose(pb::LeaseClose { lease_id }),
+            Body::Lease(lease) => Self::Lease(lease.into()),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     snapshot::{BlockHash, ChunkIndex, ManifestHash, SnapshotHash},
     transport::limits::{
         ATTESTATION_BODY_BYTES_MAX, ATTESTATIONS_MAX, BODY_FIELDS_MAX, CATALOG_ENTRIES_MAX, FRAME_BYTES_MAX,
-        GRANT_BYTES_MAX, HAVE_RANGES_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
+        GRANT_BYTES_MAX, HAVE_RANGES_MAX, LEASE_TIME_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
     },
 };
 
@@ -94,6 +94,10 @@ fn every_message() -> Vec<(&'static str, Frame)> {
         ("error", 300, Body::Error(refusal)),
         ("chunk_request", 301, Body::ChunkRequest(chunk_request)),
         ("chunk_tree_request", 302, Body::ChunkTreeRequest(tree_request)),
+        ("lease_open", 303, Body::LeaseOpen(LeaseOpen { id: id(), manifest_hash: ManifestHash([0x11; 32]) })),
+        ("lease_renew", 304, Body::LeaseRenew(7)),
+        ("lease_close", 305, Body::LeaseClose(7)),
+        ("lease", 303, Body::Lease(Lease { lease_id: 7, expires: Duration::from_secs(600), quota: 3 })),
     ]
     .into_iter()
     .map(|(name, request_id, body)| (name, Frame { request_id, body }))
@@ -139,8 +143,8 @@ fn a_chunk_header_is_short_and_strict() {
 /// C9, R4: requests that a newer version adds.
 #[test]
 fn an_unknown_body_spoils_only_its_request() {
-    // Field 1 = 77, field 23 (lease_open, not known yet) = an empty message.
-    let bytes = Bytes::from_static(&[0x08, 77, 0xba, 0x01, 0x00]);
+    // Field 1 = 77, field 19 (channels, not known yet) = an empty message.
+    let bytes = Bytes::from_static(&[0x08, 77, 0x9a, 0x01, 0x00]);
     let error = Frame::decode(bytes).unwrap_err();
     assert_eq!((error.request_id(), error.code()), (Some(77), ErrorCode::Protocol));
 }
@@ -223,6 +227,23 @@ fn what_is_had_is_written_in_one_way_only() {
 
 /// R1, R4: each repeated field.
 #[test]
+fn a_lease_has_a_number_and_ends_within_the_hour() {
+    use pb::frame::Body as Pb;
+    let lease = |lease_id, expires_ms| Pb::Lease(pb::Lease { lease_id, expires_ms, quota: 0 });
+    let decode = |body| Frame::decode(pb::Frame { request_id: 9, body: Some(body) }.encode_to_vec().into());
+    let nameless = Err(WireError::Field { request_id: 9, field: "lease_id" });
+    for body in
+        [Pb::LeaseRenew(pb::LeaseRenew { lease_id: 0 }), Pb::LeaseClose(pb::LeaseClose { lease_id: 0 }), lease(0, 1)]
+    {
+        assert_eq!(decode(body), nameless);
+    }
+    for (expires_ms, expires) in [(0, Duration::ZERO), (3_600_000, LEASE_TIME_MAX), (u64::MAX, LEASE_TIME_MAX)] {
+        let body = Body::Lease(Lease { lease_id: 1, expires, quota: 0 });
+        assert_eq!(decode(lease(1, expires_ms)), Ok(Frame { request_id: 9, body }));
+    }
+}
+
+#[test]
 fn every_cap_is_reached_and_not_crossed() {
     let bytes = |len: usize| Bytes::from(vec![7; len]);
     let attested =
@@ -300,7 +321,8 @@ proptest! {
             }),
             Body::ChunkTreeRequest(ChunkTreeRequest { id: id.clone(), manifest_hash, file_index, span }),
             Body::ManifestGet(ManifestGet { id: id.clone(), manifest_hash }),
-            Body::AttestationGet(AttestationGet { id, nonce: nonce.into() }),
+            Body::AttestationGet(AttestationGet { id: id.clone(), nonce: nonce.into() }),
+            Body::LeaseOpen(LeaseOpen { id, manifest_hash }),
         ] {
             let frame = Frame { request_id, body };
             prop_assert_eq!(Frame::decode(frame.clone().encode()), Ok(frame));

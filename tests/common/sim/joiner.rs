@@ -111,6 +111,7 @@ impl Joiner {
             land: open("land")?,
             plan,
             accept_zstd: true,
+            serve: None,
             workers: self.workers(),
             dry_run: false,
         })

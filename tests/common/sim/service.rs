@@ -103,6 +103,7 @@ impl Service {
                 self.peer.tls.leaf().clone(),
                 Arc::clone(&self.clock),
             ),
+            only_org: None,
             limits: self.limits,
             workers: Workers::Inline,
             shutdown,

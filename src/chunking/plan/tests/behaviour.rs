@@ -224,6 +224,26 @@ fn what_a_source_lacks_is_asked_of_the_others() {
 }
 
 #[test]
+fn a_partial_source_is_asked_only_for_what_it_says_it_has() {
+    let mut world = World::new(40, vec![source(100)]);
+    let has = |world: &mut World, have| {
+        let now = world.now;
+        world.plan.handle(now, Event::Has { source: SourceId(0), have });
+    };
+    has(&mut world, Have::Ranges(Vec::new()));
+    world.run(SEC);
+    assert_eq!(requests(&world).count(), 0, "it has nothing yet");
+    assert_eq!(world.plan.next_wakeup(), None, "nor is there anything to wait for but its word");
+    has(&mut world, Have::Ranges(vec![3..5, 20..29]));
+    world.run(SEC);
+    assert_eq!(world.plan.status().chunks_missing, 40 - 11);
+    world.run(200 * SEC);
+    assert_eq!(world.plan.status().chunks_missing, 40 - 11, "time alone gives it no more");
+    has(&mut world, Have::Complete);
+    world.complete(10 * SEC);
+}
+
+#[test]
 fn a_rejected_chunk_waits_for_another_source() {
     let mut world = World::new(64, vec![Sim { bad_every: 10, ..source(50) }]);
     let status = world.run(60 * SEC);

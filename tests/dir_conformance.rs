@@ -398,6 +398,7 @@ fn refusals_of_the_simulated_disk_are_told_as_the_systems_are() {
     assert!(dir.free_space().unwrap() <= 4096);
 }
 
+/// D7: the path and the reason are told.
 #[test]
 fn a_folder_that_may_not_be_written_says_so() {
     use std::os::unix::fs::PermissionsExt;

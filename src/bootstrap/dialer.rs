@@ -354,6 +354,7 @@ mod tests {
         assert!(trouble.reason.contains("no answer within 30 s"), "{}", trouble.reason);
     }
 
+    /// N8: which is tried when.
     #[test]
     fn both_families_of_a_name_are_tried_by_turns() {
         let address = |text: &str| format!("{text}:7061").parse::<SocketAddr>().unwrap();

@@ -198,6 +198,7 @@ mod tests {
         }
     }
 
+    /// R1: in our own cache.
     #[test]
     fn a_huge_length_under_a_right_checksum_takes_no_memory() {
         let mut bytes = MAGIC.to_vec();

@@ -174,6 +174,7 @@ mod tests {
         assert_eq!(offset_now(7_000, SCRUB_PERIOD, start + 8 * day), 1_000);
     }
 
+    /// L12: the scrubber.
     #[test]
     fn rot_is_found_without_being_asked_for_and_known_after_a_restart() {
         let site = Site::new();

@@ -298,6 +298,7 @@ mod tests {
         u32::try_from(at).unwrap()
     }
 
+    /// L12: what rotted is withheld.
     #[test]
     fn a_rotten_chunk_is_withheld_at_once_and_the_others_are_given() {
         let site = Site::new();
@@ -320,6 +321,7 @@ mod tests {
         read(&mut buf).unwrap();
     }
 
+    /// L12: what was mended is given again.
     #[test]
     fn a_repaired_chunk_is_given_from_our_own_state_if_it_proves_itself() {
         let site = Site::new();

@@ -108,6 +108,7 @@ fn header() -> ChunkHeader {
     ChunkHeader { index: ChunkIndex(301), codec: WireCodec::Zstd, raw_len: 1 << 20, wire_len: 265_000 }
 }
 
+/// C9: the bytes of every message.
 #[test]
 fn every_message_has_its_golden_bytes() {
     let golden: BTreeMap<&str, &str> = GOLDEN.lines().filter_map(|line| line.split_once(' ')).collect();
@@ -139,6 +140,7 @@ fn a_chunk_header_is_short_and_strict() {
     assert_eq!(ChunkHeader::decode(&[0x32; 65]), Err(WireError::Undecodable));
 }
 
+/// C9, R4: requests that a newer version adds.
 #[test]
 fn an_unknown_body_spoils_only_its_request() {
     // Field 1 = 77, field 19 (channels, not known yet) = an empty message.
@@ -147,6 +149,7 @@ fn an_unknown_body_spoils_only_its_request() {
     assert_eq!((error.request_id(), error.code()), (Some(77), ErrorCode::Protocol));
 }
 
+/// C9, R4: what a newer version adds.
 #[test]
 fn unknown_fields_are_ignored() {
     let mut bytes = Frame { request_id: 6, body: Body::Ping }.encode().to_vec();
@@ -223,6 +226,7 @@ fn what_is_had_is_written_in_one_way_only() {
     assert!(bytes.len() < 64 << 10, "{}", bytes.len());
 }
 
+/// R1, R4: each repeated field.
 #[test]
 fn a_lease_has_a_number_and_ends_within_the_hour() {
     use pb::frame::Body as Pb;
@@ -265,6 +269,7 @@ fn every_cap_is_reached_and_not_crossed() {
     }
 }
 
+/// R7: text that comes by the wire.
 #[test]
 fn text_of_the_other_side_is_bounded_and_clean() {
     let error = |detail: String| {

@@ -72,7 +72,7 @@ impl Join {
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let joined = runtime.block_on(join(&request, &observer, stop.wait(self.deadline)));
+        let joined = runtime.block_on(async { join(&request, &observer, stop.wait(self.deadline)).await });
         // Disk work that was told to stop may still read: the process doesn't wait for it.
         runtime.shutdown_background();
         drop(observer);

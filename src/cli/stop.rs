@@ -14,7 +14,7 @@ pub(crate) struct Stop(Arc<OnceLock<Exit>>);
 
 impl Stop {
     /// Completes at the first Ctrl-C, SIGTERM, or after `deadline`. The signals are caught from this call on, not from the first poll:
-    /// one that comes in between must not end the process half way.
+    /// one that comes in between must not end the process half way. To be called within a runtime.
     pub(crate) fn wait(&self, deadline: Option<Duration>) -> impl Future<Output = ()> + Send + use<> {
         let reason = Arc::clone(&self.0);
         let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));

@@ -24,6 +24,10 @@ quickstart:
 kill-test:
     cargo test --release --locked --test kill_and_resume -- --ignored --nocapture
 
+# A join between real processes over nasty links (half a minute).
+lossy-relay:
+    cargo test --release --locked --test lossy_relay -- --ignored --nocapture
+
 # Loopback throughput beside raw quinn and the hashes.
 bench *ARGS:
     cargo run --release --locked -- bench {{ARGS}}

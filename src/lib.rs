@@ -13,6 +13,7 @@
 //! [`msp`] > [`snapshot`] > [`disk`]. `ARCHITECTURE.md` has the rules that hold the house up.
 
 pub mod bootstrap;
+mod calendar;
 pub mod catalog;
 pub mod chunking;
 pub mod disk;

@@ -132,6 +132,7 @@ async fn admins_and_whom_they_granted_it_list_and_have_signed() {
     service.stop().await;
 }
 
+/// A1: grants, expired ones too.
 #[tokio::test]
 async fn without_a_grant_that_holds_a_peer_is_told_the_same_whatever_is_wrong() {
     let completed = recorded();
@@ -185,6 +186,7 @@ async fn a_grant_reaches_no_further_than_it_says() {
     service.stop().await;
 }
 
+/// A1: wrong unit.
 #[tokio::test]
 async fn a_client_of_an_application_fetches_nothing() {
     let completed = recorded();

@@ -146,6 +146,7 @@ fn a_flipped_byte_in_any_file_is_found() {
 }
 
 /// Defence: the exact set; removed, a file that nobody hashed is in the snapshot.
+/// L8: in a folder that was copied.
 #[test]
 fn missing_extra_and_renamed_files_are_refused() {
     for file in SnapshotFile::ALL {
@@ -176,6 +177,7 @@ fn missing_extra_and_renamed_files_are_refused() {
     assert!(matches!(folder.verify(), Err(FolderError::Extra { name, .. }) if name == "sub"));
 }
 
+/// L8: links in a folder that was copied.
 #[test]
 fn links_and_folders_in_place_of_files_are_refused() {
     let folder = Folder::recorded();
@@ -189,6 +191,7 @@ fn links_and_folders_in_place_of_files_are_refused() {
 }
 
 /// Defence: strict JSON with a closed set of names; removed, `../x` is a file and two readers read two things.
+/// L8: names in the metadata.
 #[test]
 fn names_outside_the_closed_set_and_doubled_keys_are_refused() {
     let folder = Folder::recorded();
@@ -247,6 +250,7 @@ fn truncated_files_and_trailing_bytes_are_refused() {
 }
 
 /// Defence: lengths first; removed, a few bytes ask for all memory.
+/// R1: in the records of a file.
 #[test]
 fn huge_lengths_and_counts_are_refused_before_memory_is_taken() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];

@@ -25,6 +25,7 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
+/// B4: another folder in the place of the snapshot.
 #[test]
 fn an_existing_folder_that_differs_is_neither_taken_nor_touched() {
     let root = Root::with_recorded();
@@ -70,6 +71,7 @@ fn an_existing_folder_that_differs_is_neither_taken_nor_touched() {
     assert_identical(&land.path().join("mychannel/83"), &root.snapshot(83));
 }
 
+/// L8, D8: before the transfer.
 #[test]
 fn what_lies_in_the_work_folder_before_is_not_published() {
     let root = Root::with_recorded();
@@ -117,6 +119,7 @@ impl Held {
 }
 
 /// Defence: the exact set, looked at right before publishing; removed, what lies there goes along.
+/// L8, D8: during the transfer.
 #[test]
 fn a_file_that_appears_during_the_transfer_is_not_published() {
     let held = Held::new();
@@ -133,6 +136,7 @@ fn a_file_that_appears_during_the_transfer_is_not_published() {
     assert_eq!(after, before, "nothing is fetched again");
 }
 
+/// D4: between two runs, with the real binary.
 #[test]
 fn rot_in_a_partial_file_between_two_runs_is_fetched_again() {
     const FILE: &str = "public_state.data";

@@ -8,7 +8,7 @@ use std::{any::Any, io::ErrorKind, io::Read as _, sync::Arc};
 #[allow(unreachable_pub, reason = "shared with the simulated joins")]
 mod sim_disk;
 
-use netsim::disk::{Outcome, SimDisk};
+use netsim::disk::SimDisk;
 use sim_disk::sim_dir;
 use snapferry::disk::{
     Access, Dir, DiskError, EntryKind, File, FileReader, OsDir, publish_dir, read_small, write_durably,
@@ -45,7 +45,7 @@ fn simulated() -> Fresh {
         move || sim_dir(&disk)
     };
     let reopen = move || {
-        disk.become_outcome(&Outcome { survives: Vec::new(), torn: false });
+        disk.lose_unsynced();
         sim_dir(&disk)
     };
     Fresh { dir, beside: Box::new(beside), reopen: Box::new(reopen), _keep: Box::new(()) }
@@ -374,6 +374,45 @@ fn a_published_folder_needs_a_free_name(fresh: Fresh) {
 
 fn free_space_is_known(fresh: Fresh) {
     assert!(fresh.dir.free_space().unwrap() > 0);
+}
+
+// What can't be had from every disk at will.
+
+#[test]
+fn refusals_of_the_simulated_disk_are_told_as_the_systems_are() {
+    let disk = SimDisk::new();
+    let dir = sim_dir(&disk);
+    let file = make(&*dir, "a", b"abc");
+    for refusal in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied, ErrorKind::QuotaExceeded] {
+        disk.refuse_changes(Some(refusal));
+        let refused = dir.create_dir("d").unwrap_err();
+        assert_eq!((refused.kind(), refused.is_full()), (refusal, refusal == ErrorKind::QuotaExceeded));
+        assert!(refused.to_string().contains("/d"), "{refused}");
+        assert_eq!(content(&*dir, "a"), b"abc");
+        dir.create_dir("").unwrap_err();
+    }
+    disk.refuse_changes(None);
+    disk.set_capacity(Some(8192));
+    let full = file.write_all_at(&[1; 9000], 0).unwrap_err();
+    assert!(full.is_full() && full.kind() == ErrorKind::StorageFull, "{full}");
+    assert!(dir.free_space().unwrap() <= 4096);
+}
+
+/// D7: the path and the reason are told.
+#[test]
+fn a_folder_that_may_not_be_written_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::geteuid().is_root() {
+        return; // may write everywhere
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = OsDir::open(temporary.path()).unwrap();
+    make(&*dir, "a", b"abc");
+    std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
+    assert_eq!(kind(dir.create_dir("d")), ErrorKind::PermissionDenied);
+    assert_eq!(kind(dir.open_file("b", Access::ReadWrite)), ErrorKind::PermissionDenied);
+    assert_eq!(content(&*dir, "a"), b"abc");
+    std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 // What only a real file system has.

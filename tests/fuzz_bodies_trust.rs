@@ -11,13 +11,17 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use snapferry::{
     catalog::{
-        AttestBody, Attestation, CatalogEntry, DetachedSignature, Equivocation, Heard, JoinReceipt, Judging, Offer,
-        ReceiptFacts, RootOfTrust, Statements, TrustPolicy, TrustSettings, agree,
+        AUDIT_FILE, AttestBody, Attestation, AuditBy, AuditLog, AuditRecord, CatalogEntry, DetachedSignature,
+        Equivocation, Heard, JoinReceipt, Judging, Offer, ReceiptFacts, RootOfTrust, Statements, TrustPolicy,
+        TrustSettings, agree, check_audit,
     },
+    disk::OsDir,
     msp::{ChannelConfig, LocalIdentity, MspId},
     snapshot::{BlockNumber, ChunkRoot, Manifest, ManifestFile, ManifestHash, SnapshotMetadata},
 };
 
+#[path = "../fuzz/bodies/audit.rs"]
+mod audit;
 #[path = "../fuzz/bodies/detached.rs"]
 mod detached;
 #[path = "../fuzz/bodies/evidence.rs"]
@@ -165,6 +169,26 @@ fn run(target: &str, mut seeds: Vec<Vec<u8>>, mutations: u64, body: fn(&[u8])) {
             }
         }
     }
+}
+
+/// A4: the check of an audit log ends in an answer, whatever the file holds.
+#[test]
+fn audit_bodies_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = AuditLog::new(OsDir::open(folder.path()).unwrap());
+    let by = AuditBy { msp_id: msp_id(3), identity_id: peer(3).identity.id(), address: Some("192.0.2.7:7061".into()) };
+    let id = manifest().id().clone();
+    for record in [
+        AuditRecord::started(),
+        AuditRecord::fetch_begun(by.clone(), id.clone()),
+        AuditRecord::fetch_ended(by.clone(), id.clone(), 4096),
+        AuditRecord::deleted(by, id),
+    ] {
+        log.append(&record, now()).unwrap();
+    }
+    let file = fs::read(folder.path().join(AUDIT_FILE)).unwrap();
+    assert_eq!(check_audit(&file[..], None).unwrap().records, 4);
+    run("audit", vec![file], 5_000, audit::body);
 }
 
 #[test]

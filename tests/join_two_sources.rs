@@ -104,6 +104,7 @@ impl Held {
     }
 }
 
+/// C2: killed, with the real binary.
 #[test]
 fn a_source_that_is_killed_in_the_middle_does_not_stop_the_join() {
     let mut held = Held::new();
@@ -116,6 +117,7 @@ fn a_source_that_is_killed_in_the_middle_does_not_stop_the_join() {
     assert!(ended.of("source_dropped").is_empty(), "going away is no lie");
 }
 
+/// C2: stopped and started again, with the real binary.
 #[test]
 fn a_source_that_is_stopped_in_the_middle_and_comes_back_is_used_again() {
     let mut held = Held::new();

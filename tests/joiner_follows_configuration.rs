@@ -65,6 +65,7 @@ impl Held {
 
 /// Defence: what was agreed on is confirmed whenever the configuration changes. Removed, the snapshot lands on the word of an
 /// organisation that isn't in the channel any more.
+/// C4: the joining side counts anew.
 #[test]
 fn a_snapshot_that_a_removed_organisation_vouched_for_is_not_taken() {
     let held = Held::new(&[Credentials::org(1), Credentials::org(2)]);
@@ -76,6 +77,7 @@ fn a_snapshot_that_a_removed_organisation_vouched_for_is_not_taken() {
 }
 
 /// Defence: every source is judged again. Removed, the revoked one keeps sending.
+/// C5: a source.
 #[test]
 fn a_source_whose_certificate_is_revoked_is_left_and_the_others_finish() {
     let peer1 = Credentials::of("org1-peer1", "Org1MSP");

@@ -99,6 +99,7 @@ fn one_organisation_cannot_stand_for_two() {
 
 /// Defence: the rule. k - 1 organisations that say the same lie stay below it; k are believed (the documented limit), but the receipt
 /// names each of them. Removed (the rule, or the list of who attested), one lie is enough, or nobody knows who told it.
+/// L10: with the real binary.
 #[test]
 fn colluders_below_k_are_refused_and_k_of_them_stand_in_the_receipt_by_name() {
     let (truth, lie) = (Root::new(), Root::new());
@@ -158,6 +159,7 @@ fn a_receipt_is_verified_offline_and_every_edited_byte_is_found() {
 
 /// Defence: two statements of one identity about one block are evidence, and its organisation doesn't count there. Removed, the second
 /// organisation's word and either of the equivocator's would do.
+/// L11: with the real binary.
 #[test]
 fn who_signs_two_versions_does_not_count_and_the_proof_convinces_anybody() {
     let (one, two) = (Root::new(), Root::new());
@@ -431,6 +433,7 @@ fn a_folder_with_another_commit_hash_than_is_vouched_for_is_refused_offline() {
 
 /// Defence: nobody is waited for without an end while something else can be agreed on. Removed, one organisation that contradicts itself
 /// at a newer block and is always too busy to give the manifest holds up for ever what two honest ones could end.
+/// S7: one of several.
 #[test]
 fn one_busy_organisation_does_not_hold_up_what_others_agree_on() {
     let (root, other, older, block) = (Root::with_recorded(), Root::new(), Root::new(), 132);

@@ -177,6 +177,7 @@ impl Numbers {
     }
 }
 
+/// D1: kill -9, with the real binary.
 #[test]
 fn three_kills_in_mid_transfer_cost_only_what_was_in_flight() {
     let network = Network::with_sample(96 * MIB);
@@ -234,6 +235,7 @@ fn a_deadline_ends_with_6_and_the_next_run_goes_on() {
     });
 }
 
+/// D6, B3: with the real binary.
 #[test]
 fn a_second_joiner_on_the_same_landing_folder_is_refused() {
     let network = Network::with_sample(24 * MIB);

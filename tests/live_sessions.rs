@@ -61,6 +61,7 @@ async fn ends_alone(ending: Session, staying: Session) {
 }
 
 /// Defence: the TLS chain of open sessions is judged by the clock; removed, a session outlives its certificate.
+/// C5: a TLS certificate, expired.
 #[tokio::test]
 async fn a_session_ends_with_its_tls_certificate() {
     let completed = loopback::recorded();
@@ -74,6 +75,7 @@ async fn a_session_ends_with_its_tls_certificate() {
 }
 
 /// Defence: our rule on dates, which Fabric hasn't; removed, an expired identity stays a member.
+/// C5: an identity, expired.
 #[tokio::test]
 async fn a_session_ends_with_its_identity() {
     let completed = loopback::recorded();
@@ -87,6 +89,7 @@ async fn a_session_ends_with_its_identity() {
 }
 
 /// Defence: roots have dates, at which webpki doesn't look; removed, an expired root accepts for ever.
+/// C6: a root that has ended.
 #[test]
 fn a_tls_root_past_its_dates_counts_for_nothing() {
     let (config, org3) = (loopback::config(), MspId::new("Org3MSP").unwrap());

@@ -7,7 +7,7 @@ mod beside_peer;
 
 use beside_peer::{Machine, admin_msp, fixture, peer_msp};
 use snapferry::{
-    catalog::{Attestor, Catalog, Landed, StatementStore},
+    catalog::{Attestor, AuditLog, Catalog, Landed, StatementStore},
     disk::{Dir, OsDir},
     msp::{ChannelConfig, LocalIdentity, MspId},
     service::{
@@ -171,6 +171,7 @@ impl InProcess {
             attestor: Arc::new(Attestor::new(Arc::clone(&identity), Arc::clone(&statements), Arc::clone(&landed))),
             statements,
             landed,
+            audit: Arc::new(AuditLog::new(self.open("state"))),
             channels: LiveChannels::new([config]),
             identity,
             clock: Arc::new(wall_time),

@@ -84,6 +84,7 @@ fn an_honest_source_of_the_tests_own_is_believed() {
 
 /// Defence: a chunk's BLAKE3 value is compared before it is used, and its source banned; removed, the bit is written, or fetched
 /// again and again.
+/// L1: with the real binary.
 #[test]
 fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
     let honest = Honest::new();
@@ -106,6 +107,7 @@ fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
 
 /// Defence: a chunk is taken only with the index and length that are due and the value that stands in the agreed chunk tree, and is
 /// decompressed into a buffer of just that length. Removed, bytes of another place, another file or another length would be published.
+/// L2, R2: with the real binary.
 #[test]
 fn chunks_of_another_place_file_or_length_and_bombs_are_refused_and_their_source_is_dropped() {
     let honest = Honest::new();
@@ -132,6 +134,7 @@ fn chunks_of_another_place_file_or_length_and_bombs_are_refused_and_their_source
 }
 
 /// Defence: the list merges to the agreed root first; removed, whatever list a source gives proves its chunks.
+/// L5: the tree, with the real binary.
 #[test]
 fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
     let honest = Honest::new();
@@ -145,6 +148,7 @@ fn a_liar_in_the_chunk_tree_is_dropped_before_any_chunk() {
 }
 
 /// Defence: a manifest has the hash that is attested; removed, its source chooses roots and sizes.
+/// L5: the manifest, with the real binary.
 #[test]
 fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
     let honest = Honest::new();
@@ -161,6 +165,7 @@ fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
     assert_nothing_published(&land);
 }
 
+/// L6: with the real binary.
 #[test]
 fn a_liar_in_the_catalog_is_dropped_by_name() {
     let honest = Honest::new();
@@ -189,6 +194,7 @@ fn a_catalog_that_contradicts_the_manifest_it_names_is_a_lie_whoever_else_tells_
     assert_nothing_published(&land);
 }
 
+/// S7, C2: with the real binary.
 #[test]
 fn sources_that_are_all_busy_or_restart_before_the_first_chunk_are_asked_again() {
     let root = Root::new();
@@ -301,6 +307,7 @@ fn who_attests_what_no_honest_service_would_is_dropped_and_does_not_count() {
 }
 
 /// Defence: an attestation counts by our own nonce. Removed, what was signed for somebody else, at another time, would do.
+/// C8: what was signed for another run counts for nothing.
 #[test]
 fn who_attests_nothing_or_only_for_others_is_used_but_does_not_count() {
     let honest = Honest::new();

@@ -30,6 +30,7 @@ use snapferry::{
 };
 
 /// Defence: a new configuration judges open sessions at once; removed, the transfer runs to its end.
+/// C4: the serving side.
 #[tokio::test]
 async fn a_removed_organisation_is_cut_off_and_the_others_are_not() {
     let service = Followed::start().await;
@@ -67,6 +68,7 @@ async fn who_asks_can_judge_its_source_by_a_newer_configuration() {
 }
 
 /// Defence: changes are watched from before a session is judged; removed, who is in between two configurations stays.
+/// C4: who connects at that moment.
 #[tokio::test]
 async fn nobody_slips_in_while_the_configuration_changes() {
     let completed = recorded();

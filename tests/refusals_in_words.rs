@@ -90,6 +90,7 @@ async fn whoever_is_refused_hears_what_it_may_be() {
     }
 }
 
+/// A3: a service that has only another channel.
 #[tokio::test]
 async fn a_service_of_another_channel_refuses() {
     let completed = loopback::recorded();

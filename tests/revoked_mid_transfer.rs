@@ -20,6 +20,7 @@ use loopback::{Joiner, admin, tls_pair};
 use snapferry::transport::fault::Fault;
 
 /// Defence: CRLs of the configuration count for open sessions; removed, the revoked key reads on.
+/// C5: a client, revoked.
 #[tokio::test]
 async fn a_revoked_certificate_is_cut_off_and_its_organisation_is_not() {
     let service = Followed::start().await;

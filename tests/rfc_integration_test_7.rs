@@ -131,6 +131,7 @@ async fn signed_from_afar(session: &Session, nonce: &'static str) -> Attestation
 }
 
 /// By an admin of another organisation, and by that organisation's service with an admin's grant.
+/// C1: what is asked after a deletion gets GONE.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn admins_of_other_organisations_list_and_have_signed_over_the_network_also_after_deletion() {
     let machine = Machine::new(1, true);

@@ -79,6 +79,7 @@ async fn watching(server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
 }
 
 /// Defence: retry tokens under load; removed, invented addresses take all places.
+/// N7: over real sockets.
 #[tokio::test]
 async fn under_many_handshakes_an_address_has_to_prove_itself_and_then_gets_in() {
     let completed = loopback::recorded();
@@ -97,6 +98,7 @@ async fn under_many_handshakes_an_address_has_to_prove_itself_and_then_gets_in()
 }
 
 /// Defence: the cap on handshakes; removed, their number is bounded by memory only.
+/// N7: over real sockets.
 #[tokio::test]
 async fn more_handshakes_than_the_cap_are_refused_at_once() {
     let completed = loopback::recorded();
@@ -116,6 +118,7 @@ async fn more_handshakes_than_the_cap_are_refused_at_once() {
     service.stop().await;
 }
 
+/// R6: an answer that is not taken.
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_given_up() {
     let completed = loopback::sampled(16 << 20, false);

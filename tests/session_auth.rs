@@ -314,6 +314,7 @@ async fn the_hand_made_message_is_the_protocols() {
 }
 
 /// Defence: each organisation's own TLS roots judge the chain; removed, any certificate gets a connection.
+/// A1: by TLS.
 #[tokio::test]
 async fn a_stranger_gets_no_connection_in_either_direction() {
     let member = Side::of(1);
@@ -367,6 +368,7 @@ async fn the_dialled_name_counts_unless_only_the_organisation_does() {
     }
 }
 
+/// C6: the TLS roots.
 #[tokio::test]
 async fn a_swapped_bundle_judges_the_next_connection() {
     let trust = trust();
@@ -398,6 +400,7 @@ fn a_chain_belongs_to_its_own_organisation_only() {
 }
 
 /// Defence: the claimed MSP ID must accept the identity and the TLS chain; removed, one organisation speaks as another.
+/// A1: right CA, wrong organisation.
 #[tokio::test]
 async fn nobody_is_of_an_organisation_that_only_his_word_names() {
     // Org1's identity under Org2's TLS certificate, and the other way round.
@@ -526,6 +529,7 @@ fn raise_s(signature: &mut Vec<u8>) {
 }
 
 /// Defence: the role stands in the body and in the exporter's context; removed, our own words come back as the server's.
+/// A2: the reverse role.
 #[tokio::test]
 async fn the_clients_own_words_are_no_answer() {
     let error = refused_by_client(&Side::of(1), |_, question| question.to_vec()).await;
@@ -543,6 +547,7 @@ async fn the_clients_own_words_are_no_answer() {
 
 /// Defence: every field of the body is checked, and all failures look the same; removed, a body made for another session passes, or
 /// a stranger learns which check it failed.
+/// A2, C8: reverse role, another session, another channel.
 #[tokio::test]
 async fn relayed_or_foreign_bodies_are_refused() {
     let (client, server) = (Side::of(2), Side::of(1));
@@ -618,6 +623,7 @@ async fn two_sides_with_different_configurations_talk_all_the_same() {
 }
 
 /// Defence: the length is looked at before the frame; removed, whoever dials is read gigabytes from.
+/// R1: a frame.
 #[tokio::test]
 async fn an_oversize_frame_and_garbage_are_refused_unread() {
     let error = refused_by_server(&Side::of(2), |_| b"\xff\xff\xff".to_vec()).await;
@@ -653,6 +659,7 @@ async fn silence_is_cut_off() {
 }
 
 /// Defence: the limit is on the whole exchange, not on each read. Removed, a byte now and then holds a place for ever.
+/// R6: a greeting by single bytes.
 #[tokio::test]
 async fn a_byte_now_and_then_buys_no_time() {
     let short = Duration::from_millis(200);

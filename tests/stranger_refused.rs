@@ -65,6 +65,7 @@ fn sessions(service: &Service) -> usize {
 
 /// Defence: session auth validates the identity by the MSP that it claims; removed, a stranger under a member's TLS certificate
 /// reads.
+/// A1: a joiner.
 #[test]
 fn a_joiner_outside_the_channel_gets_nothing() {
     let root = Root::with_recorded();
@@ -85,6 +86,7 @@ fn a_joiner_outside_the_channel_gets_nothing() {
 }
 
 /// Defence: the dialling side judges as strictly as the accepting one; removed, a stranger is a source.
+/// A1: a source.
 #[test]
 fn a_source_outside_the_channel_is_refused_by_the_joiner() {
     let root = Root::with_recorded();

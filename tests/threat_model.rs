@@ -535,6 +535,7 @@ fn strangers_are_not_told_who_the_members_are() {
 
 /// Defence: no tickets, no early data, on either side's word. Removed, a second connection isn't judged anew, and its first flight can
 /// be recorded and played back.
+/// N6: neither side can.
 #[test]
 fn no_handshake_is_resumed_and_nothing_is_sent_early() {
     let (eager, server) = (Eager::new(), server_side());

@@ -88,6 +88,7 @@ fn page(body: Body, pages: u64) -> Option<Body> {
     Some(Body::CatalogPage(CatalogPage { version: 1, entries: vec![claim(get.cursor)], next }))
 }
 
+/// R1: entries of a catalog.
 #[tokio::test]
 async fn a_catalog_of_64_pages_is_taken_and_one_that_goes_on_is_the_sources_fault() {
     let (session, _endpoint) = with_source(|body| page(body, CATALOG_PAGES_MAX as u64)).await;
@@ -122,6 +123,7 @@ async fn a_catalog_that_changes_between_all_pages_is_given_up_on() {
     assert_eq!(session.catalog().await.unwrap().version, 4);
 }
 
+/// R5: streams.
 #[tokio::test]
 async fn more_requests_than_may_be_open_fail_at_once_and_the_others_wait_on() {
     let (session, _endpoint) = with_source(|_| None).await;
@@ -162,6 +164,7 @@ async fn a_stream_more_than_allowed_waits_until_others_are_done() {
     service.stop().await;
 }
 
+/// R6: a control stream that is not read.
 #[tokio::test]
 async fn an_asker_that_does_not_read_is_not_answered_further() {
     let completed = loopback::recorded();
@@ -198,6 +201,7 @@ async fn an_asker_that_does_not_read_is_not_answered_further() {
 // From here on time is virtual once the connections stand: nothing comes, so the clock jumps.
 
 /// Defence: 5 s for all until accepted; removed, silence holds a place for ever.
+/// R6: a handshake that takes for ever.
 #[tokio::test]
 async fn whoever_does_not_say_in_time_who_it_is_is_let_go_like_a_stranger() {
     let completed = loopback::recorded();
@@ -291,6 +295,7 @@ impl Write for Log {
     }
 }
 
+/// C7: both sides name the skew.
 #[tokio::test]
 async fn clocks_more_than_five_minutes_apart_are_warned_of_on_both_sides() {
     let completed = loopback::recorded();

@@ -306,6 +306,7 @@ async fn a_frame_over_its_cap_closes_the_connection() {
 }
 
 /// Defence: sessions are counted per organisation; removed, one takes all places from the others.
+/// R5: connections of one organisation.
 #[tokio::test]
 async fn an_organisation_gets_its_share_of_sessions_and_no_more() {
     let completed = recorded();
@@ -328,6 +329,7 @@ async fn an_organisation_gets_its_share_of_sessions_and_no_more() {
     service.stop().await;
 }
 
+/// R6: answers that nobody takes.
 #[tokio::test]
 async fn many_streams_that_nobody_reads_do_not_stop_another_session() {
     let completed = sampled(24 << 20, false);
@@ -349,6 +351,7 @@ async fn many_streams_that_nobody_reads_do_not_stop_another_session() {
     service.stop().await;
 }
 
+/// L12: the serving side.
 #[tokio::test]
 async fn rot_at_the_source_is_refused_as_such_and_nothing_of_it_is_sent() {
     let completed = sampled(4 << 20, false);
@@ -455,6 +458,7 @@ fn chunk(index: u32, codec: WireCodec, raw_len: u32, wire_len: u32) -> Vec<u8> {
     [header.encode().to_vec(), vec![9; wire_len as usize]].concat()
 }
 
+/// L2, L3, L4: each breach of the framing by itself, over real sockets.
 #[tokio::test]
 async fn every_breach_of_the_framing_is_the_sources_fault() {
     const MIB: u32 = 1 << 20;
@@ -497,6 +501,7 @@ async fn every_breach_of_the_framing_is_the_sources_fault() {
     }
 }
 
+/// L5: over real sockets.
 #[tokio::test]
 async fn a_tree_of_another_length_and_a_swapped_manifest_are_the_sources_fault() {
     for values in [1_usize, 2, 4] {

@@ -161,11 +161,11 @@ fn take(bound: &mut Bound, buf: &mut [u8]) -> Option<RecvMeta> {
     let (addr, to, ecn, stride) = (first.from, first.to, first.ecn, first.bytes.len());
     let mut meta = RecvMeta { addr, len: 0, stride, ecn, dst_ip: Some(to) };
     for _ in 0..GRO_SEGMENTS {
-        let joins = |next: &&mut Received| {
+        let joins = |next: &&Received| {
             let fits = meta.len == 0 || next.bytes.len() <= stride.min(buf.len() - meta.len);
             fits && (next.from, next.to, next.ecn) == (addr, to, ecn)
         };
-        let Some(next) = bound.inbox.front_mut().filter(joins) else { break };
+        let Some(next) = bound.inbox.front().filter(joins) else { break };
         // A datagram that is longer than the whole buffer is cut short, as by a kernel.
         let len = next.bytes.len().min(buf.len() - meta.len);
         if let (Some(room), Some(bytes)) = (buf.get_mut(meta.len..meta.len + len), next.bytes.get(..len)) {
@@ -173,8 +173,7 @@ fn take(bound: &mut Bound, buf: &mut [u8]) -> Option<RecvMeta> {
         }
         meta.len += len;
         let last = next.bytes.len() != stride || stride == 0;
-        bound.inbox_bytes -= next.bytes.len();
-        bound.inbox.pop_front();
+        bound.inbox_bytes -= bound.inbox.pop_front().map_or(0, |taken| taken.bytes.len());
         if last {
             break;
         }
@@ -185,18 +184,13 @@ fn take(bound: &mut Bound, buf: &mut [u8]) -> Option<RecvMeta> {
 
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let Some(room_at) = self.socket.full_until(self.socket.net.now()) else { return Poll::Ready(Ok(())) };
-            let room_at = self.socket.net.instant(room_at);
-            let room = self.room.get_or_insert_with(|| Box::pin(sleep_until(room_at)));
-            if room.deadline() != room_at {
-                room.as_mut().reset(room_at);
-            }
-            if room.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.room = None;
+        let Some(room_at) = self.socket.full_until(self.socket.net.now()) else { return Poll::Ready(Ok(())) };
+        let room_at = self.socket.net.instant(room_at);
+        let room = self.room.get_or_insert_with(|| Box::pin(sleep_until(room_at)));
+        if room.deadline() != room_at {
+            room.as_mut().reset(room_at);
         }
+        room.as_mut().poll(cx).map(Ok)
     }
 }
 

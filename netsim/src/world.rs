@@ -146,7 +146,8 @@ impl fmt::Debug for World {
     }
 }
 
-fn flipped(bytes: &Bytes, bit: u64) -> Bytes {
+/// The same bytes but for one bit.
+pub(crate) fn flipped(bytes: &Bytes, bit: u64) -> Bytes {
     let mut bytes = bytes.to_vec();
     if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| bytes.get_mut(at)) {
         *byte ^= 1 << (bit % 8);

@@ -111,6 +111,14 @@ pub enum DialError {
         /// The limit.
         max: usize,
     },
+    /// The address that others were to be served at.
+    #[error("UDP {address} can't be bound: {source}; is another service running there?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No socket.
     #[error("no UDP socket can be opened: {0}")]
     Socket(std::io::Error),
@@ -346,6 +354,7 @@ mod tests {
         assert!(trouble.reason.contains("no answer within 30 s"), "{}", trouble.reason);
     }
 
+    /// N8: which is tried when.
     #[test]
     fn both_families_of_a_name_are_tried_by_turns() {
         let address = |text: &str| format!("{text}:7061").parse::<SocketAddr>().unwrap();

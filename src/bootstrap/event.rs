@@ -62,6 +62,11 @@ pub enum JoinEvent {
         /// Bytes that aren't asked for again.
         bytes: u64,
     },
+    /// What is proved is served to joiners of our own organisation meanwhile.
+    Serving {
+        /// Where.
+        address: String,
+    },
     /// How far the transfer is.
     Progress(TransferProgress),
     /// A source broke the protocol or lied: nothing more is asked of that identity in this job.

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     error::JoinError,
     event::{JoinEvent, Observer, Share},
+    haves::{Listen, Listening},
     in_order::{Inbox, Pass, PassOf, Proved, Ranges},
     keeper::{News, Peer, SourceIndex},
     meter::Meter,
@@ -35,7 +36,7 @@ use crate::{
     catalog::AgreedSnapshot,
     chunking::{
         BufferPool, Candidates, FileTree, Store, StoreError, Workers,
-        plan::{Action, Event, Layout, Plan, PlanConfig, RequestId, SourceId, SourceState},
+        plan::{Action, Event, Have, Layout, Plan, PlanConfig, RequestId, SourceId, SourceState},
     },
     disk::DiskError,
     snapshot::{BlockNumber, SnapshotFile},
@@ -146,6 +147,8 @@ struct Driver<'a> {
     started: time::Instant,
     inbox: Inbox,
     sender: mpsc::UnboundedSender<Message>,
+    /// Sources that have only some chunks, and say which.
+    partial: BTreeMap<SourceIndex, Listening>,
     requests: BTreeMap<RequestId, (SourceId, JoinHandle<()>)>,
     /// Chunks that wait in memory and still hold their permit.
     kept: BTreeSet<u64>,
@@ -189,6 +192,7 @@ pub(super) async fn fetch(
         started,
         inbox: inbox.clone(),
         sender,
+        partial: BTreeMap::new(),
         requests: BTreeMap::new(),
         kept: BTreeSet::new(),
         hashed: 0,
@@ -533,7 +537,10 @@ impl Driver<'_> {
             News::Listed(index, listed) => self.source_listed(index, &listed),
             News::GivenUp(_) | News::Lied(..) => {}
             News::Dropped(sources, reason) => self.dropped(&sources, &reason),
-            News::Failed(index, _) | News::Lost(index, _) => self.event(Event::SourceLeft { source: SourceId(index) }),
+            News::Failed(index, _) | News::Lost(index, _) => {
+                self.partial.remove(&index);
+                self.event(Event::SourceLeft { source: SourceId(index) });
+            }
         }
     }
 
@@ -550,7 +557,28 @@ impl Driver<'_> {
         identity.update(peer.msp_id.as_str().as_bytes()).update(peer.identity_id.as_bytes());
         identity.update(share.source.as_bytes());
         let identity = *identity.finalize().as_bytes();
+        self.source_has(index, ready);
         self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
+    }
+
+    /// It has every chunk, or nothing until it says what.
+    fn source_has(&mut self, index: SourceIndex, ready: &Ready) {
+        let (agreed, source) = (&self.job.agreed, SourceId(index));
+        let partial = ready.is_partial(agreed.id(), agreed.manifest_hash());
+        let listen = partial.then(|| Listen {
+            source,
+            session: Arc::clone(&ready.session),
+            snapshot: agreed.id().clone(),
+            manifest_hash: agreed.manifest_hash(),
+            files: u32::try_from(agreed.manifest().files().len()).unwrap_or(u32::MAX),
+            layout: self.layout.clone(),
+            sender: self.sender.clone(),
+        });
+        // The earlier one first: what it still tells is of another session.
+        self.partial.remove(&index);
+        let have = if partial { Have::Ranges(Vec::new()) } else { Have::Complete };
+        self.event(Event::Has { source, have });
+        self.partial.extend(listen.map(|listen| (index, listen.start())));
     }
 
     /// It no longer has the snapshot, or has it now.
@@ -560,7 +588,10 @@ impl Driver<'_> {
         let asked = self.plan.status().sources.get(&source).is_some_and(|status| status.state != SourceState::Gone);
         match (listed.has(agreed.id(), agreed.manifest_hash()), asked) {
             (true, false) => self.source_ready(index, listed),
-            (false, true) => self.event(Event::SourceLeft { source }),
+            (false, true) => {
+                self.partial.remove(&index);
+                self.event(Event::SourceLeft { source });
+            }
             _ => {}
         }
     }
@@ -575,6 +606,7 @@ impl Driver<'_> {
         for &index in sources {
             self.last_lie = Some(reason.to_owned());
             self.shares.entry(index).or_default().dropped = true;
+            self.partial.remove(&index);
             self.event(Event::SourceBanned { source: SourceId(index) });
         }
     }

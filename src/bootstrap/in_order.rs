@@ -312,6 +312,7 @@ impl Ranges {
 mod tests {
     use super::*;
 
+    /// S5: what came before its turn.
     #[test]
     fn chunks_in_memory_never_hold_more_than_half_of_the_budget() {
         for budget in [2, 8, 12, 32, 1024] {

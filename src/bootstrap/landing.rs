@@ -307,6 +307,7 @@ mod tests {
         place.publish(store).unwrap();
     }
 
+    /// B4: the snapshot itself.
     #[test]
     fn a_snapshot_that_another_join_published_meanwhile_is_already_there() {
         let place = Place::new();

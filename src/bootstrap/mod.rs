@@ -9,6 +9,8 @@ mod dialer;
 mod error;
 mod event;
 mod fetch;
+mod haves;
+mod helping;
 mod in_order;
 mod keeper;
 mod landing;
@@ -37,6 +39,8 @@ pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
 pub use event::{JoinEvent, Observer, Share, TransferProgress};
 use fetch::{Fetch, Fetched, fetch};
+use helping::Helper;
+pub use helping::ServeWhileJoining;
 pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
@@ -75,6 +79,8 @@ pub struct JoinRequest {
     pub plan: PlanConfig,
     /// Whether sources may compress chunks.
     pub accept_zstd: bool,
+    /// Whether proved chunks are served to joiners of our own organisation meanwhile, and how.
+    pub serve: Option<ServeWhileJoining>,
     /// Where chunks are proved and written: see [`join_workers`].
     pub workers: Workers,
     /// Stop once it is known what would be fetched.
@@ -139,8 +145,17 @@ pub async fn join(
     let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
     let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
     let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
+    let serve = request.serve.filter(|_| !request.dry_run);
+    let helper = serve.map(|serve| Helper::start(serve, &request.dialling, &request.workers, &request.land));
+    let helper = helper.transpose()?;
+    if let Some(helper) = &helper {
+        observer(JoinEvent::Serving { address: helper.address.to_string() });
+    }
     let sources = Sources::dial(&dialer, &request.sources, true, observer);
-    let joined = join_from(sources, request, &buffers, observer, pin!(stop)).await;
+    let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, pin!(stop)).await;
+    if let Some(helper) = helper {
+        helper.stop().await;
+    }
     // The sources hear that we are done, however it ended, or they keep our places for a while; a lost one doesn't hold us up.
     let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
     joined
@@ -151,6 +166,7 @@ async fn join_from(
     mut sources: Sources,
     request: &JoinRequest,
     buffers: &BufferPool,
+    helper: Option<&Helper>,
     observer: &Observer,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Joined, JoinError> {
@@ -169,7 +185,8 @@ async fn join_from(
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
         // plan, fetch, verify, load
-        let means = Means { sources: &mut sources, gone: &ruled_out.snapshots, buffers, changes, observer };
+        let gone = &ruled_out.snapshots;
+        let means = Means { sources: &mut sources, gone, buffers, helper, changes, observer };
         match land(request, &vouched, &landing, means, stop.as_mut()).await {
             Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
                 ruled_out.manifests.insert(vouched.agreed.manifest_hash());
@@ -278,6 +295,8 @@ struct Means<'a> {
     /// Earlier targets of this join, of which something may be used again.
     gone: &'a BTreeSet<SnapshotId>,
     buffers: &'a BufferPool,
+    /// Gives others what is proved.
+    helper: Option<&'a Helper>,
     /// Of the configuration, since before who vouches was judged by it.
     changes: watch::Receiver<u64>,
     observer: &'a Observer,
@@ -291,7 +310,7 @@ async fn land(
     means: Means<'_>,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Landed, JoinError> {
-    let Means { sources, gone, buffers, changes, observer } = means;
+    let Means { sources, gone, buffers, helper, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
     let there = on_disk(&request.workers, {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
@@ -334,6 +353,7 @@ async fn land(
     for id in gone {
         candidates.extend(reused(request, id, &trees, &store, buffers).await?);
     }
+    let _shared = helper.map(|helper| helper.share(&agreed, &trees, &store));
     let job = Fetch {
         agreed: Arc::clone(&agreed),
         trees,

@@ -38,6 +38,12 @@ impl Ready {
         claims.any(|claim| claim.id == *id && claim.manifest_hash == manifest_hash && !claim.only_metadata_available)
     }
 
+    /// Whether it has only some of that snapshot's chunks.
+    pub(super) fn is_partial(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
+        let mut claims = self.listing.claims.iter();
+        claims.any(|claim| claim.id == *id && claim.manifest_hash == manifest_hash && claim.partial)
+    }
+
     /// Whether it claims the data of another snapshot that may be taken.
     pub(super) fn offers_another(&self, id: &SnapshotId, floor: BlockNumber) -> bool {
         let mut whole = self.listing.claims.iter().filter(|claim| !claim.only_metadata_available && !claim.partial);

@@ -64,6 +64,7 @@ mod tests {
     use super::*;
     use crate::{chunking::fixture::Sample, disk::OsDir};
 
+    /// C1: what is used again for another block.
     #[test]
     fn what_is_the_same_at_the_same_place_is_copied_and_what_rotted_is_not() {
         let sample = Sample::recorded();

@@ -285,6 +285,7 @@ mod tests {
         }
     }
 
+    /// C10: an attestation of an unknown version.
     #[test]
     fn limits_and_versions_are_held() {
         let mut long_nonce = body();

@@ -1,7 +1,8 @@
 //! Signs what the service itself read: the RFC's SignSnapshotMetadata.
 //!
 //! An attestation is made only of a snapshot that the catalog found as a folder under the peer's own `ROOT/completed` and hashed
-//! completely, or of the metadata that remain of one; never of one that landed here from others, and never of a second version of
+//! completely, or of the metadata that remain of one (what has rotted since is no reason to be silent: the statement is about what the peer
+//! made and was hashed then, as with deleted data; rotten bytes never become a new one, since a folder that changed is read anew); never of one that landed here from others, and never of a second version of
 //! a block. Who may ask is decided elsewhere.
 
 use std::{

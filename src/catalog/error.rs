@@ -60,8 +60,18 @@ pub enum ReadError {
         chunk: ChunkIndex,
     },
     /// The bytes are no longer those that were hashed when the snapshot was found.
-    #[error("chunk {} of {file} of snapshot {id} has rotted on our disk: take this snapshot again", chunk.0)]
+    #[error("chunk {} of {file} of snapshot {id} has rotted on our disk: `snapferry join --land DIR` fetches a good copy of the file from others", chunk.0)]
     CorruptAtSource {
+        /// The snapshot.
+        id: SnapshotId,
+        /// The file.
+        file: SnapshotFile,
+        /// The chunk.
+        chunk: ChunkIndex,
+    },
+    /// The snapshot is being joined, and this chunk isn't proved yet.
+    #[error("chunk {} of {file} of snapshot {id} isn't here yet", chunk.0)]
+    NotHere {
         /// The snapshot.
         id: SnapshotId,
         /// The file.

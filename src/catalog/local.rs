@@ -1,11 +1,12 @@
 //! The catalog of our own peer's snapshots: what was found and verified, and what was refused.
 
 use super::{
-    CatalogEntry, CatalogError, KnownSnapshot, Refusal, ServedSnapshot,
+    CatalogEntry, CatalogError, KnownSnapshot, Refusal, Repairs, ServedSnapshot,
     leases::Leases,
     manifest_cache::{self, Cached},
     promised::{self, Promised},
     remains::{self, Remains, Stage},
+    rot::{self, Rot},
     scan::{Candidate, Found, Place, Stamp, look},
 };
 use crate::{
@@ -27,6 +28,8 @@ const WAIT_SCANS_MAX: u64 = 64;
 pub struct Catalog {
     pub(super) completed: Arc<dyn Dir>,
     pub(super) state: Arc<dyn Dir>,
+    /// Where repaired chunks are looked for.
+    repairs: Option<Repairs>,
     /// Whether we may write below `completed`.
     pub(super) deletion_allowed: bool,
     /// Held while a deletion is commanded, or one that waited is done. Locked first.
@@ -101,8 +104,6 @@ impl Catalog {
     /// deleted snapshots only. Versions count from `now` (in ms), so they are greater than those before a restart.
     #[must_use]
     pub fn open(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime) -> Self {
-        let since = now.duration_since(UNIX_EPOCH);
-        let first_version = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
         let remains = remains::load_all(state.as_ref()).unwrap_or_else(|error| {
             tracing::error!(%error, "the metadata of deleted snapshots can't be read: they can't be signed");
             Vec::new()
@@ -111,14 +112,21 @@ impl Catalog {
             tracing::error!(%error, "deletions that wait for downloads can't be read: command them again");
             Vec::new()
         });
+        Self { promised: Mutex::new(promised), ..Self::new(completed, state, now, remains) }
+    }
+
+    fn new(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime, remains: Vec<Remains>) -> Self {
+        let since = now.duration_since(UNIX_EPOCH);
+        let first_version = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1));
         let remains = remains.into_iter().map(|remains| (remains.known.entry.id.clone(), remains)).collect();
         Self {
             completed,
             state,
+            repairs: None,
             deletion_allowed: false,
             deletions: Mutex::default(),
             leases: Mutex::default(),
-            promised: Mutex::new(promised),
+            promised: Mutex::default(),
             lease_changes: watch::Sender::default(),
             folders: Mutex::default(),
             served: RwLock::default(),
@@ -127,6 +135,18 @@ impl Catalog {
             first_version,
             versions: Mutex::default(),
         }
+    }
+
+    /// The catalog of a join: what it [shares](Self::share) and nothing else. Never scanned; nothing is kept in `work`.
+    #[must_use]
+    pub fn of_join(work: Arc<dyn Dir>, now: SystemTime) -> Self {
+        Self::new(Arc::clone(&work), work, now, Vec::new())
+    }
+
+    /// Chunks that have rotted are given from there, once they are.
+    #[must_use]
+    pub fn with_repairs(self, repairs: Repairs) -> Self {
+        Self { repairs: Some(repairs), ..self }
     }
 
     /// Looks for added, changed and removed snapshots; reads every byte of each one that isn't in the cache. Blocking,
@@ -252,11 +272,35 @@ impl Catalog {
         served.get(id).map(|served| Arc::clone(&served.snapshot))
     }
 
+    /// Every snapshot to read from, ascending.
+    #[must_use]
+    pub fn all_served(&self) -> Vec<Arc<ServedSnapshot>> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.values().map(|served| Arc::clone(&served.snapshot)).collect()
+    }
+
     /// The channel's version, and a wake-up whenever it grows. (For channels that we serve: each is remembered.)
     #[must_use]
     pub fn subscribe(&self, channel: &ChannelId) -> watch::Receiver<u64> {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version)).subscribe()
+    }
+
+    /// Advertises a snapshot that is under way.
+    pub fn share(&self, snapshot: Arc<ServedSnapshot>) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let id = snapshot.id().clone();
+        let channel = id.channel.clone();
+        served.insert(id, Served { stamp: Stamp(Vec::new()), snapshot });
+        self.changed(&channel);
+    }
+
+    /// No longer advertises what was [shared](Self::share).
+    pub fn unshare(&self, id: &SnapshotId) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        if served.remove(id).is_some() {
+            self.changed(&id.channel);
+        }
     }
 
     pub(super) fn changed(&self, channel: &ChannelId) {
@@ -312,13 +356,21 @@ impl Catalog {
                 if Stamp::of(dir.as_ref())? != stamp {
                     return Err(Refusal::Changed);
                 }
+                // All of it was read, and is right: whatever had rotted was replaced.
+                let forgotten = rot::forget(self.state.as_ref(), &id)
+                    .and_then(|()| self.repairs.as_ref().map_or(Ok(()), |repairs| repairs.forget(&id)));
+                if let Err(error) = forgotten {
+                    tracing::warn!(snapshot = %id, %error, "an old record of rot is left: those chunks are withheld until they are read again");
+                }
                 if let Err(error) = manifest_cache::store(self.state.as_ref(), &stamp, &cached) {
                     tracing::warn!(snapshot = %id, %error, "its manifest isn't kept: it will be read again after a restart");
                 }
                 cached
             }
         };
-        let snapshot = ServedSnapshot::open(dir.as_ref(), cached.manifest, cached.commit_hash, cached.trees)?;
+        let known = KnownSnapshot::new(cached.manifest, cached.commit_hash);
+        let rot = Rot::load(Arc::clone(&self.state), &id, known.entry.manifest_hash);
+        let snapshot = ServedSnapshot::open(dir.as_ref(), known, cached.trees, rot, self.repairs.clone())?;
         let snapshot = Arc::new(snapshot);
         // It may have been deleted while it was read, which took no notice of us.
         let _folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -342,6 +394,10 @@ impl Catalog {
         }
         if let Err(error) = manifest_cache::retain(self.state.as_ref(), |id| found.may_hold(id)) {
             tracing::warn!(%error, "manifests of removed snapshots are still kept");
+        }
+        let kept = self.repairs.as_ref().map_or(Ok(()), |repairs| repairs.retain(|id| found.may_hold(id)));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "repaired chunks of removed snapshots are still kept");
         }
     }
 

@@ -8,6 +8,7 @@
 use super::{
     promised::is_promise,
     remains::is_remains,
+    rot,
     scan::{Stamp, StampedFile},
 };
 use crate::{
@@ -58,12 +59,13 @@ fn store_within(state: &dyn Dir, stamp: &Stamp, cached: &Cached, bytes_max: u64)
     write_durably(state.open_dir(id.channel.as_str())?.as_ref(), &id.block_number.to_string(), &bytes)
 }
 
-/// Forgets every snapshot but those to `keep`, and what else lies in the channels' folders, the remains of deleted ones apart.
+/// Forgets every snapshot but those to `keep` (and what rotted of them), and what else lies in the channels' folders, the remains of deleted ones apart.
 pub(super) fn retain(state: &dyn Dir, keep: impl Fn(&SnapshotId) -> bool) -> Result<(), DiskError> {
     for channel in state.list()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
         let dir = state.open_dir(&channel.name)?;
         for entry in dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
-            let keeps = snapshot_named(&channel.name, &entry.name).is_some_and(|id| keep(&id));
+            let block = rot::block_named(&entry.name).unwrap_or(&entry.name);
+            let keeps = snapshot_named(&channel.name, block).is_some_and(|id| keep(&id));
             if !keeps && !is_remains(&entry.name) && !is_promise(&entry.name) {
                 dir.remove_file(&entry.name)?;
             }
@@ -197,6 +199,7 @@ mod tests {
         }
     }
 
+    /// R1: in our own cache.
     #[test]
     fn a_huge_length_under_a_right_checksum_takes_no_memory() {
         let mut bytes = MAGIC.to_vec();

@@ -15,6 +15,7 @@ mod agreement_error;
 mod attestation;
 mod attestation_file;
 mod attestor;
+mod audit;
 mod conflicts;
 mod delete;
 mod deletions;
@@ -38,14 +39,18 @@ mod portable;
 mod promised;
 mod receipt;
 mod remains;
+mod repairs;
 mod report;
+mod rot;
 mod said;
 mod scan;
 mod screening;
+mod scrub;
 mod served;
 mod statements;
 #[cfg(test)]
 mod test_site;
+mod under_way;
 mod votes;
 
 pub use agreement::{AgreedSnapshot, Mode, agree, candidates};
@@ -57,6 +62,10 @@ pub use attestation_file::{
     ATTESTATION_FILE_BYTES_MAX, AttestationFileError, decode_attestation_file, encode_attestation_file,
 };
 pub use attestor::{AttestRefusal, Attestor, LIVE_VALIDITY, STORED_VALIDITY};
+pub use audit::{
+    AUDIT_FILE, AUDIT_LINE_BYTES_MAX, AUDIT_LOG_BYTES_MAX, AuditBy, AuditError, AuditFault, AuditLog, AuditRecord,
+    AuditSummary, AuditWhat, check_audit,
+};
 pub use conflicts::equivocations;
 pub use delete::{DeleteError, Deleted};
 pub use detached::{DETACHED_BYTES_MAX, DetachedError, DetachedSignature};
@@ -72,13 +81,16 @@ pub use leases::{
 };
 pub use local::{Catalog, ScanReport};
 pub use offer::Offer;
-pub use on_disk::{Found as FoundOnDisk, OnDisk, list_on_disk};
+pub use on_disk::{Found as FoundOnDisk, OnDisk, list_on_disk, open_on_disk, rotten_chunks_on_disk, rotten_on_disk};
 pub use policy::{TrustPolicy, TrustSettings};
 pub use portable::PortableError;
 pub use receipt::{JoinReceipt, RECEIPT_BYTES_MAX, ReceiptError, ReceiptFacts, ReceiptShare, RootOfTrust};
+pub use repairs::{REPAIRS_DIR, Repairs};
 pub use report::{Camp, Dismissed, Statement, Tally, Voucher};
 pub use screening::Screening;
-pub use served::ServedSnapshot;
+pub use scrub::{SCRUB_PERIOD, SCRUB_RATE_MAX, Scrubber};
+pub use served::{RottenChunk, ServedSnapshot};
 pub use statements::{
     FOREIGN_PER_BLOCK_MAX, FOREIGN_PER_ORG_MAX, OwnStatement, STATEMENTS_DIR, StatementError, StatementStore,
 };
+pub use under_way::{FindChunk, ListChunks, UnderWay, Version};

@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    CatalogError, KnownSnapshot,
+    CatalogError, KnownSnapshot, Repairs, RottenChunk, ServedSnapshot,
     manifest_cache::{self, Cached},
     remains,
-    scan::{Candidate, look},
+    rot::{self, Rot},
+    scan::{Candidate, Stamp, look},
+    served,
 };
 use crate::{
     disk::Dir,
-    snapshot::{SnapshotHash, SnapshotId, read_metadata},
+    snapshot::{ManifestHash, SnapshotHash, SnapshotId, read_metadata},
 };
 
 /// One snapshot, or what is left of one.
@@ -62,6 +64,39 @@ pub fn list_on_disk(completed: &dyn Dir, manifests: Option<&Arc<dyn Dir>>) -> Re
         }
     }
     Ok(all.into_iter().map(|(id, found)| OnDisk { id, found }).collect())
+}
+
+/// The chunks that a service has found to have rotted, of a snapshot that it knows; by what lies in `STATE/manifests` and
+/// `STATE/repairs`.
+#[must_use]
+pub fn rotten_on_disk(manifests: &dyn Dir, repairs: Option<&Repairs>, known: &KnownSnapshot) -> Vec<RottenChunk> {
+    let places = rot::kept(manifests, &known.entry.id, known.entry.manifest_hash);
+    served::rotten(&known.manifest, places, repairs)
+}
+
+/// How many chunks of a snapshot a service has found to have rotted; by what lies in `STATE/manifests`.
+#[must_use]
+pub fn rotten_chunks_on_disk(manifests: &dyn Dir, id: &SnapshotId, manifest_hash: ManifestHash) -> usize {
+    rot::kept(manifests, id, manifest_hash).len()
+}
+
+/// A snapshot to read from without a service, by what one has found out about it; `None` if none has, or the folder has changed since.
+///
+/// # Errors
+/// The folder can't be opened.
+pub fn open_on_disk(
+    completed: &dyn Dir,
+    manifests: &dyn Dir,
+    repairs: Option<Repairs>,
+    id: &SnapshotId,
+) -> Result<Option<ServedSnapshot>, CatalogError> {
+    let opened = completed.open_dir(id.channel.as_str()).and_then(|dir| dir.open_dir(&id.block_number.to_string()));
+    let dir = opened.map_err(CatalogError::Completed)?;
+    let stamp = Stamp::of(dir.as_ref()).map_err(CatalogError::Completed)?;
+    let Some(cached) = manifest_cache::load(manifests, id, &stamp) else { return Ok(None) };
+    let known = KnownSnapshot::new(cached.manifest, cached.commit_hash);
+    let rot = Rot::unkept(id, known.entry.manifest_hash);
+    ServedSnapshot::open(dir.as_ref(), known, cached.trees, rot, repairs).map(Some).map_err(CatalogError::Completed)
 }
 
 fn known(cached: Cached) -> Found {

@@ -27,7 +27,7 @@ impl Site {
     /// With the recorded snapshot 83 in place.
     pub(super) fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        for folder in ["completed/mychannel", "manifests", "statements", "landed"] {
+        for folder in ["completed/mychannel", "manifests", "repairs", "statements", "landed"] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         let site = Self { dir };
@@ -46,6 +46,17 @@ impl Site {
 
     pub(super) fn folder(&self, block: u64) -> PathBuf {
         self.path(&format!("completed/mychannel/{block}"))
+    }
+
+    /// Flips a bit of a byte, unseen by whoever looks at names, sizes and times; done twice, it is as before.
+    pub(super) fn rot(&self, block: u64, file: &str, at: usize) {
+        let path = self.folder(block).join(file);
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 1;
+        // In place: the service's open file sees it.
+        fs::write(&path, bytes).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
     }
 
     pub(super) fn open(&self, name: &str) -> Arc<dyn Dir> {

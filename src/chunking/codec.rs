@@ -198,6 +198,7 @@ mod tests {
     }
 
     /// Defence: decompression ends at the buffer; removed, a chunk unpacks to a gibibyte.
+    /// R2: the codec.
     #[test]
     fn a_bomb_ends_at_the_buffer() {
         // 1 GiB of zeros, with its size in the header and without.
@@ -219,6 +220,7 @@ mod tests {
     }
 
     /// Defence: the window is capped; removed, a header makes us take 128 MiB.
+    /// R3: the codec.
     #[test]
     fn a_window_bomb_is_refused_before_it_is_decoded() {
         let raw = text(5000);

@@ -332,6 +332,7 @@ mod tests {
     }
 
     /// Defence: a chunk's value and length; removed, other bytes become a VerifiedChunk.
+    /// L1, L2: the proof itself.
     #[test]
     fn only_the_right_bytes_in_the_right_place_become_a_chunk() {
         let sample = Sample::noise([3 * MIB + 5, 10, 2 * MIB, 0]);

@@ -13,13 +13,14 @@
 //! was before the write: free space and try again.
 
 mod publish;
+mod reading;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -131,6 +132,8 @@ pub struct Store {
     manifest: Manifest,
     manifest_hash: ManifestHash,
     state: Mutex<State>,
+    /// Grows whenever there are more proved chunks, or fewer.
+    version: AtomicU64,
     /// Held during a group sync and a start-over, so that these never overlap. Taken before `state`.
     journal: Mutex<Journal>,
     _lock: Lock,
@@ -206,6 +209,7 @@ impl Store {
             manifest: manifest.clone(),
             manifest_hash,
             state: Mutex::new(state),
+            version: AtomicU64::new(1),
             journal: Mutex::new(journal),
             _lock: lock,
         };
@@ -264,6 +268,7 @@ impl Store {
         }
         if let Some(partial) = partial(&mut self.state().files, file_index) {
             partial.present.remove(&chunk);
+            self.changed();
         }
         match read {
             Err(source) if source.kind() != ErrorKind::UnexpectedEof => {
@@ -342,6 +347,7 @@ impl Store {
                 partial.poisoned = true;
             }
             state.pending.remove(&file_index);
+            self.changed();
         }
         // A new inode: what the old one's pages hold or lost doesn't matter any more. Claims are taken back first.
         self.write_records(&mut journal, &[claims::forget(file_index)])?;
@@ -364,7 +370,9 @@ impl Store {
         let mut state = self.state();
         match partial(&mut state.files, file_index) {
             Some(partial) if partial.generation == generation && !partial.poisoned => {
-                partial.present.insert(chunk);
+                if partial.present.insert(chunk) {
+                    self.changed();
+                }
             }
             _ => return Err(StoreError::StartsOver { file_index, file: listed.file }),
         }
@@ -388,6 +396,7 @@ impl Store {
                 if let Some(partial) = partial(&mut state.files, file_index) {
                     partial.poisoned = true;
                     partial.present.clear();
+                    self.changed();
                 }
                 state.pending.remove(&file_index);
                 drop(state);

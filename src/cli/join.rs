@@ -6,13 +6,14 @@ use super::{
     context::Context,
     exit::{Exit, Failure},
     output,
+    serve::serve_limits,
     stop::Stop,
     transfer_view::{self, Style, plural},
 };
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    bootstrap::{Dialling, JoinError, JoinRequest, Joined, Outcome, Records, join, join_workers},
+    bootstrap::{Dialling, JoinError, JoinRequest, Joined, Outcome, Records, ServeWhileJoining, join, join_workers},
     catalog::{AgreementError, Mode, Tally},
     chunking::{StoreError, plan::PlanConfig},
     service::{
@@ -25,6 +26,7 @@ use snapferry::{
 };
 use std::{
     io::{self, IsTerminal as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -49,6 +51,10 @@ pub(crate) struct Join {
     /// Landing folder: the snapshot becomes DIR/CHANNEL/N, work under way lies in DIR/.snapferry
     #[arg(long, value_name = "DIR")]
     land: PathBuf,
+    /// Meanwhile serve what is proved to joiners of our own organisation, who name this address in their --from (off by default);
+    /// nothing is attested, and it ends with the join
+    #[arg(long, value_name = "IP:PORT")]
+    serve: Option<SocketAddr>,
     /// Give up after this time, with what was fetched saved (exit code 6); e.g. 30m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     deadline: Option<Duration>,
@@ -66,7 +72,7 @@ impl Join {
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let joined = runtime.block_on(join(&request, &observer, stop.wait(self.deadline)));
+        let joined = runtime.block_on(async { join(&request, &observer, stop.wait(self.deadline)).await });
         // Disk work that was told to stop may still read: the process doesn't wait for it.
         runtime.shutdown_background();
         drop(observer);
@@ -108,6 +114,7 @@ impl Join {
             workers: join_workers(&plan)?,
             plan,
             accept_zstd: true,
+            serve: self.serve.map(|listen| ServeWhileJoining { listen, limits: serve_limits(config) }),
             dry_run: context.global.dry_run,
         };
         Ok((request, watcher))

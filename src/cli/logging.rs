@@ -220,6 +220,7 @@ mod tests {
         );
     }
 
+    /// R7: the log.
     #[test]
     fn a_message_cannot_forge_a_line() {
         let text = logged("info", LogFormat::Console, || {

@@ -29,6 +29,7 @@ mod snapshot_sign;
 mod stop;
 mod transfer_view;
 mod verify;
+mod verify_audit;
 mod verify_files;
 mod verify_policy;
 

@@ -55,9 +55,10 @@ impl Serve {
         // One thread drives QUIC; reading, hashing and compressing have their own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
+            let stop = Stop::default().wait(None);
             let daemon = Daemon::start(settings)?;
             tracing::info!(address = %daemon.address(), %msp_id, identity = %subject, "serving");
-            daemon.run(Stop::default().wait(None)).await;
+            daemon.run(stop).await;
             tracing::info!("stopped");
             Ok(())
         })
@@ -80,7 +81,6 @@ impl Serve {
                 .next("set snapshots.rootDir, or give --snapshots-root-dir DIR (the peer's ledger.snapshots.rootDir)")
         })?;
         let (identity, tls) = channel::identity(config)?;
-        let limits = &config.limits;
         Ok(DaemonSettings {
             listen: config.listen_address,
             snapshots_root: OsDir::open(root)?,
@@ -90,16 +90,23 @@ impl Serve {
             identity: Arc::new(identity),
             tls: Arc::new(tls),
             tuning: channel::tuning(config),
-            limits: ServeLimits {
-                sessions_per_org: limits.sessions_per_org as usize,
-                sessions_per_address: limits.sessions_per_address as usize,
-                streams: limits.streams,
-                ..ServeLimits::default()
-            },
+            limits: serve_limits(config),
             scan_interval: SCAN_INTERVAL,
+            scrub_period: config.scrub_period,
             allow_delete: config.allow_delete,
             clock: channel::wall_clock(),
         })
+    }
+}
+
+/// Caps on what others may use.
+pub(super) fn serve_limits(config: &Config) -> ServeLimits {
+    let limits = &config.limits;
+    ServeLimits {
+        sessions_per_org: limits.sessions_per_org as usize,
+        sessions_per_address: limits.sessions_per_address as usize,
+        streams: limits.streams,
+        ..ServeLimits::default()
     }
 }
 

@@ -10,7 +10,10 @@ use super::{
 use clap::Args;
 use serde_json::{Value, json};
 use snapferry::{
-    catalog::{CatalogEntry, CatalogError, FoundOnDisk, OnDisk, list_on_disk},
+    catalog::{
+        CatalogEntry, CatalogError, FoundOnDisk, KnownSnapshot, OnDisk, REPAIRS_DIR, Repairs, RottenChunk,
+        list_on_disk, rotten_chunks_on_disk, rotten_on_disk,
+    },
     disk::{Dir, DiskError, OsDir},
     service::{
         control::{Request, Response},
@@ -48,6 +51,8 @@ struct Row {
     snapshot_hash: Option<String>,
     manifest_hash: Option<String>,
     only_metadata: bool,
+    /// Chunks that are known to have rotted.
+    rotten: usize,
     /// What keeps it from being served.
     note: Option<String>,
 }
@@ -57,7 +62,10 @@ impl List {
         let flag = self.snapshots_root_dir.as_ref().map(|dir| ("snapshots.rootDir", dir.display().to_string()));
         let service = Service::find(context, flag.into_iter().collect())?;
         let (rows, asked) = match service.ask_if_running(&Request::List(self.channel_id.clone()))? {
-            Some(Response::Listed(entries)) => (entries.iter().map(Row::of_entry).collect(), true),
+            Some(Response::Listed(entries)) => {
+                let manifests = manifests(&service.state)?;
+                (entries.iter().map(|entry| Row::of_entry(entry, manifests.as_ref())).collect(), true)
+            }
             Some(_) => return Err(out_of_turn()),
             None => (self.rows_on_disk(&service)?, false),
         };
@@ -72,9 +80,10 @@ impl List {
 
     fn rows_on_disk(&self, service: &Service) -> Result<Vec<Row>, Failure> {
         let completed = completed(service)?;
-        let listed = list_on_disk(completed.as_ref(), manifests(&service.state)?.as_ref())?.into_iter();
+        let kept = manifests(&service.state)?;
+        let listed = list_on_disk(completed.as_ref(), kept.as_ref())?.into_iter();
         let wanted = |one: &OnDisk| self.channel_id.as_ref().is_none_or(|channel| one.id.channel == *channel);
-        Ok(listed.filter(wanted).map(Row::on_disk).collect())
+        Ok(listed.filter(wanted).map(|one| Row::on_disk(one, kept.as_ref())).collect())
     }
 }
 
@@ -89,14 +98,31 @@ pub(super) fn completed(service: &Service) -> Result<Arc<dyn Dir>, Failure> {
 
 /// `STATE/manifests`, if there is one.
 pub(super) fn manifests(state: &Path) -> Result<Option<Arc<dyn Dir>>, DiskError> {
-    match OsDir::open(state).and_then(|dir| dir.open_dir(MANIFESTS_DIR)) {
+    folder(state, MANIFESTS_DIR)
+}
+
+/// `STATE/repairs`, if there is one.
+pub(super) fn repairs(state: &Path) -> Result<Option<Repairs>, DiskError> {
+    Ok(folder(state, REPAIRS_DIR)?.map(Repairs::open))
+}
+
+/// A folder of the state folder, if there is one.
+pub(super) fn folder(state: &Path, name: &str) -> Result<Option<Arc<dyn Dir>>, DiskError> {
+    match OsDir::open(state).and_then(|dir| dir.open_dir(name)) {
         Err(error) if error.is_not_found() => Ok(None),
         opened => opened.map(Some),
     }
 }
 
+/// The chunks of a snapshot that the service has found to have rotted.
+pub(super) fn rotten(state: &Path, known: &KnownSnapshot) -> Result<Vec<RottenChunk>, DiskError> {
+    let Some(manifests) = manifests(state)? else { return Ok(Vec::new()) };
+    Ok(rotten_on_disk(manifests.as_ref(), repairs(state)?.as_ref(), known))
+}
+
 impl Row {
-    fn of_entry(entry: &CatalogEntry) -> Self {
+    fn of_entry(entry: &CatalogEntry, manifests: Option<&Arc<dyn Dir>>) -> Self {
+        let rotten = manifests.map_or(0, |dir| rotten_chunks_on_disk(dir.as_ref(), &entry.id, entry.manifest_hash));
         Self {
             channel: entry.id.channel.to_string(),
             block_number: entry.id.block_number.0,
@@ -105,11 +131,12 @@ impl Row {
             snapshot_hash: Some(entry.snapshot_hash.to_string()),
             manifest_hash: Some(entry.manifest_hash.to_string()),
             only_metadata: entry.only_metadata_available,
-            note: None,
+            rotten,
+            note: (rotten > 0).then(|| format!("rotten chunks: {rotten}, `snapferry snapshot show` names them")),
         }
     }
 
-    fn on_disk(one: OnDisk) -> Self {
+    fn on_disk(one: OnDisk, manifests: Option<&Arc<dyn Dir>>) -> Self {
         let (channel, block_number) = (one.id.channel.to_string(), one.id.block_number.0);
         let empty = Self {
             channel,
@@ -119,10 +146,11 @@ impl Row {
             snapshot_hash: None,
             manifest_hash: None,
             only_metadata: false,
+            rotten: 0,
             note: None,
         };
         match one.found {
-            FoundOnDisk::Known(known) => Self::of_entry(&known.entry),
+            FoundOnDisk::Known(known) => Self::of_entry(&known.entry, manifests),
             FoundOnDisk::Unread { snapshot_hash, total_bytes, files } => Self {
                 bytes: Some(total_bytes),
                 files: Some(files),
@@ -144,6 +172,7 @@ impl Row {
             "total_bytes": self.bytes,
             "files": self.files,
             "only_metadata_available": self.only_metadata,
+            "rotten_chunks": self.rotten,
             "note": self.note,
         })
     }

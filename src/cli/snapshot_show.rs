@@ -7,16 +7,15 @@ use super::{
     exit::{Exit, Failure},
     output,
     snapshot::{OneSnapshot, Service, out_of_turn},
-    snapshot_list::{completed, manifests},
+    snapshot_list::{completed, folder, manifests, rotten},
 };
 use clap::Args;
 use serde_json::{Value, json};
 use snapferry::{
     catalog::{
-        Attestation, FoundOnDisk, KnownSnapshot, LANDED_DIR, Landed, OnDisk, STATEMENTS_DIR, StatementStore,
-        list_on_disk,
+        Attestation, FoundOnDisk, KnownSnapshot, LANDED_DIR, Landed, OnDisk, RottenChunk, STATEMENTS_DIR,
+        StatementStore, list_on_disk,
     },
-    disk::{Dir, DiskError, OsDir},
     service::{
         clock::fabric_time,
         control::{Request, Response},
@@ -26,7 +25,6 @@ use snapferry::{
 };
 use std::{
     path::PathBuf,
-    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -48,6 +46,7 @@ struct View {
     known: KnownSnapshot,
     landed: bool,
     attestations: Vec<Attestation>,
+    rotten: Vec<RottenChunk>,
     /// Whether a service serves it.
     running: bool,
 }
@@ -59,7 +58,9 @@ impl Show {
         let id = self.snapshot.id();
         let view = match service.ask_if_running(&Request::Show(id.clone()))? {
             Some(Response::Shown(shown)) => {
-                View { known: shown.known, landed: shown.landed, attestations: shown.attestations, running: true }
+                let rotten = rotten(&service.state, &shown.known)?;
+                let (known, landed, attestations) = (shown.known, shown.landed, shown.attestations);
+                View { known, landed, attestations, rotten, running: true }
             }
             Some(_) => return Err(out_of_turn()),
             None => View::on_disk(&service, &id)?,
@@ -87,18 +88,19 @@ impl View {
             }
         };
         let mut attestations = Vec::new();
-        if let Some(dir) = state_folder(service, STATEMENTS_DIR)? {
+        if let Some(dir) = folder(&service.state, STATEMENTS_DIR)? {
             let store = StatementStore::open(dir);
             attestations.extend(store.own(id));
             attestations.extend(store.foreign(id, (channel::wall_clock())()));
         }
-        let landed = match state_folder(service, LANDED_DIR)? {
+        let landed = match folder(&service.state, LANDED_DIR)? {
             Some(dir) => Landed::open(dir)
                 .contains(id, known.entry.manifest_hash)
                 .map_err(|error| Failure::new(Exit::Failed, error))?,
             None => false,
         };
-        Ok(Self { known, landed, attestations, running: false })
+        let rotten = rotten(&service.state, &known)?;
+        Ok(Self { known, landed, attestations, rotten, running: false })
     }
 
     fn status(&self) -> &'static str {
@@ -130,6 +132,10 @@ impl View {
                 "came from other organisations: this service doesn't attest it".to_owned(),
             ]);
         }
+        rows.extend(self.rotten.iter().map(|one| {
+            let state = if one.repaired { "repaired: given from our own state" } else { "not given to others" };
+            ["rotten".to_owned(), format!("{}, chunk {} ({state})", one.file, one.chunk.0)]
+        }));
         let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
         let mut files = vec![["FILE", "SIZE", "SHA-256", "BLAKE3"].map(str::to_owned).to_vec()];
         files.extend(
@@ -190,6 +196,8 @@ impl View {
                 "agrees": self.agrees(one),
             })
         };
+        let rotten =
+            |one: &RottenChunk| json!({"file": one.file.name(), "chunk": one.chunk.0, "repaired": one.repaired});
         json!({
             "channel": entry.id.channel.as_str(),
             "block_number": entry.id.block_number.0,
@@ -203,6 +211,7 @@ impl View {
             "only_metadata_available": entry.only_metadata_available,
             "served": self.running && !entry.only_metadata_available,
             "landed": self.landed,
+            "rotten": self.rotten.iter().map(rotten).collect::<Vec<_>>(),
             "files": self.known.manifest.files().iter().map(file).collect::<Vec<_>>(),
             "attestations": self.attestations.iter().map(attestation).collect::<Vec<_>>(),
         })
@@ -211,11 +220,4 @@ impl View {
 
 fn optional(hash: Option<BlockHash>) -> Option<String> {
     hash.map(|hash| hash.to_string())
-}
-
-fn state_folder(service: &Service, name: &str) -> Result<Option<Arc<dyn Dir>>, DiskError> {
-    match OsDir::open(&service.state).and_then(|dir| dir.open_dir(name)) {
-        Err(error) if error.is_not_found() => Ok(None),
-        opened => opened.map(Some),
-    }
 }

@@ -6,16 +6,18 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Why a command was told to stop.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop(Arc<OnceLock<Exit>>);
 
 impl Stop {
-    /// Completes at the first Ctrl-C, SIGTERM, or after `deadline`.
+    /// Completes at the first Ctrl-C, SIGTERM, or after `deadline`. The signals are caught from this call on, not from the first poll:
+    /// one that comes in between must not end the process half way. To be called within a runtime.
     pub(crate) fn wait(&self, deadline: Option<Duration>) -> impl Future<Output = ()> + Send + use<> {
         let reason = Arc::clone(&self.0);
+        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
         async move {
             let after = async {
                 match deadline {
@@ -24,8 +26,8 @@ impl Stop {
                 }
             };
             let exit = tokio::select! {
-                () = until(SignalKind::interrupt()) => Exit::Interrupted,
-                () = until(SignalKind::terminate()) => Exit::Terminated,
+                () = until(interrupt) => Exit::Interrupted,
+                () = until(terminate) => Exit::Terminated,
                 () = after => Exit::Partial,
             };
             let _ = reason.set(exit); // only the first counts
@@ -38,8 +40,8 @@ impl Stop {
     }
 }
 
-async fn until(kind: SignalKind) {
-    match signal(kind) {
+async fn until(signals: std::io::Result<Signal>) {
+    match signals {
         Ok(mut signals) => {
             signals.recv().await;
         }

@@ -141,6 +141,9 @@ fn words(event: &JoinEvent) -> Option<String> {
         JoinEvent::Resuming { bytes: resumed } => {
             format!("resuming: {} of an earlier run are here and are proved again", format_bytes(*resumed))
         }
+        JoinEvent::Serving { address } => {
+            format!("serving what is proved to joiners of our own organisation at {address}, as long as this runs")
+        }
         JoinEvent::SourceDropped { source, msp_id, identity_id, reason } => format!(
             "DROPPED {source} of {msp_id} (identity {}): {reason}",
             identity_id.get(..16).unwrap_or(identity_id)

@@ -1,4 +1,5 @@
-//! `verify`: is this copied folder a sound snapshot, and do enough organisations vouch for it? Is this receipt, this proof true?
+//! `verify`: is this copied folder a sound snapshot, and do enough organisations vouch for it? Is this receipt, this proof true, this audit log
+//! whole?
 
 use super::{
     args::{ConfigFlags, RootArgs, SnapshotArgs, TrustArgs},
@@ -6,14 +7,14 @@ use super::{
     exit::{Exit, Failure},
     output,
     progress::Progress,
-    verify_files, verify_policy,
+    verify_audit, verify_files, verify_policy,
 };
 use clap::Args;
 use serde_json::{Value, json};
 use snapferry::{
     disk::{Dir, OsDir},
     service::{LogLevel, units::format_bytes},
-    snapshot::{NamespaceRow, SnapshotId, VerifiedFolder, read_metadata, verify_folder},
+    snapshot::{AuditChain, NamespaceRow, SnapshotId, VerifiedFolder, read_metadata, verify_folder},
 };
 use std::path::PathBuf;
 
@@ -24,11 +25,12 @@ use std::path::PathBuf;
 /// `snapferry snapshot sign` writes them, or detached signatures over Fabric's own JSON files. So a folder that came by mail or on a
 /// disk can be used as safely as one that `join` fetched.
 ///
-/// --receipt and --evidence check a receipt of a join, or the proof that an organisation contradicted itself, instead of a folder.
+/// --receipt and --evidence check a receipt of a join, or the proof that an organisation contradicted itself, instead of a folder;
+/// --audit checks the audit log of a service (audit.log in its state folder): every line, and the chain of hashes through them.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The folder, e.g. completed/mychannel/83
-    #[arg(required_unless_present_any = ["receipt", "evidence"], conflicts_with_all = ["receipt", "evidence"])]
+    #[arg(required_unless_present_any = ["receipt", "evidence", "audit"], conflicts_with_all = ["receipt", "evidence", "audit"])]
     dir: Option<PathBuf>,
     #[command(flatten)]
     pub(super) expected: SnapshotArgs,
@@ -36,8 +38,14 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
     receipt: Option<PathBuf>,
     /// A proof that an organisation contradicted itself
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "audit")]
     evidence: Option<PathBuf>,
+    /// An audit log of a service
+    #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
+    audit: Option<PathBuf>,
+    /// A chain head that was noted earlier, or that of the file before: it must be in the audit log
+    #[arg(long, value_name = "HEX", requires = "audit")]
+    from_chain: Option<AuditChain>,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -49,10 +57,10 @@ pub(crate) struct Verify {
 impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let ruled = self.trust.is_given() || self.flags.min_orgs.is_some();
-        if (self.receipt.is_some() || self.evidence.is_some()) && ruled {
+        if (self.receipt.is_some() || self.evidence.is_some() || self.audit.is_some()) && ruled {
             return Err(Failure::new(
                 Exit::Usage,
-                "a receipt or a proof holds its own statements: the trust rule is for a folder",
+                "a receipt or a proof holds its own statements, an audit log none: the trust rule is for a folder",
             )
             .next("leave out --policy, --min-orgs, --attestations and the like"));
         }
@@ -63,6 +71,10 @@ impl Verify {
         if let Some(file) = &self.evidence {
             context.start_logging(None, LogLevel::Warn);
             return verify_files::evidence(context, file, &self.root, &self.expected);
+        }
+        if let Some(file) = &self.audit {
+            context.start_logging(None, LogLevel::Warn);
+            return verify_audit::audit(context, file, self.from_chain);
         }
         let Some(path) = &self.dir else { return Err(Failure::new(Exit::Usage, "which folder?").next("give DIR")) };
         // Before minutes of reading: what is wrong with the rule is said at once.

@@ -241,6 +241,7 @@ mod tests {
             prop_assert_eq!(read(&*dir, b"job"), [records, more].concat());
         }
 
+        /// D5: cut anywhere.
         #[test]
         fn any_truncation_leaves_a_prefix_that_can_be_continued(records in records(), cut in any::<prop::sample::Index>()) {
             let (_temporary, dir) = folder();
@@ -252,6 +253,7 @@ mod tests {
             prop_assert_eq!(read(&*dir, b"job"), [found, vec![b"continued".to_vec()]].concat());
         }
 
+        /// D5: damaged anywhere.
         #[test]
         fn any_damaged_byte_leaves_a_prefix(records in records(), at in any::<prop::sample::Index>(), flip in 1_u8..) {
             let (_temporary, dir) = folder();
@@ -285,6 +287,7 @@ mod tests {
         }
     }
 
+    /// D5: of another work.
     #[test]
     fn another_work_starts_over() {
         let (_temporary, dir) = folder();

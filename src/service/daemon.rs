@@ -23,7 +23,10 @@ use super::{
     BundleError, Bundles, CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, Given, Judged,
 };
 use crate::{
-    catalog::{Attestation, Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
+    catalog::{
+        Attestation, Attestor, AuditLog, AuditRecord, Catalog, LANDED_DIR, Landed, REPAIRS_DIR, Repairs,
+        STATEMENTS_DIR, Scrubber, StatementStore,
+    },
     chunking::Workers,
     disk::{Dir, DiskError},
     msp::{LocalIdentity, MspError, TlsPair},
@@ -72,6 +75,8 @@ pub struct DaemonSettings {
     pub limits: ServeLimits,
     /// How often the snapshots folder is looked at.
     pub scan_interval: Duration,
+    /// How often each byte that is served is read again, in search of rot; `None`: only when it is asked for.
+    pub scrub_period: Option<Duration>,
     /// Whether an admin may have snapshots deleted; nothing is ever written in the snapshots folder otherwise.
     pub allow_delete: bool,
     /// Wall time.
@@ -153,6 +158,7 @@ pub struct Daemon {
     context: ServeContext,
     stop: watch::Sender<bool>,
     scanner: Scanner,
+    scrubbing: Option<Scrubbing>,
     config_watch: ConfigWatcher,
 }
 
@@ -168,7 +174,10 @@ impl Daemon {
         check_membership(&settings, &channels)?;
         let completed = open_completed(&*settings.snapshots_root)?;
         let manifests = subfolder(&*settings.state, MANIFESTS_DIR)?;
-        let catalog = Catalog::open(completed, manifests, (settings.clock)()).with_deletion(settings.allow_delete);
+        let repairs = Repairs::open(subfolder(&*settings.state, REPAIRS_DIR)?);
+        let catalog = Catalog::open(completed, manifests, (settings.clock)())
+            .with_deletion(settings.allow_delete)
+            .with_repairs(repairs);
         let catalog = Arc::new(catalog);
         let statements = Arc::new(StatementStore::open(subfolder(&*settings.state, STATEMENTS_DIR)?));
         let landed = Arc::new(Landed::open(subfolder(&*settings.state, LANDED_DIR)?));
@@ -198,11 +207,14 @@ impl Daemon {
         let config_watch = config_watch.start().map_err(DaemonError::Threads)?;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let (stop, shutdown) = watch::channel(false);
+        let audit = Arc::new(AuditLog::new(Arc::clone(&settings.state)));
         let context = ServeContext {
             catalog: Arc::clone(&catalog),
             channels,
             attest: attest(&catalog, &attestor, &settings.clock),
+            audit: Some(Arc::clone(&audit)),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
+            only_org: None,
             limits: settings.limits,
             workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
             shutdown,
@@ -212,13 +224,19 @@ impl Daemon {
             attestor: Arc::clone(&attestor),
             statements,
             landed,
+            audit: Arc::clone(&audit),
             channels: context.channels.clone(),
             identity: Arc::clone(&context.session.identity),
             clock: Arc::clone(&context.session.clock),
         };
         let control = ControlServer::start(&settings.state, control)?;
+        // Not before: the state folder is ours alone from here on.
+        audit.append(&AuditRecord::started(), (context.session.clock)())?;
         let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
-        Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner, config_watch })
+        let clock = Arc::clone(&context.session.clock);
+        let scrub = |period| Scrubbing::start(Arc::clone(&catalog), period, clock);
+        let scrubbing = settings.scrub_period.map(scrub).transpose().map_err(DaemonError::Threads)?;
+        Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner, scrubbing, config_watch })
     }
 
     /// Where it listens: the port that the system chose, if 0 was asked for.
@@ -256,7 +274,7 @@ impl Daemon {
         }
         let _ = self.stop.send(true); // nobody to tell: serving has ended by itself
         serving.await;
-        drop((self.scanner, self.config_watch));
+        drop((self.scanner, self.scrubbing, self.config_watch));
     }
 }
 
@@ -338,6 +356,27 @@ impl Scanner {
                     }
                 }
                 if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+/// The thread that reads what is served again; dropped, it ends after the chunk that it reads.
+struct Scrubbing {
+    _stop: mpsc::Sender<()>,
+}
+
+impl Scrubbing {
+    fn start(catalog: Arc<Catalog>, period: Duration, clock: WallClock) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        thread::Builder::new().name("scrubber".to_owned()).spawn(move || {
+            let mut scrubber = Scrubber::new(period);
+            loop {
+                let pause = scrubber.step(&catalog, clock());
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
             }

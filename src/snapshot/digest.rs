@@ -71,6 +71,10 @@ hash!(
     ManifestHash
 );
 hash!(
+    /// SHA-256 that stands at the end of a record of the audit log, over the one before it and the record.
+    AuditChain
+);
+hash!(
     /// A hash of the ledger: block hash or commit hash.
     BlockHash
 );

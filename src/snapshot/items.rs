@@ -98,6 +98,7 @@ mod tests {
         }
     }
 
+    /// R1: an item of a file.
     #[test]
     fn a_huge_length_takes_no_memory() {
         let mut huge = Vec::new();

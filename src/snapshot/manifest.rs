@@ -263,6 +263,7 @@ mod tests {
         assert!(refused(&patched(&bytes, b"\x0a\x0atxids.data", b"\x0a\x0atxids.dat/", 0)).contains("txids.dat/"));
     }
 
+    /// R4: a manifest with unknown, doubled or cut fields.
     #[test]
     fn what_is_not_canonical_is_refused() {
         let bytes = manifest().encode();

@@ -28,7 +28,7 @@ pub use chunk_tree::{
 pub use content_check::{CHANNEL_CONFIG_BYTES_MAX, ContentCheck, FileSummary};
 pub use content_error::{ContentError, ItemFault, NamespaceFault};
 pub use cross_check::{ContentSummary, cross_check};
-pub use digest::{BlockHash, ChunkRoot, FileDigest, GroupValue, HexError, ManifestHash, SnapshotHash};
+pub use digest::{AuditChain, BlockHash, ChunkRoot, FileDigest, GroupValue, HexError, ManifestHash, SnapshotHash};
 pub use file_set::SnapshotFile;
 pub use folder::{FolderError, VerifiedFolder, check_exact_set, read_metadata, verify_folder};
 pub use height::Height;

@@ -42,6 +42,15 @@ pub const SIGNATURE_BYTES_MAX: usize = 512;
 /// Bytes of a manifest (trust.md 5.2).
 pub use crate::snapshot::MANIFEST_BYTES_MAX;
 
+/// Ranges of chunks in one `Have`: 40 KiB at most. A joiner writes runs, so it has far fewer; the rest is told later.
+pub const HAVE_RANGES_MAX: usize = 4_096;
+
+/// Files that a session may watch: eight of a snapshot, for a joiner that changes its target thrice.
+pub const HAVE_WATCHES_MAX: usize = 32;
+
+/// What is watched is told again so often at most: a chunk more or less is worth no frame of its own.
+pub const HAVE_EVERY: Duration = Duration::from_millis(500);
+
 /// Bytes of a JoinGrant: an identity of 16 KiB, its fields and the signature.
 pub use crate::msp::GRANT_BYTES_MAX;
 

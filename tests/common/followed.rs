@@ -63,6 +63,7 @@ impl Followed {
             tuning: Tuning::default(),
             limits: ServeLimits::default(),
             scan_interval: Duration::from_millis(50),
+            scrub_period: None,
             allow_delete: false,
             clock: Arc::new(loopback::now),
         });

@@ -3,7 +3,6 @@
 
 use std::{
     io::Read as _,
-    ops::Range,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
@@ -13,9 +12,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Incoming, RecvStream, SendStream};
+use sha2::{Digest, Sha256};
 use snapferry::{
     catalog::{self, AttestBody, Catalog, CatalogEntry, ServedSnapshot},
-    snapshot::{ChunkIndex, Manifest, SnapshotId, hash_small},
+    snapshot::{CHUNK_BYTES, ChunkIndex, Manifest, ManifestHash, SnapshotId, hash_small},
     transport::{
         endpoint,
         fault::ErrorCode,
@@ -23,137 +23,24 @@ use snapferry::{
         session::{SessionContext, authenticate_server},
         wire::{
             Attestation, AttestationGet, Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, ChunkTreeRequest,
-            Frame, Hello, Refusal, WireCodec,
+            Frame, Hello, Notice, Refusal, WireCodec,
         },
     },
 };
 
+#[path = "lie.rs"]
+mod lie;
+
+pub use lie::Lie;
+
 /// A gibibyte of zeros in 32 KiB.
 static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| zstd::encode_all(std::io::repeat(0).take(1 << 30), 1).unwrap());
 
-/// What it lies about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lie {
-    /// Nothing: an honest source.
-    Nothing,
-    /// A bit of every chunk.
-    Chunks,
-    /// Every two neighbouring chunks of an answer, each under the other's index.
-    SwappedChunks,
-    /// Every chunk of one file is one of another file.
-    OtherFile,
-    /// The last chunk of every answer lacks its last byte.
-    ShortChunk,
-    /// The last chunk of every answer has one byte more.
-    LongChunk,
-    /// Answers end one chunk too early.
-    ShortFile,
-    /// Answers go on behind their last chunk.
-    LongFile,
-    /// Every large chunk is a gibibyte of zeros, compressed, whatever its header says.
-    Bomb,
-    /// A bit of every list of a chunk tree.
-    Tree,
-    /// Its lists of chunk trees never come.
-    SilentTree,
-    /// A bit of a root in every manifest.
-    Manifest,
-    /// Its catalog doesn't ascend.
-    Catalog,
-    /// The snapshot hash of every line of its catalog.
-    SnapshotHash,
-    /// Nothing, but the first requests for a manifest and for a chunk tree come too soon for it.
-    BusyAtFirst,
-    /// Nothing, but it restarts on the first request for a chunk tree.
-    RestartsAtFirst,
-    /// Nothing, but it refuses all requests for chunk trees so.
-    TreesRefused(ErrorCode),
-    /// Nothing, but it refuses all requests for chunks so.
-    ChunksRefused(ErrorCode),
-    /// Nothing, but it attests nothing.
-    AttestsNothing,
-    /// It attests another snapshot than its catalog names.
-    AttestsOther,
-    /// The signature of its attestation is wrong.
-    AttestsFalsely,
-    /// Its attestation was made for somebody else.
-    AttestsAgain,
-    /// It has a manifest of its own under the right metadata, which proves every chunk of a file that it has altered. It attests
-    /// nothing. (Only for files of one chunk.)
-    OwnManifest,
-    /// Nothing, but it is always too busy to give a manifest.
-    ManifestNever,
-    /// Nothing, but a byte of a chunk comes every five seconds.
-    Trickles,
-    /// Nothing, but no chunk ever comes, on a connection that lives.
-    SilentChunks,
-    /// Every request for chunks ends at once, as if it were done.
-    EmptyAnswers,
-    /// Chunks come that nobody asked for, under their right index.
-    UnaskedChunks,
-    /// The first answers are right, then it sends a bit that is wrong.
-    GoodThenBad,
-    /// Its catalog has a block that it lacks, the newest of all.
-    BlockItLacks,
-}
-
-impl Lie {
-    /// All that a seed may draw.
-    pub const ALL: [Self; 31] = [
-        Self::Nothing,
-        Self::Chunks,
-        Self::SwappedChunks,
-        Self::OtherFile,
-        Self::ShortChunk,
-        Self::LongChunk,
-        Self::ShortFile,
-        Self::LongFile,
-        Self::Bomb,
-        Self::Tree,
-        Self::SilentTree,
-        Self::Manifest,
-        Self::Catalog,
-        Self::SnapshotHash,
-        Self::BusyAtFirst,
-        Self::RestartsAtFirst,
-        Self::TreesRefused(ErrorCode::Internal),
-        Self::ChunksRefused(ErrorCode::Busy),
-        Self::ChunksRefused(ErrorCode::ChunkUnavailable),
-        Self::ChunksRefused(ErrorCode::ChunkCorruptAtSource),
-        Self::ChunksRefused(ErrorCode::Gone),
-        Self::AttestsNothing,
-        Self::AttestsOther,
-        Self::AttestsFalsely,
-        Self::AttestsAgain,
-        Self::ManifestNever,
-        Self::Trickles,
-        Self::SilentChunks,
-        Self::EmptyAnswers,
-        Self::UnaskedChunks,
-        Self::GoodThenBad,
-    ];
-
-    /// Whether an honest service would never do it. Slow, silent, busy and rotten ones are only bad.
-    pub const fn is_malice(self) -> bool {
-        !matches!(
-            self,
-            Self::Nothing
-                | Self::SilentTree
-                | Self::BusyAtFirst
-                | Self::RestartsAtFirst
-                | Self::TreesRefused(_)
-                | Self::ChunksRefused(_)
-                | Self::AttestsNothing
-                | Self::ManifestNever
-                | Self::Trickles
-                | Self::SilentChunks
-                | Self::BlockItLacks
-        )
-    }
-}
-
-/// So many answers of [`Lie::GoodThenBad`] are right.
+/// So many answers of [`Lie::GoodThenBad`] and [`Lie::GoodThenTrickles`] are right.
 const GOOD_ANSWERS: usize = 2;
+
+/// A group's BLAKE3 chaining value.
+const TREE_VALUE_BYTES: usize = 32;
 
 /// The file that [`Lie::OwnManifest`] alters, by its place in the manifest.
 const ALTERED: u32 = 0;
@@ -164,6 +51,7 @@ pub struct LyingService {
     context: SessionContext,
     channels: LiveChannels,
     lie: Lie,
+    catalog_requests: AtomicUsize,
     chunk_requests: AtomicUsize,
     manifest_requests: AtomicUsize,
     tree_requests: AtomicUsize,
@@ -172,13 +60,27 @@ pub struct LyingService {
 impl LyingService {
     /// Over what that catalog has.
     pub fn new(catalog: Arc<Catalog>, context: SessionContext, channels: LiveChannels, lie: Lie) -> Arc<Self> {
-        let (chunk_requests, manifest_requests, tree_requests) = Default::default();
-        Arc::new(Self { catalog, context, channels, lie, chunk_requests, manifest_requests, tree_requests })
+        let (catalog_requests, chunk_requests, manifest_requests, tree_requests) = Default::default();
+        Arc::new(Self {
+            catalog,
+            context,
+            channels,
+            lie,
+            catalog_requests,
+            chunk_requests,
+            manifest_requests,
+            tree_requests,
+        })
     }
 
     /// How often it was asked for chunks.
     pub fn chunk_requests(&self) -> usize {
         self.chunk_requests.load(Ordering::SeqCst)
+    }
+
+    /// How often it was asked for its catalog.
+    pub fn catalog_requests(&self) -> usize {
+        self.catalog_requests.load(Ordering::SeqCst)
     }
 
     /// One connection, to its end.
@@ -197,8 +99,12 @@ impl LyingService {
         let control = Arc::clone(&self);
         tokio::spawn(async move {
             while let Some(frame) = read(&mut recv).await {
+                let watched = matches!(frame.body, Body::CatalogWatch);
                 let answer = control.answer(frame.body);
                 write(&mut send, frame.request_id, answer).await;
+                if watched && control.lie == Lie::OlderCatalog {
+                    write(&mut send, 0, Body::Notice(Notice::CatalogChanged { version: u64::MAX })).await;
+                }
             }
         });
         while let Ok((send, recv)) = connection.accept_bi().await {
@@ -210,10 +116,15 @@ impl LyingService {
     fn answer(&self, body: Body) -> Body {
         match body {
             Body::CatalogGet(_) => {
-                let (version, entries) = self.catalog.page(self.channels.all()[0].channel());
+                let (mut version, entries) = self.catalog.page(self.channels.all()[0].channel());
                 let mut entries: Vec<CatalogClaim> = entries.iter().map(|entry| self.claim(entry)).collect();
+                let asked_before = self.catalog_requests.fetch_add(1, Ordering::SeqCst) > 0;
                 match self.lie {
                     Lie::Catalog => entries.extend_from_within(..),
+                    Lie::OlderCatalog if asked_before => {
+                        version -= 1;
+                        entries.clear();
+                    }
                     Lie::BlockItLacks => entries.extend(entries.last().cloned().map(|mut newest| {
                         newest.id.block_number.0 += 1_000;
                         flip(&mut newest.snapshot_hash.0);
@@ -232,24 +143,56 @@ impl LyingService {
             Body::ManifestGet(get) if self.catalog.snapshot(&get.id).is_none() => {
                 Body::Error(Refusal::new(ErrorCode::NotFound, ""))
             }
-            Body::ManifestGet(get) => {
-                let mut bytes = self.manifest(&get.id).encode();
-                if self.lie == Lie::Manifest {
-                    // Still a manifest, with another root: only its hash tells.
-                    *bytes.last_mut().unwrap() ^= 1;
-                }
-                Body::Manifest(bytes.into())
-            }
+            Body::CatalogWatch => Body::Notice(Notice::CatalogChanged { version: 0 }),
+            Body::ManifestGet(get) => Body::Manifest(self.manifest_sent(&get.id).into()),
             Body::AttestationGet(_) if matches!(self.lie, Lie::AttestsNothing | Lie::OwnManifest) => {
                 Body::Error(Refusal::new(ErrorCode::NotFound, ""))
             }
             Body::AttestationGet(get) if self.catalog.snapshot(&get.id).is_none() => {
                 Body::Error(Refusal::new(ErrorCode::NotFound, ""))
             }
-            Body::AttestationGet(get) => Body::Attestations(vec![self.attest(&get)]),
+            Body::AttestationGet(get) if self.lie == Lie::AttestsTwo => {
+                Body::Attestations([false, true].map(|other| self.attest(&get, other)).into())
+            }
+            Body::AttestationGet(get) => Body::Attestations(vec![self.attest(&get, false)]),
             Body::Ping => Body::Pong,
             _ => Body::Error(Refusal::new(ErrorCode::Protocol, "")),
         }
+    }
+
+    /// What comes for the manifest that its catalog names.
+    fn manifest_sent(&self, id: &SnapshotId) -> Vec<u8> {
+        let mut bytes = self.manifest_named(id);
+        let last_file = bytes.len() - last_file_bytes(&self.manifest(id));
+        match self.lie {
+            // Still a manifest, with another root: only its hash tells.
+            Lie::Manifest => *bytes.last_mut().unwrap() ^= 1,
+            Lie::ShortManifest => bytes.truncate(last_file),
+            Lie::LongManifest => bytes.extend_from_within(last_file..),
+            Lie::OtherGroups => {
+                let groups = bytes.windows(3).rposition(|field| field == [0x40, 20, 0x4a]).unwrap();
+                bytes[groups + 1] += 1;
+            }
+            _ => {}
+        }
+        bytes
+    }
+
+    /// The bytes of the manifest that its catalog names.
+    fn manifest_named(&self, id: &SnapshotId) -> Vec<u8> {
+        let mut bytes = self.manifest(id).encode();
+        if let Lie::FileNamed(name) = self.lie {
+            let honest = b"txids.data";
+            while let Some(at) = bytes.windows(honest.len()).position(|window| window == honest) {
+                bytes[at..at + honest.len()].copy_from_slice(name.as_bytes());
+            }
+        }
+        bytes
+    }
+
+    fn manifest_hash(&self, id: &SnapshotId) -> ManifestHash {
+        let hash = Sha256::new_with_prefix(b"snapferry/1 manifest\0").chain_update(self.manifest_named(id));
+        ManifestHash(hash.finalize().into())
     }
 
     fn manifest(&self, id: &SnapshotId) -> Manifest {
@@ -268,13 +211,14 @@ impl LyingService {
         self.catalog.snapshot(id).unwrap()
     }
 
-    fn attest(&self, get: &AttestationGet) -> Attestation {
+    /// `other`: of another snapshot, which doesn't exist.
+    fn attest(&self, get: &AttestationGet, other: bool) -> Attestation {
         let snapshot = self.snapshot(&get.id);
         let now = (self.context.clock)().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut body = AttestBody {
             id: get.id.clone(),
             snapshot_hash: snapshot.entry().snapshot_hash,
-            manifest_hash: snapshot.entry().manifest_hash,
+            manifest_hash: self.manifest_hash(&get.id),
             commit_hash: snapshot.commit_hash(),
             config_sequence: 1,
             issued_at: now,
@@ -282,6 +226,10 @@ impl LyingService {
             request_nonce: get.nonce.to_vec(),
             identity: self.context.identity.identity.serialized().clone(),
         };
+        if other {
+            flip(&mut body.snapshot_hash.0);
+            flip(&mut body.manifest_hash.0);
+        }
         match self.lie {
             Lie::AttestsOther => flip(&mut body.snapshot_hash.0),
             Lie::AttestsAgain => flip(&mut body.request_nonce),
@@ -303,7 +251,7 @@ impl LyingService {
         }
         CatalogClaim {
             id: entry.id.clone(),
-            manifest_hash: self.manifest(&entry.id).hash(),
+            manifest_hash: self.manifest_hash(&entry.id),
             snapshot_hash,
             total_bytes: entry.total_bytes,
             files: entry.files,
@@ -318,6 +266,10 @@ impl LyingService {
         let Some(frame) = read(&mut recv).await else { return };
         let first =
             matches!(frame.body, Body::ChunkTreeRequest(_)) && self.tree_requests.fetch_add(1, Ordering::SeqCst) == 0;
+        let answered = match frame.body {
+            Body::ChunkRequest(_) => self.chunk_requests.fetch_add(1, Ordering::SeqCst),
+            _ => 0,
+        };
         match (frame.body, self.lie) {
             (Body::ChunkTreeRequest(_), Lie::RestartsAtFirst) if first => {
                 connection.close(ErrorCode::ShuttingDown.varint(), b"restarting");
@@ -325,13 +277,14 @@ impl LyingService {
             (Body::ChunkTreeRequest(_), Lie::BusyAtFirst) if first => refuse(&mut send, ErrorCode::Busy),
             (Body::ChunkTreeRequest(_), Lie::TreesRefused(code))
             | (Body::ChunkRequest(_), Lie::ChunksRefused(code)) => refuse(&mut send, code),
-            (body, _) => self.give(body, send).await,
+            (body, _) => self.give(body, send, answered).await,
         }
     }
 
-    async fn give(&self, body: Body, mut send: SendStream) {
+    /// `answered`: requests for chunks before this one.
+    async fn give(&self, body: Body, mut send: SendStream, answered: usize) {
         match body {
-            Body::ChunkRequest(request) => self.chunks(&mut send, &request).await,
+            Body::ChunkRequest(request) => self.chunks(&mut send, &request, answered).await,
             Body::ChunkTreeRequest(request) => self.tree(&mut send, &request).await,
             _ => return,
         }
@@ -339,8 +292,7 @@ impl LyingService {
         let _ = send.stopped().await;
     }
 
-    async fn chunks(&self, send: &mut SendStream, request: &ChunkRequest) {
-        let answered = self.chunk_requests.fetch_add(1, Ordering::SeqCst);
+    async fn chunks(&self, send: &mut SendStream, request: &ChunkRequest, answered: usize) {
         match self.lie {
             Lie::EmptyAnswers => return,
             Lie::SilentChunks => return drop(send.stopped().await),
@@ -352,12 +304,16 @@ impl LyingService {
             if self.lie == Lie::ShortFile && index + 1 == asked.end {
                 return;
             }
-            let mut bytes = self.chunk(&snapshot, request.file_index, index, &asked);
+            let mut bytes = self.chunk(&snapshot, request.file_index, index);
             let mut raw_len = u32::try_from(bytes.len()).unwrap();
             let mut codec = WireCodec::None;
             match self.lie {
                 Lie::Chunks => flip(&mut bytes),
                 Lie::GoodThenBad if answered >= GOOD_ANSWERS => flip(&mut bytes),
+                Lie::EmptyChunks => {
+                    bytes.clear();
+                    raw_len = 0;
+                }
                 Lie::OwnManifest if request.file_index == ALTERED => flip(&mut bytes),
                 Lie::ShortChunk if index + 1 == asked.end => {
                     bytes.pop();
@@ -375,7 +331,7 @@ impl LyingService {
             // Of a file of several chunks the next one, of any other one that the file doesn't have.
             let index = if self.lie == Lie::UnaskedChunks { asked.end } else { index };
             let header = ChunkHeader { index: ChunkIndex(index), codec, raw_len, wire_len };
-            if self.lie == Lie::Trickles {
+            if self.lie == Lie::Trickles || self.lie == Lie::GoodThenTrickles && answered >= GOOD_ANSWERS {
                 let _ = send.write_chunk(header.encode()).await;
                 for byte in bytes {
                     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -396,8 +352,8 @@ impl LyingService {
         }
     }
 
-    /// The bytes that it gives for a chunk, of those that are asked for.
-    fn chunk(&self, snapshot: &ServedSnapshot, file: u32, index: u32, asked: &Range<u32>) -> Vec<u8> {
+    /// The bytes that it gives for a chunk.
+    fn chunk(&self, snapshot: &ServedSnapshot, file: u32, index: u32) -> Vec<u8> {
         let read = |file: u32, index: u32| {
             let mut bytes = Vec::new();
             snapshot.read_chunk(file, ChunkIndex(index), &mut bytes).unwrap();
@@ -405,8 +361,9 @@ impl LyingService {
         };
         match self.lie {
             Lie::SwappedChunks => {
-                let other = asked.start + ((index - asked.start) ^ 1);
-                read(file, if asked.contains(&other) { other } else { index })
+                // The last one is shorter: its length would tell.
+                let whole = (snapshot.manifest.files()[file as usize].size / CHUNK_BYTES) as u32;
+                read(file, if (index ^ 1).max(index) < whole { index ^ 1 } else { index })
             }
             Lie::OtherFile => {
                 let mut bytes = read((file + 1) % snapshot.entry().files, 0);
@@ -419,8 +376,10 @@ impl LyingService {
 
     async fn tree(&self, send: &mut SendStream, request: &ChunkTreeRequest) {
         let snapshot = self.snapshot(&request.id);
+        let other = self.lie == Lie::OtherTree;
+        let file = if other { (request.file_index + 1) % snapshot.entry().files } else { request.file_index };
         let mut bytes = BytesMut::new();
-        for value in snapshot.tree(request.file_index).unwrap().values() {
+        for value in snapshot.tree(file).unwrap().values() {
             bytes.extend_from_slice(value.as_bytes());
         }
         match self.lie {
@@ -429,10 +388,20 @@ impl LyingService {
                 return;
             }
             Lie::Tree => flip(&mut bytes),
+            Lie::EmptyTree => bytes.clear(),
+            Lie::ShortTree => bytes.truncate(bytes.len() - TREE_VALUE_BYTES),
+            Lie::LongTree => bytes.extend_from_slice(&[7; TREE_VALUE_BYTES]),
             _ => {}
         }
         let _ = send.write_chunk(bytes.freeze()).await;
     }
+}
+
+/// What the last file of a manifest takes in its bytes: tags, lengths (below 128), name, size and two hashes.
+fn last_file_bytes(manifest: &Manifest) -> usize {
+    let file = manifest.files().last().unwrap();
+    let size = (u64::BITS - file.size.leading_zeros()).div_ceil(7);
+    2 + 2 + file.file.name().len() + 1 + size as usize + 2 * 34
 }
 
 fn refuse(send: &mut SendStream, code: ErrorCode) {

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use snapferry::{
-    catalog::Catalog,
+    catalog::{AuditLog, Catalog},
     chunking::{BufferPool, Workers},
     disk::OsDir,
     msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, TlsPair},
@@ -110,6 +110,8 @@ pub struct Service {
     pub channels: LiveChannels,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    /// Folder of its audit log.
+    pub audit: tempfile::TempDir,
     _state: tempfile::TempDir,
 }
 
@@ -139,7 +141,7 @@ impl Service {
         channels: LiveChannels,
         attest: Attest,
     ) -> Self {
-        let state = tempfile::tempdir().unwrap();
+        let (state, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let open = |path: &Path| OsDir::open(path).unwrap();
         let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()));
         let report = catalog.scan().unwrap();
@@ -150,19 +152,22 @@ impl Service {
             catalog: Arc::clone(&catalog),
             channels: channels.clone(),
             attest,
+            audit: Some(Arc::new(AuditLog::new(open(audit.path())))),
             session,
+            only_org: None,
             limits,
             workers: Workers::threads(2, 16).unwrap(),
             shutdown,
         };
         let task = tokio::spawn(serve(endpoint, context));
-        Self { address, catalog, channels, stop, task, _state: state }
+        Self { address, catalog, channels, stop, task, audit, _state: state }
     }
 
-    /// Tells it to stop, and waits until it has.
-    pub async fn stop(self) {
+    /// Tells it to stop, and waits until it has; the folder of its audit log.
+    pub async fn stop(self) -> tempfile::TempDir {
         self.stop.send(true).unwrap();
         self.task.await.unwrap();
+        self.audit
     }
 }
 

@@ -6,6 +6,8 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the example")]
 mod sim;
 
+mod lying;
 mod network;
+mod partial;
 mod seeds;
 mod swarm;

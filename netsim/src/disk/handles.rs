@@ -1,401 +1,303 @@
-//! What a process holds of the disk: folders, files, locks. After a crash or a kill its handles are dead.
+//! What a process holds of the disk: folders, files and locks. A handle of a process that is gone does nothing any more.
 
 use std::{
     fmt, io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::MutexGuard,
 };
 
 use super::{
-    SimDisk,
-    blocks::{BLOCK, Blocks},
-    state::{Change, Ino, Node, ROOT, State},
+    Entry, Kind, SimDisk, State,
+    content::Change,
+    faults::{Fault, full},
+    files::{Inode, ROOT},
 };
-
-/// How deep a folder to be removed may be nested: the recursion must end.
-const REMOVE_DEPTH_MAX: u32 = 32;
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Open {
+pub enum Opening {
     /// It must exist.
     Read,
-    /// It is made if it is missing.
+    /// Also for writing; made if missing.
     ReadWrite,
-    /// It must not exist.
+    /// Also for writing; it must not exist.
     CreateNew,
 }
 
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A file.
-    File,
-    /// A folder.
-    Dir,
-}
+/// An open folder: stays the same one when it is renamed.
+#[derive(Clone)]
+pub struct SimDir(Handle);
 
-/// One name in a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirEntry {
-    /// The name.
-    pub name: String,
-    /// What it stands for.
-    pub kind: EntryKind,
-    /// Bytes, of a file.
-    pub len: u64,
-    /// Number of the disk's last change of its content: ascends like a time.
-    pub changed_at: u64,
-    /// Inode number.
-    pub inode: u64,
-}
+/// An open file: stays the same one when it is renamed or removed.
+#[derive(Clone)]
+pub struct SimFile(Handle);
 
-/// An open folder.
-#[derive(Debug, Clone)]
-pub struct SimDir {
+/// A held lock; dropped, it is free.
+#[derive(Debug)]
+pub struct SimLock(Handle);
+
+#[derive(Clone)]
+struct Handle {
     disk: SimDisk,
-    epoch: u64,
-    ino: Ino,
+    incarnation: u64,
+    inode: Inode,
     path: PathBuf,
 }
 
-/// An open file.
-#[derive(Debug, Clone)]
-pub struct SimFile {
-    disk: SimDisk,
-    epoch: u64,
-    ino: Ino,
-    path: PathBuf,
-    writable: bool,
-}
-
-/// A held lock; free when dropped.
-pub struct SimLock {
-    disk: SimDisk,
-    epoch: u64,
-    ino: Ino,
-}
-
-impl SimDir {
-    pub(super) fn root(disk: SimDisk, epoch: u64) -> Self {
-        Self { disk, epoch, ino: ROOT, path: PathBuf::from("/") }
+impl Handle {
+    /// Does one operation, unless it fails.
+    fn does<T>(&self, kind: Kind, name: &str, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
+        let mut state = self.disk.state();
+        match state.begins(self.incarnation, kind, &path)? {
+            Some(fault) => Err(fault.error()),
+            None => act(&mut state),
+        }
     }
 
-    /// Where it is.
+    fn at(&self, inode: Inode, name: &str) -> Self {
+        Self { disk: self.disk.clone(), incarnation: self.incarnation, inode, path: self.path.join(name) }
+    }
+
+    /// A file that can't be read any more says EIO.
+    fn check(&self, state: &State) -> io::Result<()> {
+        if state.broken.contains(&self.inode) { Err(Fault::Io.error()) } else { Ok(()) }
+    }
+}
+
+impl State {
+    /// Makes a file, if that is permitted.
+    fn makes(&mut self, folder: Inode, name: &str) -> io::Result<Inode> {
+        self.permits(Kind::Create, true)?;
+        self.files.make(folder, name, false)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
+impl fmt::Debug for SimDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimDir({:?})", self.0)
+    }
+}
+
+impl fmt::Debug for SimFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimFile({:?})", self.0)
+    }
+}
+
+/// Names are taken as they are: what is a legal one, the user of the disk decides.
+///
+/// # Errors
+/// Each method: as the system call that it is named after; what [`SimDisk`] was told to do wrong; `NotConnected` for a
+/// process that is gone.
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
+impl SimDir {
+    pub(super) fn root(disk: SimDisk, incarnation: u64) -> Self {
+        Self(Handle { disk, incarnation, inode: ROOT, path: PathBuf::from("/") })
+    }
+
+    /// Its path when it was opened, from the disk's root.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
-    /// Makes a folder.
-    ///
-    /// # Errors
-    /// `NotADirectory` if a file has that name; the disk.
+    /// Makes a folder; `AlreadyExists` if the name is taken, whatever for.
     pub fn create_dir(&self, name: &str) -> io::Result<()> {
-        let mut state = self.begin_change("create_dir", name)?;
-        if let Some(known) = state.names(self.ino)?.get(name).copied() {
-            return state.names(known).map(drop);
-        }
-        let ino = state.new_ino(Node::Dir(Default::default()));
-        state.change(Change::Link { dir: self.ino, name: name.to_owned(), ino, is_dir: true });
-        Ok(())
+        self.0.does(Kind::CreateDir, name, |state| {
+            if state.files.lookup(self.0.inode, name).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            state.permits(Kind::CreateDir, true)?;
+            state.files.make(self.0.inode, name, true).map(drop)
+        })
     }
 
-    /// Opens a folder in it.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotADirectory`; the disk.
+    /// Opens a folder in it; `NotADirectory` if it is a file.
     pub fn open_dir(&self, name: &str) -> io::Result<Self> {
-        let state = self.begin("open_dir", name)?;
-        let ino = *state.names(self.ino)?.get(name).ok_or(io::ErrorKind::NotFound)?;
-        state.names(ino)?;
-        drop(state);
-        Ok(Self { disk: self.disk.clone(), epoch: self.epoch, ino, path: self.path.join(name) })
+        let inode = self.0.does(Kind::OpenDir, name, |state| {
+            let inode = state.files.lookup(self.0.inode, name)?;
+            if state.files.is_dir(inode) { Ok(inode) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        })?;
+        Ok(Self(self.0.at(inode, name)))
     }
 
-    /// Everything in it, by name.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn list(&self) -> io::Result<Vec<DirEntry>> {
-        let state = self.begin("list", "")?;
-        let entry = |(name, ino): (&String, &Ino)| {
-            let (kind, len) = match state.blocks(*ino) {
-                Ok(blocks) => (EntryKind::File, blocks.len),
-                Err(_) => (EntryKind::Dir, 0),
+    /// Opens a file in it; `IsADirectory` if it is a folder.
+    pub fn open(&self, name: &str, how: Opening) -> io::Result<SimFile> {
+        let writes = how != Opening::Read;
+        let inode = self.0.does(self.kind(name, writes), name, |state| {
+            let inode = match state.files.lookup(self.0.inode, name) {
+                Ok(_) if how == Opening::CreateNew => return Err(io::ErrorKind::AlreadyExists.into()),
+                Err(error) if !writes => return Err(error),
+                Err(_) => return state.makes(self.0.inode, name),
+                Ok(inode) => inode,
             };
-            let changed_at = state.changed_at.get(ino).copied().unwrap_or(0);
-            DirEntry { name: name.clone(), kind, len, changed_at, inode: *ino }
-        };
-        Ok(state.names(self.ino)?.iter().map(entry).collect())
+            if state.files.is_dir(inode) {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            state.permits(Kind::Open, writes).map(|()| inode)
+        })?;
+        Ok(SimFile(self.0.at(inode, name)))
     }
 
-    /// Opens a file in it.
-    ///
-    /// # Errors
-    /// `NotFound`, `AlreadyExists`, `IsADirectory`; the disk.
-    pub fn open_file(&self, name: &str, how: Open) -> io::Result<SimFile> {
-        let mut state = self.begin("open_file", name)?;
-        let known = state.names(self.ino)?.get(name).copied();
-        let ino = match (known, how) {
-            (Some(_), Open::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(ino), _) => {
-                state.blocks(ino)?;
-                ino
-            }
-            (None, Open::Read) => return Err(io::ErrorKind::NotFound.into()),
-            (None, _) if state.read_only => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
-            (None, _) => {
-                let ino = state.new_ino(Node::File(Blocks::default()));
-                state.change(Change::Link { dir: self.ino, name: name.to_owned(), ino, is_dir: false });
-                ino
-            }
-        };
-        if how != Open::Read && state.read_only {
-            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
-        }
-        drop(state);
-        let (disk, path) = (self.disk.clone(), self.path.join(name));
-        Ok(SimFile { disk, epoch: self.epoch, ino, path, writable: how != Open::Read })
+    /// What opening that file for writing is.
+    fn kind(&self, name: &str, writes: bool) -> Kind {
+        let there = self.0.disk.state().files.lookup(self.0.inode, name).is_ok();
+        if there || !writes { Kind::Open } else { Kind::Create }
     }
 
-    /// Renames in one step, here or into another folder of the disk. A file replaces a file.
-    ///
-    /// # Errors
-    /// `NotFound`; `AlreadyExists` if the new name of a folder, or a folder's, is taken; the disk.
+    /// What is in it, by name.
+    pub fn list(&self) -> io::Result<Vec<Entry>> {
+        self.0.does(Kind::List, "", |state| state.files.list(self.0.inode))
+    }
+
+    /// Gives a file or folder another name, in one step. A file replaces a file; a folder needs a free name.
     pub fn rename(&self, from: &str, to_dir: &Self, to: &str) -> io::Result<()> {
-        let mut state = self.begin_change("rename", from)?;
-        let ino = *state.names(self.ino)?.get(from).ok_or(io::ErrorKind::NotFound)?;
-        let is_dir = state.blocks(ino).is_err();
-        if let Some(taken) = state.names(to_dir.ino)?.get(to).copied()
-            && (is_dir || state.blocks(taken).is_err())
-            && taken != ino
-        {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let (from, to) = ((self.ino, from.to_owned()), (to_dir.ino, to.to_owned()));
-        state.change(Change::Rename { from, to, ino, is_dir });
-        Ok(())
+        self.0.does(Kind::Rename, from, |state| {
+            state.files.lookup(self.0.inode, from)?;
+            state.permits(Kind::Rename, true)?;
+            state.files.rename((self.0.inode, from), (to_dir.0.inode, to))
+        })
     }
 
-    /// Removes a file.
-    ///
-    /// # Errors
-    /// `NotFound`, `IsADirectory`; the disk.
-    pub fn remove_file(&self, name: &str) -> io::Result<()> {
-        let mut state = self.begin_change("remove_file", name)?;
-        let ino = *state.names(self.ino)?.get(name).ok_or(io::ErrorKind::NotFound)?;
-        state.blocks(ino)?;
-        state.change(Change::Unlink { dir: self.ino, name: name.to_owned() });
-        Ok(())
-    }
-
-    /// Removes a folder and all in it, name by name: each is a change of its own.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotADirectory`; folders nested deeper than 32; the disk.
-    pub fn remove_dir_all(&self, name: &str) -> io::Result<()> {
-        self.remove_down_to(name, REMOVE_DEPTH_MAX)
-    }
-
-    fn remove_down_to(&self, name: &str, depth: u32) -> io::Result<()> {
-        let within = self.open_dir(name)?;
-        let deeper = depth.checked_sub(1).ok_or_else(|| io::Error::other("folders are nested too deeply"))?;
-        for entry in within.list()? {
-            match entry.kind {
-                EntryKind::File => within.remove_file(&entry.name)?,
-                EntryKind::Dir => within.remove_down_to(&entry.name, deeper)?,
-            }
-        }
-        let mut state = self.begin_change("remove_dir", name)?;
-        state.change(Change::Unlink { dir: self.ino, name: name.to_owned() });
-        Ok(())
+    /// Takes a name away: of a file, or of a folder with nothing in it.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.does(Kind::Remove, name, |state| {
+            state.files.lookup(self.0.inode, name)?;
+            state.permits(Kind::Remove, true)?;
+            state.files.unlink(self.0.inode, name)
+        })
     }
 
     /// Makes the names in it durable.
-    ///
-    /// # Errors
-    /// The disk.
     pub fn sync(&self) -> io::Result<()> {
-        self.begin("sync_dir", "")?.sync_dir(self.ino);
-        Ok(())
+        self.0.does(Kind::SyncDir, "", |state| {
+            state.files.sync_names(self.0.inode);
+            Ok(())
+        })
     }
 
-    /// Takes the exclusive lock that the file stands for, which is made if it is missing; `None`: somebody holds it.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn lock(&self, name: &str) -> io::Result<Option<SimLock>> {
-        loop {
-            let ino = self.open_file(name, Open::ReadWrite)?.ino;
-            let mut state = self.begin("lock", name)?;
-            // Who held it may have removed the file in between: then another one is meant.
-            if state.names(self.ino)?.get(name) == Some(&ino) {
-                let taken = state.locks.insert(ino);
-                return Ok(taken.then(|| SimLock { disk: self.disk.clone(), epoch: self.epoch, ino }));
+    /// Takes the lock that a file stands for, made if missing; `WouldBlock` if somebody holds it.
+    pub fn lock(&self, name: &str) -> io::Result<SimLock> {
+        let kind = if self.kind(name, true) == Kind::Create { Kind::Create } else { Kind::Lock };
+        let inode = self.0.does(kind, name, |state| {
+            let inode = match state.files.lookup(self.0.inode, name) {
+                Ok(inode) => inode,
+                Err(_) => state.makes(self.0.inode, name)?,
+            };
+            if state.files.is_dir(inode) {
+                return Err(io::ErrorKind::IsADirectory.into());
             }
-        }
+            state.permits(Kind::Lock, true)?;
+            if state.locks.insert(inode) { Ok(inode) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        })?;
+        Ok(SimLock(self.0.at(inode, name)))
     }
 
     /// Bytes that still fit.
-    ///
-    /// # Errors
-    /// The disk.
     pub fn free_space(&self) -> io::Result<u64> {
-        let state = self.begin("free_space", "")?;
-        Ok(state.capacity.map_or(u64::MAX / 4, |capacity| capacity.saturating_sub(state.used())))
-    }
-
-    fn begin(&self, what: &str, name: &str) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.disk.state();
-        state.begin(self.epoch, &|| format!("{what} {}", self.path.join(name).display()))?;
-        Ok(state)
-    }
-
-    fn begin_change(&self, what: &str, name: &str) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.disk.state();
-        state.begin_change(self.epoch, &|| format!("{what} {}", self.path.join(name).display()))?;
-        Ok(state)
+        self.0.does(Kind::FreeSpace, "", |state| Ok(state.free()))
     }
 }
 
+/// # Errors
+/// As those of [`SimDir`].
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
+#[allow(clippy::len_without_is_empty, reason = "an operation that can fail, not a container")]
 impl SimFile {
-    /// Where it was opened.
+    /// Its path when it was opened, from the disk's root.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
-    /// Reads up to `buf.len()` bytes at `offset`; holes are zeros.
-    ///
-    /// # Errors
-    /// The disk.
+    /// Fills `buf` from `offset` as far as the file goes; how many bytes that are.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(self.begin("read")?.blocks(self.ino)?.read(buf, offset))
+        self.0.does(Kind::Read, "", |state| {
+            self.0.check(state)?;
+            Ok(state.files.content(self.0.inode)?.read_at(buf, offset))
+        })
     }
 
-    /// Writes all of `data` at `offset`.
-    ///
-    /// # Errors
-    /// `StorageFull`, of which any part may be written; `PermissionDenied` if it was opened for reading; the disk.
-    pub fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.begin_change("write")?;
-        let change = |state: &mut State, data: &[u8]| {
-            state.change(Change::Write { file: self.ino, offset, data: data.into() });
+    /// Writes all of `data`, or as much as fits and then says so.
+    pub fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.0.disk.state();
+        let fault = state.begins(self.0.incarnation, Kind::Write, &self.0.path)?;
+        self.0.check(&state)?;
+        state.permits(Kind::Write, true)?;
+        let change = Change::write(data, offset);
+        let fits = state.files.content(self.0.inode)?.growth(&change) <= state.free();
+        let change = match fault {
+            None if fits => Some(change),
+            None | Some(Fault::Short) => change.torn().filter(|half| {
+                state.files.content(self.0.inode).is_ok_and(|content| content.growth(half) <= state.free())
+            }),
+            Some(Fault::Io | Fault::NoSpace) => None,
         };
-        let half = data.get(..data.len() / 2).unwrap_or_default();
-        if state.is_cut_short() {
-            change(&mut state, half);
-            return Err(io::ErrorKind::StorageFull.into());
+        if let Some(change) = change {
+            state.files.change(self.0.inode, change);
         }
-        let before = state.blocks(self.ino)?;
-        let mut after = before.clone();
-        after.write(data, offset);
-        let more = after.allocated().saturating_sub(before.allocated());
-        if !state.fits(more) {
-            // What still fits, of large writes at least.
-            if data.len() as u64 > 2 * BLOCK && state.fits(more / 2 + BLOCK) {
-                change(&mut state, half);
-            }
-            return Err(io::ErrorKind::StorageFull.into());
+        match fault {
+            Some(fault) => Err(fault.error()),
+            None if fits => Ok(()),
+            None => Err(full()),
         }
-        change(&mut state, data);
-        Ok(())
     }
 
-    /// Length in bytes.
-    ///
-    /// # Errors
-    /// The disk.
+    /// Its bytes.
     pub fn len(&self) -> io::Result<u64> {
-        Ok(self.begin("len")?.blocks(self.ino)?.len)
+        self.0.does(Kind::Len, "", |state| Ok(state.files.content(self.0.inode)?.len()))
     }
 
-    /// Whether it holds nothing.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
-    /// Sets the length; what is added is a hole.
-    ///
-    /// # Errors
-    /// The disk.
+    /// Cuts it off, or adds a hole.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.begin_change("set_len")?;
-        state.change(Change::SetLen { file: self.ino, len });
-        Ok(())
+        self.0.does(Kind::SetLen, "", |state| {
+            state.permits(Kind::SetLen, true)?;
+            state.files.change(self.0.inode, Change::SetLen(len));
+            Ok(())
+        })
     }
 
-    /// Makes bytes and length durable.
-    ///
-    /// # Errors
-    /// The disk: what should have become durable never will.
+    /// Makes its bytes and length durable; when it fails, drops what wasn't.
     pub fn sync(&self) -> io::Result<()> {
-        let begun = self.begin("sync").map(drop);
-        let mut state = self.disk.state();
-        if state.is_cut_short() || begun.is_err() {
-            if !state.down && state.epoch == self.epoch {
-                state.forsake(self.ino);
-            }
-            return begun.and_then(|()| Err(io::Error::other("input/output error (simulated)")));
-        }
-        state.sync_file(self.ino);
-        Ok(())
+        let mut state = self.0.disk.state();
+        let fault = state.begins(self.0.incarnation, Kind::Sync, &self.0.path)?;
+        let checked = self.0.check(&state);
+        state.files.sync(self.0.inode, fault.is_some() || checked.is_err());
+        fault.map_or(checked, |fault| Err(fault.error()))
     }
 
     /// Bytes of the disk that it takes.
-    ///
-    /// # Errors
-    /// The disk.
     pub fn allocated(&self) -> io::Result<u64> {
-        Ok(self.begin("allocated")?.blocks(self.ino)?.allocated())
+        self.0.does(Kind::Allocated, "", |state| Ok(state.files.content(self.0.inode)?.allocated()))
     }
 
-    /// Where it is no hole, ascending.
-    ///
-    /// # Errors
-    /// The disk.
+    /// Where it isn't a hole, ascending.
     pub fn data_ranges(&self) -> io::Result<Vec<Range<u64>>> {
-        Ok(self.begin("data_ranges")?.blocks(self.ino)?.data_ranges())
+        self.0.does(Kind::Allocated, "", |state| Ok(state.files.content(self.0.inode)?.data_ranges()))
     }
 
-    /// From now on reads show what is on the platter, if nothing of the file is on its way there.
+    /// The next reads show what is on the disk, and what waits to get there. Never fails, and isn't counted.
     pub fn forget_cached(&self) {
-        let mut state = self.disk.state();
-        if state.epoch == self.epoch {
-            state.forget_cached(self.ino);
+        let mut state = self.0.disk.state();
+        if state.incarnation == self.0.incarnation {
+            state.files.forget_cached(self.0.inode);
         }
-    }
-
-    fn begin(&self, what: &str) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.disk.state();
-        state.begin(self.epoch, &|| format!("{what} {}", self.path.display()))?;
-        Ok(state)
-    }
-
-    fn begin_change(&self, what: &str) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.disk.state();
-        state.begin_change(self.epoch, &|| format!("{what} {}", self.path.display()))?;
-        if self.writable { Ok(state) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 }
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        let mut state = self.disk.state();
-        // A later process may hold it by now.
-        if state.epoch == self.epoch {
-            state.locks.remove(&self.ino);
+        let mut state = self.0.disk.state();
+        // Of an earlier process: the lock was free since, and may be another's.
+        if state.incarnation == self.0.incarnation {
+            state.locks.remove(&self.0.inode);
         }
-    }
-}
-
-impl fmt::Debug for SimLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimLock({})", self.ino)
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use netsim::{Fate, Link, Net, SimSocket, Unheard, What};
+use netsim::{Fate, Link, Net, SendQueue, SimSocket, Unheard, What};
 use quinn::{
     AsyncUdpSocket,
     udp::{EcnCodepoint, RecvMeta, Transmit},
@@ -90,6 +90,27 @@ async fn a_program_that_does_not_read_loses_what_its_buffer_cannot_hold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_send_queue_blocks_until_it_has_room() {
+    let (net, server, client) = net();
+    let (hears, says) = (server.bind(7400).unwrap(), client.bind(7400).unwrap());
+    client.set_send_queue(Some(SendQueue { bytes: 2000, bandwidth_bytes_per_s: 100_000 }));
+    let mut poller = Arc::clone(&says).create_io_poller();
+    let mut writable = async || poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+    writable().await;
+    send(&says, at(SERVER), &[1; 1000], 1000);
+    writable().await;
+    send(&says, at(SERVER), &[1; 2000], 1000);
+    let full = Transmit { destination: at(SERVER), ecn: None, contents: &[1], segment_size: None, src_ip: None };
+    assert_eq!((net.now(), says.try_send(&full).unwrap_err().kind()), (Duration::ZERO, ErrorKind::WouldBlock));
+    writable().await;
+    assert_eq!(net.now(), MS * 10, "one of three has left");
+    says.try_send(&full).unwrap();
+    tokio::time::sleep(MS * 25).await;
+    let lengths: Vec<_> = receive(&hears).await.iter().map(|meta| meta.1).collect();
+    assert_eq!(lengths, [3000, 1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn addresses_and_ports_belong_to_one() {
     let (net, server, client) = net();
     let kind = |bound: std::io::Result<Arc<SimSocket>>| bound.map_err(|e| e.kind()).unwrap_err();
@@ -116,7 +137,7 @@ async fn what_belongs_to_a_crashed_program_is_dead() {
     server.crash();
     let new = server.bind(7400).unwrap();
     send(&old, at(CLIENT), &[3], 1);
-    assert!(running.await.unwrap_err().is_cancelled());
+    assert!(tokio::time::timeout(MS, running).await.unwrap().unwrap_err().is_cancelled());
     let (said, mut heard) = tokio::sync::oneshot::channel();
     runtime.spawn(Box::pin(async { said.send(()).unwrap() }));
     drop(runtime);

@@ -105,6 +105,7 @@ fn the_twin_of_a_certificate_is_the_same_voucher() {
 }
 
 /// Defence: the rule; removed, fewer than k are believed, or strangers and clients count.
+/// L10: the rule itself.
 #[test]
 fn k_minus_one_colluding_organisations_do_not_pass() {
     let lie = manifest(83, 9);
@@ -165,6 +166,7 @@ fn a_wrong_manifest_does_not_count_with_the_right_one() {
     assert_eq!(case.decide().unwrap().manifest_hash(), right.hash());
 }
 
+/// C8: of another block.
 #[test]
 fn a_statement_whose_manifest_is_of_another_snapshot_counts_for_nothing() {
     let right = manifest(83, 0);
@@ -241,6 +243,7 @@ fn an_empty_nonce_makes_nothing_live() {
     assert!(matches!(case.decide(), Err(AgreementError::NotReached { .. })));
 }
 
+/// C7: what is signed a day ahead or behind counts for nothing.
 #[test]
 fn times_are_held_to_the_second() {
     let near = LIVE_WITHIN.as_secs();
@@ -377,6 +380,7 @@ fn the_own_organisation_counts_only_if_told_to() {
     assert!(case.decide().is_err(), "an explicit rule doesn't count ourselves by itself");
 }
 
+/// L11: the agreement.
 #[test]
 fn who_contradicts_itself_is_excluded_for_that_block_with_proof() {
     let (right, lie, older) = (manifest(132, 0), manifest(132, 9), manifest(83, 0));
@@ -461,6 +465,7 @@ fn a_manifest_that_is_not_the_named_one_is_not_used() {
     assert_eq!(case.decide().unwrap().manifest(), &right);
 }
 
+/// C8: of another channel.
 #[test]
 fn other_channels_do_not_count_and_nothing_offered_is_said_so() {
     let right = manifest(83, 0);
@@ -476,6 +481,7 @@ fn other_channels_do_not_count_and_nothing_offered_is_said_so() {
 }
 
 /// Defence: those who vouch are judged again before publishing; removed, who was removed or expired meanwhile counts.
+/// C4: the quorum is counted anew.
 #[test]
 fn what_was_agreed_is_judged_again_before_it_is_used() {
     let right = manifest(83, 0);

@@ -102,6 +102,7 @@ fn only_what_was_verified_is_deleted() {
     assert_eq!(fs::read_dir(site.folder(83)).unwrap().count(), 11);
 }
 
+/// C1: files that are open stay readable.
 #[test]
 fn a_download_that_runs_goes_on() {
     let site = Site::new();

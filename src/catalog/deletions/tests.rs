@@ -130,7 +130,7 @@ fn a_promise_that_cant_be_written_is_none() {
     let catalog = Catalog::open(open("completed"), open("manifests"), wall_time()).with_deletion(true);
     catalog.scan().unwrap();
     catalog.open_lease(&id(83), &holder(2), now).unwrap();
-    faults.fail_from_now();
+    faults.crash_at(1);
     assert!(matches!(catalog.request_deletion(&id(83), false, now), Err(DeleteError::Kept { .. })));
     assert_eq!(catalog.pending_deletion(&id(83), now), None);
     assert!(catalog.open_lease(&id(83), &holder(3), now).is_ok(), "others come as before");

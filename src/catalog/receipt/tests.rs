@@ -151,6 +151,7 @@ fn only_the_joiner_signs_with_the_configuration_that_it_judged_by() {
     assert!(JoinReceipt::verify(&file, None).is_ok());
 }
 
+/// C10: a receipt of an unknown version.
 #[test]
 fn size_and_version_are_held() {
     let long = vec![b' '; RECEIPT_BYTES_MAX + 1];

@@ -118,6 +118,7 @@ mod tests {
         assert_eq!([0, 3, 4].map(|linear| layout.file_end(linear)), [3, 4, 6]);
     }
 
+    /// R1: chunks beyond 32 bits.
     #[test]
     fn a_size_beyond_32_bits_of_chunks_is_refused_by_name() {
         let error = Layout::new([1, u64::MAX]).unwrap_err();

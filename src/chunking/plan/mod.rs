@@ -53,7 +53,7 @@ use std::{
 
 use chunks::Chunks;
 pub use config::PlanConfig;
-pub use event::{Action, CancelReason, Class, Event, Outcome, Refusal, RequestId, SourceId};
+pub use event::{Action, CancelReason, Class, Event, Have, Outcome, Refusal, RequestId, SourceId};
 pub use layout::{Layout, LayoutError};
 use source::{Link, PENALTY, RETRY_DEFAULT, Source};
 pub use status::{PlanStatus, SourceState, SourceStatus, WaitsFor};
@@ -119,6 +119,10 @@ impl Plan {
         match event {
             Event::SourceJoined { source, identity, rtt } => self.joined(source, &identity, rtt),
             Event::SourceLeft { source } => self.left(source, Link::Gone),
+            Event::Has { source, have } => {
+                let (config, total) = (&self.config, self.layout.total());
+                self.sources.entry(source).or_insert_with(|| Source::new(config)).has(total, have);
+            }
             Event::SourceBanned { source } => self.left(source, Link::Banned),
             Event::AlreadyPresent { range } => {
                 self.chunks.present(range);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{config::PlanConfig, ranges::RangeSet, rate::Rate};
+use super::{Have, config::PlanConfig, ranges::RangeSet, rate::Rate};
 
 /// A refusal without `retry_after`: `protocol.md` 2 says a second.
 pub(super) const RETRY_DEFAULT: Duration = Duration::from_secs(1);
@@ -48,7 +48,9 @@ pub(super) struct Source {
     pub(super) run_max: u32,
     /// Chunks it said it doesn't have, or that it sent wrong.
     pub(super) lacks: RangeSet,
-    pub(super) lacks_until: Duration,
+    lacks_until: Duration,
+    /// It has only some chunks, and says which: what it lacks, it lacks until it says more.
+    partial: bool,
     lacks_said: u32,
     pub(super) verified: u64,
     /// AIMD: chunks that it may owe whatever its rate suggests.
@@ -74,6 +76,7 @@ impl Source {
             run_max: config.run_chunks_max,
             lacks: RangeSet::default(),
             lacks_until: Duration::ZERO,
+            partial: false,
             lacks_said: 0,
             verified: 0,
             cap: f64::from(config.in_flight_max),
@@ -179,7 +182,24 @@ impl Source {
 
     pub(super) fn lacks(&mut self, now: Duration, linear: u64) {
         self.lacks.insert(linear..linear + 1);
-        self.lacks_until = now + LACKS_FOR;
+        if !self.partial {
+            self.lacks_until = now + LACKS_FOR;
+        }
+    }
+
+    /// Of `total` chunks it has these.
+    pub(super) fn has(&mut self, total: u64, have: Have) {
+        self.lacks.clear();
+        self.partial = have != Have::Complete;
+        if let Have::Ranges(ranges) = have {
+            self.lacks.insert(0..total);
+            ranges.into_iter().for_each(|range| self.lacks.remove(range));
+        }
+    }
+
+    /// When what it lacks may be asked of it again; `None`: when it says so.
+    pub(super) fn asked_again_at(&self) -> Option<Duration> {
+        (!self.partial && !self.lacks.is_empty()).then_some(self.lacks_until)
     }
 
     /// It says so itself. The third time it has claimed too much.

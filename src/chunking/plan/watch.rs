@@ -8,6 +8,8 @@ use super::{
     source::{Link, PENALTY, Source},
 };
 
+/// Fewer bytes from a source in a window of the rate floor are next to nothing: a few bytes a second keep any stall timer quiet.
+const STARVING_BYTES: u64 = 4 << 10;
 /// A request may take this many times what the source's rate promises.
 const DEADLINE_FACTOR: u32 = 4;
 
@@ -15,7 +17,7 @@ impl Plan {
     /// Handles every timer that has run out.
     pub(super) fn watch(&mut self) {
         let now = self.now;
-        for source in self.sources.values_mut().filter(|source| source.lacks_until <= now) {
+        for source in self.sources.values_mut().filter(|source| source.asked_again_at().is_some_and(|at| at <= now)) {
             source.lacks.clear();
         }
         let busy: Vec<SourceId> = self.sources.iter().filter(|(_, s)| s.requests > 0).map(|(id, _)| *id).collect();
@@ -40,7 +42,7 @@ impl Plan {
                 busy.then(|| source.floor_from + config.rate_floor_window),
                 Some(source.wait_until).filter(|_| !self.is_complete()),
                 source.demoted_until(config).filter(|_| !idle),
-                (!source.lacks.is_empty()).then_some(source.lacks_until),
+                source.asked_again_at(),
             ]
         });
         let of_requests = self.requests.values().flat_map(|request| {
@@ -102,9 +104,12 @@ impl Plan {
             return;
         }
         let slow = (source.floor_bytes as f64) < floor as f64 * span.as_secs_f64();
+        let starves = source.floor_bytes < STARVING_BYTES;
         (source.floor_from, source.floor_bytes) = (now, 0);
         let above = |source: &Source| source.rate.wire_bytes_per_s().is_some_and(|rate| rate >= floor as f64);
-        if slow && self.has_other(id, above) {
+        // What gives next to nothing is as bad as silence: then anybody is better who isn't known to be bad, measured or not.
+        let better = |source: &Source| above(source) || (starves && !source.is_demoted(now, &self.config));
+        if slow && self.has_other(id, better) {
             self.drop_slow(id, CancelReason::TooSlow);
         }
     }

@@ -171,6 +171,7 @@ fn a_sync_is_due_by_bytes_or_by_time() {
     assert!(store.sync_due(at + SYNC_INTERVAL));
 }
 
+/// D6: the store.
 #[test]
 fn two_processes_never_work_in_one_folder() {
     let sample = Sample::recorded();
@@ -182,6 +183,7 @@ fn two_processes_never_work_in_one_folder() {
     place.open(&sample);
 }
 
+/// D5: the journal of another transfer.
 #[test]
 fn another_snapshots_journal_claims_nothing_and_its_chunks_are_not_taken() {
     let (one, two) = (Sample::noise([2 * MIB, 10, MIB, 0]), Sample::noise([2 * MIB, 11, MIB, 0]));
@@ -213,6 +215,7 @@ fn a_whole_folder_is_published_once() {
 }
 
 /// Defence: publishing takes a proof of every file; removed, a part is published as the whole.
+/// B5: what landed is what was proved.
 #[test]
 fn nothing_is_published_unless_all_is_proved() {
     let sample = Sample::recorded();
@@ -243,6 +246,7 @@ fn nothing_is_published_unless_all_is_proved() {
     place.assert_published(&sample);
 }
 
+/// L8, D8: the store.
 #[test]
 fn only_the_exact_set_is_published() {
     let sample = Sample::recorded();
@@ -311,6 +315,7 @@ fn failed(error: &StoreError) -> Vec<u32> {
     }
 }
 
+/// D3: a failed sync, in the store.
 #[test]
 fn after_a_failed_sync_the_file_starts_over() {
     let sample = Sample::noise([2 * MIB, 10, MIB, 0]);
@@ -339,6 +344,7 @@ fn after_a_failed_sync_the_file_starts_over() {
     assert!(rehash_all(&store, &sample).iter().all(|proved| *proved));
 }
 
+/// D3: a failed sync and a restart, in the store.
 #[test]
 fn a_later_process_takes_nothing_of_a_file_whose_sync_failed() {
     let sample = Sample::recorded();
@@ -493,6 +499,7 @@ fn data_is_durable_before_the_journal_claims_it_and_names_before_they_are_publis
 
 /// Every single fault at every operation, then what a joiner would do: pause and repeat, or start a file over.
 /// (faults.md D2, D3)
+/// D2, D3: every operation of a store.
 #[test]
 fn any_single_fault_at_any_operation_ends_in_the_same_folder() {
     let sample = Sample::recorded();

@@ -229,6 +229,7 @@ impl Story {
             workers: join_workers(&PlanConfig::default())?,
             plan: PlanConfig::default(),
             accept_zstd: true,
+            serve: None,
             dry_run: false,
         };
         let observer = transfer_view::observer(self.style, INDENT);

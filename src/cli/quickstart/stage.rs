@@ -113,6 +113,7 @@ impl Member {
             tuning: tuning(),
             limits: ServeLimits::default(),
             scan_interval: SCAN_INTERVAL,
+            scrub_period: None,
             allow_delete: false,
             clock: wall_clock(),
         };

@@ -24,6 +24,7 @@ fn a_ca_with_a_ca_below_it_issues_no_identities() {
 }
 
 /// Defence: exactly one chain, as in Fabric; removed, an identity of two issuers passes by the one that suits it.
+/// C6: a renewed root.
 #[test]
 fn a_root_twice_is_one_chain_and_a_renewed_one_is_two() {
     let root = Ca::root("root");

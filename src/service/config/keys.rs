@@ -10,6 +10,8 @@ pub(super) enum Kind {
     Address,
     /// Bytes, within limits.
     Bytes(u64, u64),
+    /// A duration, 0 or within limits, in seconds.
+    Duration(u64, u64),
     /// A whole number, within limits.
     Count(u64, u64),
     Choice(&'static [&'static str]),
@@ -58,6 +60,8 @@ pub(super) const KEYS: &[Key] = &[
     key("identity.grant", Kind::Path),
     from_core("snapshots.rootDir", Kind::Path, "ledger.snapshots.rootDir"),
     with_default("snapshots.allowDelete", Kind::Flag, "false"),
+    // Shorter than a second would read without pause; 0: never.
+    with_default("snapshots.scrubPeriod", Kind::Duration(1, 366 * 86_400), "7d"),
     key("channels.*.configBlock", Kind::Path),
     key("channels.*.configBlockSha256", Kind::Text),
     key("channels.*.genesisBlock", Kind::Path),

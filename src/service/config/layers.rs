@@ -229,7 +229,13 @@ impl Layers {
                 self.insert(path, resolved.collect::<Vec<_>>().join(","), origin);
                 Ok(())
             }
-            Kind::Text | Kind::Address | Kind::Bytes(..) | Kind::Count(..) | Kind::Choice(_) | Kind::Flag => {
+            Kind::Text
+            | Kind::Address
+            | Kind::Bytes(..)
+            | Kind::Duration(..)
+            | Kind::Count(..)
+            | Kind::Choice(_)
+            | Kind::Flag => {
                 self.insert(path, value, origin);
                 Ok(())
             }

@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Everything that is configured, checked for form.
@@ -36,6 +37,8 @@ pub struct Config {
     pub trust: TrustSettings,
     /// Whether `snapshot delete` may remove the peer's folders.
     pub allow_delete: bool,
+    /// How often each byte that is served is read again; `None`: never.
+    pub scrub_period: Option<Duration>,
     /// Bounds on what others may use.
     pub limits: Limits,
     /// Which log lines; `None`: the command's own default.
@@ -176,6 +179,7 @@ impl Config {
                 min_block: values.optional_number("trust.minBlock")?.map(BlockNumber),
             },
             allow_delete: values.flag("snapshots.allowDelete")?.unwrap_or_default(),
+            scrub_period: values.duration("snapshots.scrubPeriod")?,
             limits: Limits {
                 memory_bytes: values.number("limits.memory")?,
                 sessions_per_org: values.number("limits.sessionsPerOrg")?,
@@ -316,6 +320,21 @@ impl Values<'_> {
             return Err(bad(format!("it should be between {low} and {high}")));
         }
         T::try_from(number).map_err(|_| bad(format!("it should be between {low} and {high}")))
+    }
+
+    /// `None`: 0.
+    fn duration(&self, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+        let setting = self.required(key)?;
+        let duration = units::parse_duration(&setting.value).map_err(|error| wrong(key, setting, error.to_string()))?;
+        let Found::Key(keys::Key { kind: Kind::Duration(low, high), .. }) =
+            keys::find(&key.split('.').map(str::to_owned).collect::<Vec<_>>())
+        else {
+            return Err(wrong(key, setting, "it is no duration".to_owned()));
+        };
+        if !duration.is_zero() && (duration < Duration::from_secs(*low) || duration > Duration::from_secs(*high)) {
+            return Err(wrong(key, setting, format!("it should be 0, or between {low} s and {high} s")));
+        }
+        Ok((!duration.is_zero()).then_some(duration))
     }
 
     fn msp_id(&self) -> Result<Option<MspId>, ConfigError> {

@@ -244,7 +244,7 @@ fn the_trust_rule_and_the_roots_of_trust_are_read_in_every_form() {
     let hash = "ab".repeat(32);
     let file = format!(
         "trust: {{policy: \"OutOf(1, 'A.peer')\", count_self: true, requireLive: false, minBlock: 7}}\n\
-         identity: {{grant: join.grant}}\nsnapshots: {{allowDelete: true}}\n\
+         identity: {{grant: join.grant}}\nsnapshots: {{allowDelete: true, scrubPeriod: 1d12h}}\n\
          channels:\n  ch1: {{configBlock: ch1.block, configBlockSha256: {hash}}}\n  ch.2: {{genesisBlock: genesis.block}}\n  \
          ch3: {{pinnedMsps: {{Org1MSP: msp/org1, Org2MSP: msp/org2}}}}\n"
     );
@@ -254,6 +254,11 @@ fn the_trust_rule_and_the_roots_of_trust_are_read_in_every_form() {
     assert_eq!((trust.policy.as_deref(), trust.count_self), (Some("OutOf(1, 'A.peer')"), Some(true)));
     assert_eq!((trust.require_live, trust.min_block.map(|block| block.0)), (false, Some(7)));
     assert!(config.allow_delete && config.identity.grant.as_ref().unwrap().starts_with(dir.path()));
+    assert_eq!(config.scrub_period, Some(std::time::Duration::from_secs(36 * 3600)));
+    let scrub = |value: &str| {
+        load(&with_own(&format!("snapshots: {{scrubPeriod: {value}}}")).1).map(|loaded| loaded.config.scrub_period)
+    };
+    assert_eq!((scrub("0").unwrap(), scrub("1s").unwrap()), (None, Some(std::time::Duration::from_secs(1))));
     let channel = |name: &str| config.channels.get(&name.parse().unwrap()).unwrap();
     assert_eq!(channel("ch1").config_block_sha256, Some([0xab; 32]));
     assert!(channel("ch.2").genesis_block.is_some() && channel("ch.2").config_block.is_none());
@@ -267,6 +272,9 @@ fn the_trust_rule_and_the_roots_of_trust_are_read_in_every_form() {
         ("channels: {ch1: {pinnedMsps: Org1MSP}}", "ID=DIR"),
         ("channels: {ch1: {pinnedMsps: {Org1MSP: [a]}}}", "MSP folder"),
         ("trust: {minBlock: -1}", "whole number"),
+        ("snapshots: {scrubPeriod: 999ms}", "between 1 s"),
+        ("snapshots: {scrubPeriod: 367d}", "between 1 s"),
+        ("snapshots: {scrubPeriod: often}", "duration"),
     ] {
         let (_dir, inputs) = with_own(wrong);
         let error = load(&inputs).unwrap_err().to_string();

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     catalog::{
-        AttestRefusal, Attestor, Catalog, CatalogEntry, DeleteError, Deleted, Landed, StatementError, StatementStore,
+        AttestRefusal, Attestor, AuditBy, AuditLog, AuditRecord, Catalog, CatalogEntry, DeleteError, Deleted, Landed,
+        StatementError, StatementStore,
     },
     msp::LocalIdentity,
     snapshot::{ChannelId, SnapshotId},
@@ -28,6 +29,8 @@ pub struct ControlContext {
     pub statements: Arc<StatementStore>,
     /// What came from others.
     pub landed: Arc<Landed>,
+    /// Where deletions are recorded.
+    pub audit: Arc<AuditLog>,
     /// The configurations of the moment: who is an admin.
     pub channels: LiveChannels,
     /// Who we are.
@@ -88,6 +91,11 @@ fn obey(context: &ControlContext, seen: &SeenCommands, command: &SignedCommand) 
     })?;
     let deleted = context.catalog.delete(&id)?;
     tracing::info!(snapshot = %id, by = by.subject(), identity = %by.id(), ?deleted, "delete commanded");
+    if deleted == Deleted::Now {
+        let by = AuditBy { msp_id: by.msp_id().clone(), identity_id: by.id(), address: None };
+        // It is done; that it isn't recorded is in the service's log.
+        let _ = context.audit.append(&AuditRecord::deleted(by, id), (context.clock)());
+    }
     Ok(Response::Deleted { already: deleted == Deleted::Already })
 }
 

@@ -21,7 +21,7 @@ use crate::transport::{
     fault::{ErrorCode, Fault},
     frame::{self, FrameError},
     limits::{CONTROL_QUEUE_FRAMES, CONTROL_TIMEOUT, FRAME_BYTES_MAX, REFUSAL_DETAIL_WAIT, REQUESTS_OPEN_MAX},
-    wire::{Body, Frame, Goodbye, Notice, Refusal, WireError},
+    wire::{Body, Frame, Goodbye, Have, Notice, Refusal, WireError},
 };
 
 /// What a source has pushed so far.
@@ -43,6 +43,8 @@ pub(super) struct Control {
     waiting: Mutex<Option<BTreeMap<u64, oneshot::Sender<Body>>>>,
     out: mpsc::Sender<Frame>,
     news: watch::Sender<SourceNews>,
+    /// Who hears of chunks that a partial source gets, by request.
+    haves: Mutex<BTreeMap<u64, watch::Sender<Have>>>,
     /// The first misbehaviour found: what everybody who waits is told, rather than "closed".
     verdict: Mutex<Option<Misbehaviour>>,
 }
@@ -77,6 +79,7 @@ impl Control {
             waiting: Mutex::new(Some(BTreeMap::new())),
             out,
             news: watch::Sender::default(),
+            haves: Mutex::default(),
             verdict: Mutex::default(),
         });
         tokio::spawn(write(send, frames));
@@ -108,7 +111,11 @@ impl Control {
 
     /// Sends a request on the control stream and waits for the answer.
     pub(super) async fn ask(self: &Arc<Self>, what: &'static str, body: Body) -> Result<Body, AskError> {
-        let mut waiting = self.expect();
+        self.ask_as(self.expect(), what, body).await
+    }
+
+    /// As [`Self::ask`], under an id that is known before.
+    pub(super) async fn ask_as(&self, mut waiting: Waiting, what: &'static str, body: Body) -> Result<Body, AskError> {
         let exchange = async {
             let frame = Frame { request_id: waiting.id, body };
             self.out.send(frame).await.map_err(|_| self.lost())?;
@@ -120,6 +127,21 @@ impl Control {
             Ok(Ok(Body::Error(refusal))) => Err(self.error(AskProblem::Refused { what, refusal })),
             Ok(Ok(answer)) => Ok(answer),
         }
+    }
+
+    /// What comes under that id from now on, also after the first answer.
+    pub(super) fn watch_haves(&self, id: u64) -> watch::Receiver<Have> {
+        self.haves().entry(id).or_default().subscribe()
+    }
+
+    /// Nobody hears of it any more.
+    pub(super) fn forget_haves(&self, id: u64) {
+        self.haves().remove(&id);
+    }
+
+    fn haves(&self) -> MutexGuard<'_, BTreeMap<u64, watch::Sender<Have>>> {
+        // As `waiting`.
+        self.haves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) const fn error(&self, problem: AskProblem) -> AskError {
@@ -163,6 +185,19 @@ impl Control {
             }
             Body::Goodbye(Goodbye { retry_after, .. }) => {
                 self.news.send_modify(|news| news.going_away = Some(retry_after));
+            }
+            Body::Have(have) => {
+                if let Some(watched) = self.haves().get(&frame.request_id) {
+                    let newer = |known: &mut Have| {
+                        let newer = have.version > known.version;
+                        if newer {
+                            known.clone_from(&have);
+                        }
+                        newer
+                    };
+                    watched.send_if_modified(newer);
+                }
+                self.answer(frame.request_id, Body::Have(have));
             }
             // An answer to a request that was given up is no fault.
             body @ (Body::CatalogPage(_) | Body::Manifest(_) | Body::Attestations(_) | Body::Pong | Body::Error(_)) => {

@@ -314,6 +314,7 @@ mod tests {
         assert_eq!(unknown.fault(), Fault::Link);
     }
 
+    /// N9: the words.
     #[test]
     fn silence_is_the_links_fault_and_names_udp() {
         let error = AskError { address: "127.0.0.1:7061".parse().unwrap(), problem: ConnectionError::TimedOut.into() };

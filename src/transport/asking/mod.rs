@@ -6,6 +6,7 @@
 mod connect;
 mod control;
 mod error;
+mod have;
 mod listing;
 mod pieces;
 mod run;
@@ -14,6 +15,7 @@ mod tree;
 pub use connect::{ConnectParams, Session};
 pub use control::SourceNews;
 pub use error::{AskError, AskProblem, Misbehaviour, TlsRefusal};
+pub use have::HaveWatch;
 pub use listing::Listing;
 pub use run::{ChunkStream, WireChunk};
 

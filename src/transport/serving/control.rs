@@ -3,7 +3,7 @@
 use quinn::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 
-use super::{attest, session::ServedSession};
+use super::{attest, haves, session::ServedSession};
 use crate::{
     catalog::CatalogEntry,
     msp::Operation,
@@ -61,6 +61,8 @@ pub(super) async fn read(session: &ServedSession, mut recv: RecvStream) -> (Erro
             }),
             Body::ManifestGet(get) => session.allow(Operation::Fetch, None).and_then(|()| manifest(session, &get)),
             Body::AttestationGet(get) => attest::answer(session, get).await,
+            Body::HaveGet(get) => haves::get(session, &get),
+            Body::HaveWatch(get) => haves::watch(session, request_id, &get),
             Body::Ping => Ok(Body::Pong),
             Body::Goodbye(goodbye) => return (ErrorCode::Ok, goodbye.reason),
             _ => Err(Refusal::new(ErrorCode::Protocol, "not a request for the control stream")),

@@ -9,6 +9,7 @@ use super::{
     ServeContext,
     buffers::ServeBuffers,
     produce::Producer,
+    recorder::Recorder,
     seats::{Seat, Seats},
     session,
 };
@@ -17,11 +18,15 @@ use crate::transport::{fault::ErrorCode, limits::HANDSHAKES_BEFORE_RETRY};
 /// How long the sessions may take to finish what they are sending once the service is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the audit log's disk may take to write what the sessions said at their end.
+const RECORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What all sessions share.
 pub(super) struct Shared {
     pub(super) context: ServeContext,
     pub(super) buffers: ServeBuffers,
     pub(super) producer: Producer,
+    pub(super) recorder: Recorder,
 }
 
 /// Serves on that endpoint until `shutdown`; then running answers get five seconds, everybody is told SHUTTING_DOWN, and the endpoint is
@@ -30,8 +35,12 @@ pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     let seats = Seats::new(context.limits);
     let mut shutdown = context.shutdown.clone();
     let producer = Producer::new(context.workers.clone(), context.limits.compressions);
-    let shared = Arc::new(Shared { context, buffers: ServeBuffers::new(), producer });
+    let (recorder, writer) = Recorder::new(context.audit.clone(), context.workers.clone());
+    let shared = Arc::new(Shared { context, buffers: ServeBuffers::new(), producer, recorder });
     let mut sessions = JoinSet::new();
+    // In a set, so that it ends with this future, too.
+    let mut writing = JoinSet::new();
+    writing.spawn(writer);
     loop {
         tokio::select! {
             biased;
@@ -57,6 +66,11 @@ pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     endpoint.close(ErrorCode::ShuttingDown.varint(), b"the service stops");
     // The last packets, which say so, must leave before the socket goes.
     let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    // Ends when the last session has given its records.
+    drop((sessions, shared));
+    if tokio::time::timeout(RECORDS_TIMEOUT, writing.join_next()).await.is_err() {
+        tracing::error!("the audit log's last records weren't written in time");
+    }
 }
 
 /// Decides about a connection before any cryptography.

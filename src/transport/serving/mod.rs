@@ -12,9 +12,11 @@ mod answer;
 mod attest;
 mod buffers;
 mod control;
+mod haves;
 mod listener;
 mod produce;
 mod range;
+mod recorder;
 mod seats;
 mod session;
 
@@ -33,7 +35,11 @@ use super::{
     session::SessionContext,
     wire::{Attestation, AttestationGet, Refusal},
 };
-use crate::{catalog::Catalog, chunking::Workers, msp::ChannelConfig};
+use crate::{
+    catalog::{AuditLog, Catalog},
+    chunking::Workers,
+    msp::{ChannelConfig, MspId},
+};
 
 /// Makes the attestations of a snapshot of the configuration's channel: our own, live if there is a nonce, then those of others
 /// that are kept. Blocking. Who asks may have it signed; how often it is called is bounded per session.
@@ -48,8 +54,12 @@ pub struct ServeContext {
     pub channels: LiveChannels,
     /// What makes attestations.
     pub attest: Attest,
+    /// Where fetches are recorded; `None`: nowhere.
+    pub audit: Option<Arc<AuditLog>>,
     /// Who we are, and our clock.
     pub session: SessionContext,
+    /// Only members of that organisation are served; `None`: of every organisation of the channel.
+    pub only_org: Option<MspId>,
     /// Caps.
     pub limits: ServeLimits,
     /// Where files are read, hashed and compressed. Its queue should have 16 places: then nothing ever waits to queue.

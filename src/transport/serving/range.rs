@@ -246,11 +246,13 @@ fn refused(code: ErrorCode, detail: &str) -> Stop {
 
 /// What our own failure to read is called: the details are for our log, not for the other side.
 fn failed(error: &ReadError) -> Stop {
-    tracing::error!(%error, "a chunk can't be served");
     let code = match error {
-        ReadError::CorruptAtSource { .. } => ErrorCode::ChunkCorruptAtSource,
+        // The one who found it has said so; a joiner's missing chunks are no news at all.
+        ReadError::CorruptAtSource { .. } => return refused(ErrorCode::ChunkCorruptAtSource, ""),
+        ReadError::NotHere { .. } => return refused(ErrorCode::ChunkUnavailable, ""),
         ReadError::NoSuchChunk { .. } | ReadError::NoSuchFile { .. } => ErrorCode::Protocol,
         _ => ErrorCode::Internal,
     };
+    tracing::error!(%error, "a chunk can't be served");
     refused(code, "")
 }

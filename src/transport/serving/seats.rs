@@ -146,6 +146,7 @@ mod tests {
         assert!(seats.taken().by_org.is_empty());
     }
 
+    /// N7: the seats.
     #[test]
     fn a_flood_of_handshakes_is_refused() {
         let seats = seats(10);

@@ -13,9 +13,18 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{access::Access, attest::Pace, buffers::SessionBuffers, control, listener::Shared, range, seats::Seat};
+use super::{
+    access::Access,
+    attest::Pace,
+    buffers::SessionBuffers,
+    control,
+    haves::{self, Watches},
+    listener::Shared,
+    range,
+    seats::Seat,
+};
 use crate::{
-    catalog::{Catalog, KnownSnapshot, ServedSnapshot},
+    catalog::{AuditBy, AuditRecord, Catalog, KnownSnapshot, ServedSnapshot},
     msp::{ChannelConfig, Operation},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
     transport::{
@@ -46,6 +55,8 @@ pub(super) struct ServedSession {
     pub(super) out: mpsc::Sender<Frame>,
     /// Told once the client wants to hear of changes of the catalog.
     pub(super) watching: Notify,
+    /// Which files' chunks the client wants to hear of.
+    pub(super) watches: Watches,
     /// Wire bytes sent by snapshot, for the log.
     sent: Mutex<BTreeMap<SnapshotId, u64>>,
 }
@@ -71,9 +82,21 @@ pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat)
     let buffers = shared.buffers.for_session();
     let channel = config.channel().clone();
     tracing::info!(%address, org = %peer.msp_id, identity = %peer.identity_id, %channel, "session opened");
-    let (pace, watching, sent) = (Pace::new(Instant::now()), Notify::new(), Mutex::default());
-    let session =
-        Arc::new(ServedSession { shared, connection, peer, channel, buffers, pace, access, out, watching, sent });
+    let (pace, watching, watches, sent) =
+        (Pace::new(Instant::now()), Notify::new(), Watches::default(), Mutex::default());
+    let session = Arc::new(ServedSession {
+        shared,
+        connection,
+        peer,
+        channel,
+        buffers,
+        pace,
+        access,
+        out,
+        watching,
+        watches,
+        sent,
+    });
     endpoint::accepted(&session.connection, session.shared.context.limits.streams);
     let (code, reason) = serve(&session, send, recv, frames, changes).await;
     session.connection.close(code.varint(), reason.as_bytes());
@@ -115,6 +138,11 @@ async fn greet(shared: &Arc<Shared>, connection: Connection, seat: &mut Seat) ->
     let client = authenticate_server(&connection, &mut send, &mut recv, &context.session, &context.channels).await;
     let client = client.inspect_err(|error| tracing::warn!(%address, error = %chain(error), "refused")).ok()?;
     let (peer, config) = (client.peer, client.config);
+    if context.only_org.as_ref().is_some_and(|org| *org != peer.msp_id) {
+        tracing::info!(%address, org = %peer.msp_id, "refused: only our own organisation is served here");
+        connection.close(ErrorCode::Unauthorized.varint(), b"");
+        return None;
+    }
     if !seat.accept(&peer.msp_id) {
         tracing::info!(%address, org = %peer.msp_id, "refused: no seat left for its organisation");
         connection.close(ErrorCode::Busy.varint(), b"no session left for this organisation");
@@ -176,6 +204,7 @@ async fn serve(
         () = &mut write => Some((ErrorCode::Ok, "the control stream ended".to_owned())),
         () = ranges.accept() => Some((ErrorCode::Ok, "the client left".to_owned())),
         () = control::push_changes(session) => None,
+        () = haves::push(session) => None,
     };
     if let Some(ended) = ended {
         return ended;
@@ -266,6 +295,7 @@ impl ServedSession {
             Some(count) => *count += bytes,
             None => {
                 sent.insert(id.clone(), bytes);
+                self.record(AuditRecord::fetch_begun(self.client(), id.clone()));
             }
         }
     }
@@ -276,8 +306,23 @@ impl ServedSession {
         let (address, org, identity) = (self.connection.remote_address(), &self.peer.msp_id, self.peer.identity_id);
         for (snapshot, bytes) in &sent {
             tracing::info!(%address, %org, %identity, %snapshot, bytes, "fetched");
+            self.record(AuditRecord::fetch_ended(self.client(), snapshot.clone(), *bytes));
         }
         let bytes: u64 = sent.values().sum();
         tracing::info!(%address, %org, %identity, channel = %self.channel, bytes, ?code, reason, "session ended");
+    }
+
+    /// For the audit log.
+    fn record(&self, record: AuditRecord) {
+        let now = (self.shared.context.session.clock)();
+        self.shared.recorder.record(record, now);
+    }
+
+    fn client(&self) -> AuditBy {
+        AuditBy {
+            msp_id: self.peer.msp_id.clone(),
+            identity_id: self.peer.identity_id,
+            address: Some(self.connection.remote_address().to_string()),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! once, here; prost's types stop in this module. Leaves to `super::frame` how frames travel, and to the two sides what they mean.
 
 mod catalog;
+mod have;
 mod hello;
 mod lease;
 mod notice;
@@ -12,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 pub use catalog::{Attestation, AttestationGet, CatalogClaim, CatalogGet, CatalogPage, ManifestGet};
+pub use have::{Have, HaveGet};
 pub use hello::{Hello, SessionLimits};
 pub use lease::{Lease, LeaseOpen};
 pub use notice::{Goodbye, Notice, Refusal};
@@ -19,7 +21,7 @@ pub use range::{ChunkHeader, ChunkRequest, ChunkTreeRequest, RequestClass, WireC
 
 use super::{
     fault::ErrorCode,
-    limits::{ATTESTATIONS_MAX, MANIFEST_BYTES_MAX},
+    limits::{ATTESTATIONS_MAX, FILE_INDEX_MAX, MANIFEST_BYTES_MAX},
     pb,
 };
 use crate::snapshot::{BlockNumber, ChannelId, SnapshotId};
@@ -56,6 +58,12 @@ pub enum Body {
     ManifestGet(ManifestGet),
     /// A manifest's bytes, at most 64 KiB, not yet hashed.
     Manifest(Bytes),
+    /// Asks which chunks of a file are there.
+    HaveGet(HaveGet),
+    /// The same, and to be told whenever that has changed.
+    HaveWatch(HaveGet),
+    /// Which chunks of a file are there.
+    Have(Have),
     /// Asks for [`Body::Pong`].
     Ping,
     /// Answer to [`Body::Ping`].
@@ -200,6 +208,9 @@ impl TryFrom<pb::frame::Body> for Body {
                 }
                 Self::Manifest(answer.manifest)
             }
+            Pb::HaveGet(get) => Self::HaveGet(get.try_into()?),
+            Pb::HaveWatch(get) => Self::HaveWatch(get.try_into()?),
+            Pb::Have(have) => Self::Have(have.try_into()?),
             Pb::Ping(_) => Self::Ping,
             Pb::Pong(_) => Self::Pong,
             Pb::Goodbye(goodbye) => Self::Goodbye(goodbye.try_into()?),
@@ -229,6 +240,9 @@ impl From<Body> for pb::frame::Body {
             }
             Body::ManifestGet(get) => Self::ManifestGet(get.into()),
             Body::Manifest(manifest) => Self::Manifest(pb::ManifestAnswer { manifest }),
+            Body::HaveGet(get) => Self::HaveGet(get.into()),
+            Body::HaveWatch(get) => Self::HaveWatch(get.into()),
+            Body::Have(have) => Self::Have(have.into()),
             Body::Ping => Self::Ping(pb::Ping {}),
             Body::Pong => Self::Pong(pb::Pong {}),
             Body::Goodbye(goodbye) => Self::Goodbye(goodbye.into()),
@@ -255,6 +269,10 @@ fn snapshot_id_pb(id: &SnapshotId) -> pb::SnapshotId {
 
 fn hash<T: for<'a> TryFrom<&'a [u8]>>(bytes: &[u8], field: &'static str) -> Result<T, Broken> {
     T::try_from(bytes).map_err(|_| Broken::Field(field))
+}
+
+fn file_index(index: u32) -> Result<u32, Broken> {
+    if index > FILE_INDEX_MAX { Err(Broken::Field("file_index")) } else { Ok(index) }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::{Broken, WireError, hash, snapshot_id, snapshot_id_pb};
+use super::{Broken, WireError, file_index, hash, snapshot_id, snapshot_id_pb};
 use crate::{
     snapshot::{CHUNK_BYTES, ChunkIndex, ManifestHash, SnapshotId},
     transport::{
-        limits::{CHUNK_HEADER_BYTES_MAX, FILE_INDEX_MAX, RUN_CHUNKS_MAX},
+        limits::{CHUNK_HEADER_BYTES_MAX, RUN_CHUNKS_MAX},
         pb,
     },
 };
@@ -201,8 +201,4 @@ impl From<ChunkTreeRequest> for pb::ChunkTreeRequest {
             span: request.span,
         }
     }
-}
-
-fn file_index(index: u32) -> Result<u32, Broken> {
-    if index > FILE_INDEX_MAX { Err(Broken::Field("file_index")) } else { Ok(index) }
 }

@@ -77,6 +77,7 @@ mod tests {
     use super::*;
 
     /// Defence: fields are counted before prost takes memory for them; removed, 1 MiB becomes hundreds.
+    /// R1, R4: huge repeated fields.
     #[test]
     fn a_frame_of_tiny_entries_is_refused_before_it_is_decoded() {
         let entries = |count: usize| {
@@ -91,6 +92,7 @@ mod tests {
         assert!(matches!(check(&entries(400_000)), Err(WireError::TooManyFields)));
     }
 
+    /// R4: fields that are given again and again.
     #[test]
     fn the_same_field_repeated_counts_each_time() {
         // prost merges repeated occurrences of a message: three bodies of 500 entries are one of 1 500.

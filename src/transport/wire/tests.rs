@@ -9,7 +9,7 @@ use crate::{
     snapshot::{BlockHash, ChunkIndex, ManifestHash, SnapshotHash},
     transport::limits::{
         ATTESTATION_BODY_BYTES_MAX, ATTESTATIONS_MAX, BODY_FIELDS_MAX, CATALOG_ENTRIES_MAX, FRAME_BYTES_MAX,
-        GRANT_BYTES_MAX, LEASE_TIME_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
+        GRANT_BYTES_MAX, HAVE_RANGES_MAX, LEASE_TIME_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
     },
 };
 
@@ -42,6 +42,10 @@ fn hello() -> Hello {
         time_unix_s: 1_700_000_000,
         join_grant: Bytes::from_static(b"grant"),
     }
+}
+
+fn have_get() -> HaveGet {
+    HaveGet { id: id(), manifest_hash: ManifestHash([0x11; 32]), file_index: 4 }
 }
 
 fn every_message() -> Vec<(&'static str, Frame)> {
@@ -80,6 +84,10 @@ fn every_message() -> Vec<(&'static str, Frame)> {
         ("attestations", 4, Body::Attestations(attestations)),
         ("manifest_get", 5, Body::ManifestGet(ManifestGet { id: id(), manifest_hash: ManifestHash([0x11; 32]) })),
         ("manifest", 5, Body::Manifest(Bytes::from_static(b"manifest"))),
+        ("have_get", 7, Body::HaveGet(have_get())),
+        ("have_watch", 8, Body::HaveWatch(have_get())),
+        ("have", 8, Body::Have(Have::new(12, Some(vec![0..3, 300..301])))),
+        ("have_complete", 8, Body::Have(Have::new(13, None))),
         ("ping", 6, Body::Ping),
         ("pong", 6, Body::Pong),
         ("goodbye", 0, Body::Goodbye(goodbye)),
@@ -100,6 +108,7 @@ fn header() -> ChunkHeader {
     ChunkHeader { index: ChunkIndex(301), codec: WireCodec::Zstd, raw_len: 1 << 20, wire_len: 265_000 }
 }
 
+/// C9: the bytes of every message.
 #[test]
 fn every_message_has_its_golden_bytes() {
     let golden: BTreeMap<&str, &str> = GOLDEN.lines().filter_map(|line| line.split_once(' ')).collect();
@@ -131,6 +140,7 @@ fn a_chunk_header_is_short_and_strict() {
     assert_eq!(ChunkHeader::decode(&[0x32; 65]), Err(WireError::Undecodable));
 }
 
+/// C9, R4: requests that a newer version adds.
 #[test]
 fn an_unknown_body_spoils_only_its_request() {
     // Field 1 = 77, field 19 (channels, not known yet) = an empty message.
@@ -139,6 +149,7 @@ fn an_unknown_body_spoils_only_its_request() {
     assert_eq!((error.request_id(), error.code()), (Some(77), ErrorCode::Protocol));
 }
 
+/// C9, R4: what a newer version adds.
 #[test]
 fn unknown_fields_are_ignored() {
     let mut bytes = Frame { request_id: 6, body: Body::Ping }.encode().to_vec();
@@ -186,6 +197,37 @@ fn fields_that_break_their_rule_are_named() {
 }
 
 #[test]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of chunks is what is meant")]
+fn what_is_had_is_written_in_one_way_only() {
+    let have = |complete, runs: &[u32]| {
+        let have = pb::Have { version: 3, complete, runs: runs.to_vec() };
+        let frame = pb::Frame { request_id: 9, body: Some(pb::frame::Body::Have(have)) };
+        match Frame::decode(frame.encode_to_vec().into()) {
+            Ok(Frame { body: Body::Have(have), .. }) => Ok(have.ranges),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        }
+    };
+    assert_eq!(have(true, &[]), Ok(None));
+    assert_eq!(have(false, &[]), Ok(Some(vec![])));
+    assert_eq!(have(false, &[0, 2, 5, 1]), Ok(Some(vec![0..2, 7..8])));
+    assert_eq!(have(false, &[u32::MAX - 1, 1]), Ok(Some(vec![u32::MAX - 1..u32::MAX])));
+    let most = [1, 1].repeat(HAVE_RANGES_MAX);
+    assert!(have(false, &most).is_ok());
+    for runs in [&[3][..], &[3, 0], &[3, 1, 0, 1], &[u32::MAX, 1], &[1, u32::MAX], &[1, 1].repeat(HAVE_RANGES_MAX + 1)]
+    {
+        assert_eq!(have(false, runs), Err(WireError::Field { request_id: 9, field: "runs" }), "{:?}", runs.len());
+    }
+    assert!(have(true, &[0, 1]).is_err());
+    let many: Vec<_> = (0..HAVE_RANGES_MAX as u32 + 1).map(|at| 2 * at..2 * at + 1).collect();
+    let cut = Have::new(1, Some(many.clone())).ranges.unwrap();
+    assert_eq!(cut[..], many[..HAVE_RANGES_MAX], "the rest is told later");
+    let bytes = Frame { request_id: u64::MAX, body: Body::Have(Have::new(u64::MAX, Some(cut))) }.encode();
+    assert!(bytes.len() < 64 << 10, "{}", bytes.len());
+}
+
+/// R1, R4: each repeated field.
+#[test]
 fn a_lease_has_a_number_and_ends_within_the_hour() {
     use pb::frame::Body as Pb;
     let lease = |lease_id, expires_ms| Pb::Lease(pb::Lease { lease_id, expires_ms, quota: 0 });
@@ -227,6 +269,7 @@ fn every_cap_is_reached_and_not_crossed() {
     }
 }
 
+/// R7: text that comes by the wire.
 #[test]
 fn text_of_the_other_side_is_bounded_and_clean() {
     let error = |detail: String| {

@@ -180,7 +180,7 @@ impl Golden {
     /// Puts it there, durably.
     pub fn put(&self, disk: &SimDisk, below: &str) {
         let folder = self.folder(below);
-        self.files.iter().for_each(|(name, bytes)| disk.put(&folder.join(name), bytes));
+        self.files.iter().for_each(|(name, bytes)| disk.put(folder.join(name), bytes).unwrap());
     }
 
     /// Its largest file.

@@ -2,13 +2,16 @@
 
 use std::{any::Any, io, ops::Range, path::Path, sync::Arc};
 
-use netsim::disk::{self, Open, SimDisk};
+use netsim::disk::{self, Opening, SimDisk};
 use snapferry::disk::{Access, Dir, DirEntry, DiskError, EntryKind, File, Lock, check_name};
 
 /// The root folder of a disk, for a process that starts now.
 pub fn sim_dir(disk: &SimDisk) -> Arc<dyn Dir> {
     Arc::new(SimDir(disk.root()))
 }
+
+/// As deep as [`snapferry::disk::OsDir`] removes folders.
+const REMOVE_DEPTH_MAX: u32 = 32;
 
 #[derive(Debug)]
 struct SimDir(disk::SimDir);
@@ -21,6 +24,7 @@ impl SimDir {
         done.map_err(|error| match error.kind() {
             io::ErrorKind::NotADirectory => DiskError::NotADir { path: self.0.path().join(name) },
             io::ErrorKind::IsADirectory => DiskError::NotAFile { path: self.0.path().join(name) },
+            io::ErrorKind::WouldBlock => DiskError::Locked { path: self.0.path().join(name) },
             _ => DiskError::io(what, &self.0.path().join(name), error),
         })
     }
@@ -37,12 +41,15 @@ impl Dir for SimDir {
 
     fn create_dir(&self, name: &str) -> Result<(), DiskError> {
         self.check(name)?;
-        self.named("create the folder", name, self.0.create_dir(name))
+        match self.0.create_dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.open_dir(name).map(drop),
+            made => self.named("create", name, made),
+        }
     }
 
     fn open_dir(&self, name: &str) -> Result<Arc<dyn Dir>, DiskError> {
         self.check(name)?;
-        self.named("open the folder", name, self.0.open_dir(name)).map(|dir| Arc::new(Self(dir)) as _)
+        self.named("open", name, self.0.open_dir(name)).map(|dir| Arc::new(Self(dir)) as _)
     }
 
     fn list(&self) -> Result<Vec<DirEntry>, DiskError> {
@@ -50,12 +57,9 @@ impl Dir for SimDir {
         Ok(entries
             .map(|entry| DirEntry {
                 name: entry.name,
-                kind: match entry.kind {
-                    disk::EntryKind::File => EntryKind::File,
-                    disk::EntryKind::Dir => EntryKind::Dir,
-                },
+                kind: if entry.is_dir { EntryKind::Dir } else { EntryKind::File },
                 len: entry.len,
-                mtime_ns: i128::from(entry.changed_at),
+                mtime_ns: i128::from(entry.modified),
                 inode: entry.inode,
                 links: 1,
             })
@@ -65,44 +69,56 @@ impl Dir for SimDir {
     fn open_file(&self, name: &str, access: Access) -> Result<Arc<dyn File>, DiskError> {
         self.check(name)?;
         let how = match access {
-            Access::Read => Open::Read,
-            Access::ReadWrite => Open::ReadWrite,
-            Access::CreateNew => Open::CreateNew,
+            Access::Read => Opening::Read,
+            Access::ReadWrite => Opening::ReadWrite,
+            Access::CreateNew => Opening::CreateNew,
         };
-        self.named("open", name, self.0.open_file(name, how)).map(|file| Arc::new(SimFile(file)) as _)
+        self.named("open", name, self.0.open(name, how)).map(|file| Arc::new(SimFile(file)) as _)
     }
 
     fn rename(&self, from: &str, to_dir: &dyn Dir, to: &str) -> Result<(), DiskError> {
         self.check(from)?;
-        self.check(to)?;
-        let to_dir: &dyn Any = to_dir;
-        let to_dir = to_dir.downcast_ref::<Self>().expect("a folder of the simulator");
+        check_name(to_dir.path(), to)?;
+        let to_dir = (to_dir as &dyn Any).downcast_ref::<Self>().expect("a folder of the simulator");
         self.named("rename", from, self.0.rename(from, &to_dir.0, to))
     }
 
     fn remove_file(&self, name: &str) -> Result<(), DiskError> {
         self.check(name)?;
-        self.named("remove", name, self.0.remove_file(name))
+        self.named("remove", name, self.0.remove(name))
     }
 
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
         self.check(name)?;
-        self.named("remove the folder", name, self.0.remove_dir_all(name))
+        self.named("remove", name, remove_down_to(&self.0, name, REMOVE_DEPTH_MAX))
     }
 
     fn sync_dir(&self) -> Result<(), DiskError> {
-        self.named("sync the folder", "", self.0.sync())
+        self.named("sync", "", self.0.sync())
     }
 
     fn lock(&self, name: &str) -> Result<Lock, DiskError> {
         self.check(name)?;
-        let lock = self.named("lock", name, self.0.lock(name))?;
-        lock.map(Lock::new).ok_or_else(|| DiskError::Locked { path: self.0.path().join(name) })
+        self.named("lock", name, self.0.lock(name)).map(Lock::new)
     }
 
     fn free_space(&self) -> Result<u64, DiskError> {
         self.named("ask the free space of", "", self.0.free_space())
     }
+}
+
+/// Removes a folder and all in it, name by name: a power cut can come between any two.
+fn remove_down_to(dir: &disk::SimDir, name: &str, depth: u32) -> io::Result<()> {
+    let within = dir.open_dir(name)?;
+    let deeper = depth.checked_sub(1).ok_or_else(|| io::Error::other("folders are nested too deeply"))?;
+    for entry in within.list()? {
+        if entry.is_dir {
+            remove_down_to(&within, &entry.name, deeper)?;
+        } else {
+            within.remove(&entry.name)?;
+        }
+    }
+    dir.remove(name)
 }
 
 impl SimFile {
@@ -121,7 +137,7 @@ impl File for SimFile {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<(), DiskError> {
-        self.done("write", self.0.write_all_at(data, offset))
+        self.done("write", self.0.write_at(data, offset))
     }
 
     fn len(&self) -> Result<u64, DiskError> {

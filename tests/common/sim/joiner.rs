@@ -11,7 +11,8 @@ use netsim::{Host, Rng, disk::SimDisk};
 use quinn::Endpoint;
 use snapferry::{
     bootstrap::{
-        Dialling, JoinError, JoinEvent, JoinRequest, JoinTrust, Joined, Observer, Records, SourceAddress, join,
+        Dialling, JoinError, JoinEvent, JoinRequest, JoinTrust, Joined, Observer, Records, ServeWhileJoining,
+        SourceAddress, join,
     },
     catalog::{RootOfTrust, Statements, TrustPolicy, TrustSettings},
     chunking::{Executor, HandedJob, Workers, plan::PlanConfig},
@@ -20,6 +21,7 @@ use snapferry::{
         endpoint::{Tuning, endpoint_config},
         live::LiveChannels,
         network::Network,
+        serving::ServeLimits,
         tls::NameCheck,
     },
 };
@@ -43,6 +45,8 @@ pub struct Joiner {
     pub min_orgs: u32,
     /// Addresses lead to both families, IPv6 first.
     pub dual_stack: bool,
+    /// The port at which it serves what it has proved while it joins.
+    pub serves_at: Option<u16>,
     clock: WallClock,
     seed: u64,
 }
@@ -68,7 +72,7 @@ impl Joiner {
     ) -> Self {
         let disk = SimDisk::new();
         disk.set_capacity(spec.disk_bytes);
-        Self { host, peer, disk, live, spec, min_orgs, dual_stack: false, clock, seed }
+        Self { host, peer, disk, live, spec, min_orgs, dual_stack: false, serves_at: None, clock, seed }
     }
 
     /// What it asks for.
@@ -84,7 +88,10 @@ impl Joiner {
         };
         let config = self.live.all().remove(0);
         let records = Records::open(&*open("state")?)?;
-        let settings = TrustSettings { min_orgs: self.min_orgs, require_live: true, ..TrustSettings::default() };
+        let peers: Vec<String> = config.orgs().keys().map(|org| format!("'{org}.peer'")).collect();
+        let policy = Some(format!("OutOf({}, {})", self.min_orgs, peers.join(", ")));
+        let settings =
+            TrustSettings { policy, min_orgs: self.min_orgs, require_live: true, ..TrustSettings::default() };
         let policy = TrustPolicy::new(&settings, &config).expect("a rule of this channel");
         let mut plan = PlanConfig::default();
         plan.budget_chunks = self.spec.budget_mib;
@@ -108,6 +115,10 @@ impl Joiner {
             land: open("land")?,
             plan,
             accept_zstd: true,
+            serve: self.serves_at.map(|port| ServeWhileJoining {
+                listen: SocketAddr::new(self.host.ips()[0], port),
+                limits: ServeLimits::default(),
+            }),
             workers: self.workers(),
             dry_run: false,
         })
@@ -182,7 +193,7 @@ impl Joiner {
 
     /// The published folder of that name, byte for byte; `None`: nothing is published.
     pub fn landed(&self, channel: &str, block: u64) -> Option<std::collections::BTreeMap<String, Vec<u8>>> {
-        self.disk.folder(&PathBuf::from(format!("land/{channel}/{block}")))
+        self.disk.folder(PathBuf::from(format!("land/{channel}/{block}")))
     }
 
     /// Makes what it needs on its disk, so that a run doesn't begin with it.

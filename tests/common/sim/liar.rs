@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use quinn::Endpoint;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use snapferry::transport::serving::ServeContext;
 use tokio::task::JoinSet;
 
 #[path = "../lies.rs"]
 mod lies;
 
-use lies::LyingService;
+pub use lies::LyingService;
 
 /// What a source lies about; in files it has the name that it has here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +46,7 @@ impl<'de> Deserialize<'de> for Lie {
 }
 
 /// Serves with that lie, until dropped.
-pub async fn serve(endpoint: Endpoint, context: ServeContext, lie: Lie) {
-    let service = LyingService::new(context.catalog, context.session, context.channels, lie.0);
+pub async fn serve(endpoint: Endpoint, service: Arc<LyingService>) {
     let mut connections = JoinSet::new();
     while let Some(incoming) = endpoint.accept().await {
         connections.spawn(Arc::clone(&service).serve(incoming));

@@ -138,6 +138,7 @@ impl Run {
         let addresses = self.world.addresses();
         let mut ended = None;
         'attempts: loop {
+            let begun = self.began.elapsed();
             let mut attempt = self.world.joiner.start(&addresses);
             let mut crashed = false;
             loop {
@@ -172,8 +173,8 @@ impl Run {
                 tokio::time::sleep(Duration::from_millis(scenario.joiner.back_after_ms)).await;
                 continue;
             }
-            // As long as things go wrong, a join may fail; the operator tries again.
-            let again = matches!(ended, Some(Err(_))) && !self.happenings.is_empty();
+            // A join that things went wrong in may fail; the operator tries again.
+            let again = matches!(ended, Some(Err(_))) && begun < Duration::from_millis(last);
             if !again {
                 break;
             }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use netsim::{Host, disk::SimDisk};
 use snapferry::{
-    catalog::{Attestor, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
+    catalog::{Attestor, AuditLog, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
     disk::Dir,
     service::daemon::{MANIFESTS_DIR, attest},
@@ -22,7 +22,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     channel::SimPeer,
     disk::sim_dir,
-    liar::{self, Lie},
+    liar::{self, Lie, LyingService},
 };
 
 /// The port of every simulated service.
@@ -36,6 +36,8 @@ pub struct Service {
     /// What its watcher of configuration blocks puts in force.
     pub live: LiveChannels,
     pub limits: ServeLimits,
+    /// What runs in its place if it lies.
+    pub liar: Option<Arc<LyingService>>,
     clock: WallClock,
     lies: Option<Lie>,
     seed: u64,
@@ -51,7 +53,8 @@ struct Running {
 impl Service {
     /// Of `peer` on `host`, over the snapshots on `disk`; not started.
     pub fn new(host: Host, peer: Arc<SimPeer>, disk: SimDisk, live: LiveChannels, clock: WallClock, seed: u64) -> Self {
-        Self { host, peer, disk, live, limits: ServeLimits::default(), clock, lies: None, seed, running: None }
+        let limits = ServeLimits::default();
+        Self { host, peer, disk, live, limits, liar: None, clock, lies: None, seed, running: None }
     }
 
     /// One that lies.
@@ -69,8 +72,13 @@ impl Service {
         self.running.as_ref().map(|running| &running.catalog)
     }
 
-    /// Reads its snapshots, and serves them.
+    /// Reads its snapshots, and serves them; if it runs already, nothing.
     pub fn start(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        // What is left of a process that was told to stop ends now.
+        self.crash();
         let root = sim_dir(&self.disk);
         let state = folder(&*root, "state");
         let completed = folder(&*folder(&*root, "snapshots"), "completed");
@@ -87,6 +95,7 @@ impl Service {
         let (stop, shutdown) = watch::channel(false);
         let context = ServeContext {
             attest: attest(&catalog, &attestor, &self.clock),
+            audit: Some(Arc::new(AuditLog::new(state))),
             catalog: Arc::clone(&catalog),
             channels: self.live.clone(),
             session: SessionContext::new(
@@ -94,13 +103,18 @@ impl Service {
                 self.peer.tls.leaf().clone(),
                 Arc::clone(&self.clock),
             ),
+            only_org: None,
             limits: self.limits,
             workers: Workers::Inline,
             shutdown,
         };
         let task = match self.lies {
             None => tokio::spawn(serve(endpoint, context)),
-            Some(lie) => tokio::spawn(liar::serve(endpoint, context, lie)),
+            Some(lie) => {
+                let service = LyingService::new(context.catalog, context.session, context.channels, lie.0);
+                self.liar = Some(Arc::clone(&service));
+                tokio::spawn(liar::serve(endpoint, service))
+            }
         };
         self.running = Some(Running { catalog, stop, task });
     }

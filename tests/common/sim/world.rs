@@ -109,6 +109,25 @@ impl World {
         Self { net, channel, golden, services, joiner, rng, began, scenario: scenario.clone() }
     }
 
+    /// Another joining peer of the joiner's organisation, on a machine of its own.
+    pub fn another_joiner(&mut self, ip: IpAddr) -> Joiner {
+        let host = self.net.host([ip]).unwrap();
+        let org = self.scenario.organisations;
+        let taken = self.scenario.sources.iter().filter(|source| source.org == org).count() + 1;
+        let (base, began) = (self.channel.now(), self.began);
+        let joiner = Joiner::new(
+            host,
+            self.channel.peer(org, taken),
+            LiveChannels::new([self.channel.config().clone()]),
+            Arc::new(move || base + began.elapsed()),
+            self.scenario.joiner.clone(),
+            self.scenario.min_orgs,
+            self.rng.bits(),
+        );
+        joiner.prepare();
+        joiner
+    }
+
     /// Everybody's watcher of configuration blocks puts a newer one in force.
     pub fn reconfigure(&self, config: &ChannelConfig) {
         for live in self.services.iter().map(|service| &service.live).chain([&self.joiner.live]) {

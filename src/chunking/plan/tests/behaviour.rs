@@ -40,6 +40,7 @@ fn equal_sources_do_not_fetch_the_end_twice() {
     assert!(status.chunks_asked_twice <= 4, "{}", status.chunks_asked_twice);
 }
 
+/// S5: the plan.
 #[test]
 fn nothing_is_asked_without_a_free_permit() {
     let mut world = World::new(64, vec![source(1000)]);
@@ -66,6 +67,7 @@ fn four_capped_sources_give_nearly_the_sum_of_their_rates() {
     assert!(world.now < ideal + ideal / 20, "{:?} for {ideal:?}", world.now);
 }
 
+/// S4, S6: the plan.
 #[test]
 fn a_ten_times_faster_source_does_most_and_the_slow_one_never_delays_the_frontier() {
     let mut world = World::new(1024, vec![source(10), source(100)]);
@@ -103,6 +105,7 @@ fn a_source_that_falls_silent_at_the_end_does_not_hold_it() {
     assert!(world.trace.iter().any(|a| matches!(a, Action::Cancel { reason: CancelReason::NotNeeded, .. })));
 }
 
+/// S2: the plan.
 #[test]
 fn a_silent_source_is_demoted_not_banned_and_probed_again() {
     let mut world = World::new(4096, vec![source(50), Sim { silent_after: 40, ..source(50) }]);
@@ -118,6 +121,7 @@ fn a_silent_source_is_demoted_not_banned_and_probed_again() {
     assert!(world.plan.status().sources[&SourceId(1)].chunks_verified > before + 500);
 }
 
+/// S1: the plan.
 #[test]
 fn a_trickle_is_cancelled_only_while_another_source_is_above_the_floor() {
     for other in [true, false] {
@@ -169,6 +173,7 @@ fn when_all_sources_are_slow_the_transfer_goes_on_and_keeps_what_it_has() {
     assert_eq!(status.chunks_verified, 200);
 }
 
+/// S7: the plan.
 #[test]
 fn a_busy_source_is_left_alone_until_it_said_so() {
     let mut world = World::new(16, vec![Sim { busy_until: 3 * SEC, ..source(50) }]);
@@ -200,6 +205,7 @@ fn a_source_whose_limit_is_exceeded_gets_runs_of_half_the_length() {
     assert!(longest[5..].iter().all(|run| *run == 1), "{longest:?}");
 }
 
+/// L7: the plan.
 #[test]
 fn what_a_source_lacks_is_asked_of_the_others() {
     let mut plan = Plan::new(Layout::new([4 * CHUNK_BYTES]).unwrap(), PlanConfig::default());
@@ -215,6 +221,26 @@ fn what_a_source_lacks_is_asked_of_the_others() {
     assert_eq!(plan.status().waits_for, WaitsFor::Chunks);
     plan.handle(Duration::ZERO, Event::SourceJoined { source: SourceId(1), identity: [2; 32], rtt: MS });
     assert!(matches!(plan.poll(Duration::ZERO), Some(Action::Request { source: SourceId(1), .. })));
+}
+
+#[test]
+fn a_partial_source_is_asked_only_for_what_it_says_it_has() {
+    let mut world = World::new(40, vec![source(100)]);
+    let has = |world: &mut World, have| {
+        let now = world.now;
+        world.plan.handle(now, Event::Has { source: SourceId(0), have });
+    };
+    has(&mut world, Have::Ranges(Vec::new()));
+    world.run(SEC);
+    assert_eq!(requests(&world).count(), 0, "it has nothing yet");
+    assert_eq!(world.plan.next_wakeup(), None, "nor is there anything to wait for but its word");
+    has(&mut world, Have::Ranges(vec![3..5, 20..29]));
+    world.run(SEC);
+    assert_eq!(world.plan.status().chunks_missing, 40 - 11);
+    world.run(200 * SEC);
+    assert_eq!(world.plan.status().chunks_missing, 40 - 11, "time alone gives it no more");
+    has(&mut world, Have::Complete);
+    world.complete(10 * SEC);
 }
 
 #[test]

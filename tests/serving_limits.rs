@@ -139,7 +139,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
         lease_id: 0,
     };
     let size = manifest.files()[index].size;
-    let mut unread = session.chunks(run.clone(), size).await.unwrap();
+    let mut unread = loopback::chunks(&session, run.clone(), size).await.unwrap();
     // Longer than it takes the service to lose patience, however slow this machine is: the stream's window holds 2 of 12 chunks.
     let mut received = 0;
     let error = loop {
@@ -152,7 +152,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     };
     assert_eq!(error.code(), Some(ErrorCode::Cancelled), "{error}");
     // Only that answer is given up: what fits the stream's window can't stall, and arrives.
-    let mut stream = session.chunks(ChunkRequest { count: 1, ..run }, size).await.unwrap();
+    let mut stream = loopback::chunks(&session, ChunkRequest { count: 1, ..run }, size).await.unwrap();
     assert!(stream.next().await.unwrap().is_some());
     assert!(stream.next().await.unwrap().is_none());
     service.stop().await;

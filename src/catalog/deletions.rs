@@ -71,13 +71,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`LeaseRefusal::Required`] without one, else [`LeaseRefusal::Expired`].
-    pub fn use_lease(
-        &self,
-        lease_id: u64,
-        id: &SnapshotId,
-        holder: &Holder,
-        now: Instant,
-    ) -> Result<(), LeaseRefusal> {
+    pub fn use_lease(&self, lease_id: u64, id: &SnapshotId, holder: &Holder, now: Instant) -> Result<(), LeaseRefusal> {
         self.leases(now).use_it(lease_id, id, holder, now)
     }
 
@@ -226,7 +220,10 @@ impl Catalog {
     fn leases(&self, now: Instant) -> MutexGuard<'_, Leases> {
         let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
         let mut leases = self.table();
-        // Of before the start: whose clock was another.
+        // Of before the start, whose clock was another; each is kept on disk while nothing may be deleted.
+        if !self.deletion_allowed {
+            promised.clear();
+        }
         for Promised { id, forced, inode, manifest_hash, holders } in promised.drain(..) {
             let by = forced.then(|| now + DRAIN_TIME);
             leases.end(&id, Ending { manifest_hash, inode, since: now, by, again: None });

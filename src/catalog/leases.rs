@@ -149,7 +149,12 @@ impl Leases {
     }
 
     /// A lease for who has none there, more time for who has one. Only for snapshots that are there.
-    pub(super) fn open(&mut self, id: &SnapshotId, holder: &Holder, now: Instant) -> Result<GrantedLease, LeaseRefusal> {
+    pub(super) fn open(
+        &mut self,
+        id: &SnapshotId,
+        holder: &Holder,
+        now: Instant,
+    ) -> Result<GrantedLease, LeaseRefusal> {
         self.expire(now);
         let own = self.held.iter().find(|(_, held)| held.holder == *holder && held.id == *id);
         if let Some((&lease_id, _)) = own {
@@ -178,7 +183,11 @@ impl Leases {
         let until = self.at_most(&id, now + LEASE_TIME);
         let held = Held { holder: holder.clone(), id, since: now, until, used: false, idle_renewals: 0 };
         self.held.insert(self.last_id, held);
-        GrantedLease { lease_id: self.last_id, expires: until.saturating_duration_since(now), quota: self.quota(&holder) }
+        GrantedLease {
+            lease_id: self.last_id,
+            expires: until.saturating_duration_since(now),
+            quota: self.quota(&holder),
+        }
     }
 
     /// More time, unless it was renewed often and nothing was fetched, or the snapshot is about to go.
@@ -272,9 +281,8 @@ impl Leases {
     /// Deletions that nobody holds up any more.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(SnapshotId, Ending)> {
         self.expire(now);
-        let due = |(id, ending): &(&SnapshotId, &Ending)| {
-            !self.is_held(id) && ending.again.is_none_or(|again| again <= now)
-        };
+        let due =
+            |(id, ending): &(&SnapshotId, &Ending)| !self.is_held(id) && ending.again.is_none_or(|again| again <= now);
         self.ending.iter().filter(due).map(|(id, ending)| (id.clone(), ending.clone())).collect()
     }
 

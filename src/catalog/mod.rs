@@ -77,7 +77,8 @@ pub use judging::{Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements,
 pub use known::KnownSnapshot;
 pub use landed::{LANDED_DIR, LANDED_PER_BLOCK_MAX, Landed, LandedError};
 pub use leases::{
-    DRAIN_TIME, GrantedLease, HeldLease, Holder, IDLE_RENEWALS_MAX, LEASE_TIME, LeaseLimits, LeaseRefusal, PendingDeletion,
+    DRAIN_TIME, GrantedLease, HeldLease, Holder, IDLE_RENEWALS_MAX, LEASE_TIME, LeaseLimits, LeaseRefusal,
+    PendingDeletion,
 };
 pub use local::{Catalog, ScanReport};
 pub use offer::Offer;

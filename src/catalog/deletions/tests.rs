@@ -109,8 +109,7 @@ fn a_promise_isnt_kept_against_another_folder_and_waits_for_the_first_scan() {
     catalog.open_lease(&id(83), &holder(2), now).unwrap();
     catalog.request_deletion(&id(83), false, now).unwrap();
     drop(catalog);
-    let unscanned =
-        Catalog::open(site.open("completed"), site.open("manifests"), wall_time()).with_deletion(true);
+    let unscanned = Catalog::open(site.open("completed"), site.open("manifests"), wall_time()).with_deletion(true);
     let later = now + LEASE_TIME;
     assert_eq!(unscanned.pending_deletion(&id(83), now).unwrap().waiting, Duration::ZERO);
     assert_eq!(unscanned.finish_pending(later), Some(later + LOOK_AGAIN_AFTER));

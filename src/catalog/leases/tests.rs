@@ -30,7 +30,8 @@ fn who_opens_again_has_the_same_lease_and_nobody_else_has_it() {
     assert_ne!(leases.open(&id(1), &holder(1, 2), now).unwrap().lease_id, 1, "another client");
     assert_eq!(leases.use_it(1, &id(1), &holder(1, 1), now), Ok(()));
     assert_eq!(leases.use_it(0, &id(1), &holder(1, 1), now), Err(LeaseRefusal::Required));
-    for (lease, block, who) in [(1, 2, holder(1, 1)), (1, 1, holder(1, 2)), (1, 1, holder(2, 1)), (9, 1, holder(1, 1))] {
+    for (lease, block, who) in [(1, 2, holder(1, 1)), (1, 1, holder(1, 2)), (1, 1, holder(2, 1)), (9, 1, holder(1, 1))]
+    {
         assert_eq!(leases.use_it(lease, &id(block), &who, now), Err(LeaseRefusal::Expired));
     }
     for who in [holder(1, 2), holder(2, 1)] {

@@ -52,6 +52,14 @@ pub enum Event {
         /// Which.
         source: SourceId,
     },
+    /// What a source has of this snapshot; until it is said, a source is taken to have everything. It may come before
+    /// [`Self::SourceJoined`], and holds until the next one, also over a lost link.
+    Has {
+        /// Which.
+        source: SourceId,
+        /// All of it: not what changed.
+        have: Have,
+    },
     /// Chunks proved from the store at resume: neither asked nor counted against the budget.
     AlreadyPresent {
         /// Positions.
@@ -109,6 +117,15 @@ pub enum Event {
         /// Its position.
         linear: u64,
     },
+}
+
+/// What a source has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Have {
+    /// Everything.
+    Complete,
+    /// Those positions; empty ranges and ones behind the end are ignored.
+    Ranges(Vec<Range<u64>>),
 }
 
 /// How a request ended.
@@ -172,6 +189,8 @@ pub enum Action {
 pub enum CancelReason {
     /// Everything it still owes was proved from elsewhere.
     NotNeeded,
+    /// It was late with the chunk that it owed next, and another source brought it; the rest is asked anew.
+    Outrun,
     /// Its deadline is over and another source can do it.
     Late,
     /// The source sent no byte for [`super::PlanConfig::stall_after`].

@@ -18,6 +18,8 @@ pub(super) struct Pick {
     pub(super) source: SourceId,
     pub(super) run: Range<u64>,
     pub(super) class: Class,
+    /// Its first chunk is late at another source.
+    pub(super) hedges: bool,
 }
 
 /// Sources that share the work now: the ready ones that aren't demoted, or all ready ones if there is no other.
@@ -44,6 +46,7 @@ impl Plan {
         }
         let (team, reserve) = (self.team(&fit), self.team(&reserve));
         self.probe(&team, &reserve)
+            .or_else(|| self.hedge(&team))
             .or_else(|| self.frontier(&team))
             .or_else(|| self.bulk(&team))
             .or_else(|| self.second(&team))
@@ -52,7 +55,7 @@ impl Plan {
 
     /// Takes the permits and writes the request down.
     pub(super) fn send(&mut self, pick: Pick) -> Option<Action> {
-        let Pick { source: id, run, class } = pick;
+        let Pick { source: id, run, class, hedges } = pick;
         let (file_index, first) = self.layout.chunk(run.start)?;
         let count = u32::try_from(run.end - run.start).ok()?;
         let request = RequestId(self.next_request);
@@ -64,9 +67,13 @@ impl Plan {
         if self.chunks.is_asked_once(run.start) {
             self.chunks_asked_twice += u64::from(count);
         }
+        if hedges {
+            self.hedged_bytes += self.layout.bytes(run.start);
+            let late = self.requests.values_mut().filter(|late| late.owes.start == run.start && !late.owes.is_empty());
+            late.for_each(|late| late.hedged = true);
+        }
         self.chunks.ask(run.clone(), request);
-        let owes = Request { source: id, owes: run, partial_bytes: 0, expected_at: None, deadline: None };
-        self.requests.insert(request, owes);
+        self.requests.insert(request, Request::new(id, run, self.now));
         self.set_deadline(request);
         Some(Action::Request { id: request, source: id, file_index, first, count, class })
     }
@@ -106,7 +113,7 @@ impl Plan {
             reserve.members.iter().filter(|member| self.sources.get(&member.id).is_some_and(|s| s.requests == 0));
         let mut picks = idle.filter_map(|member| {
             let start = self.ahead(member, team)?.start;
-            Some(Pick { source: member.id, run: start..start + 1, class: self.class(start) })
+            Some(Pick { source: member.id, run: start..start + 1, class: self.class(start), hedges: false })
         });
         picks.next()
     }
@@ -166,11 +173,26 @@ impl Plan {
         let travel_s = f64::from(self.in_flight(member.id) + 1) / member.chunks_per_s;
         let lead = self.front().saturating_add((travel_s * team.chunks_per_s).min(1e9) as u64).clamp(near, far);
         let fast = team.members.iter().all(|other| member.chunks_per_s * 2.0 >= other.chunks_per_s);
-        self.own_block(member, team, lead..far)
+        self.rarest(member, near..total)
+            .or_else(|| self.own_block(member, team, lead..far))
             .or_else(|| self.askable(member.id, lead..far))
             .or_else(|| fast.then(|| self.askable(member.id, near..lead)).flatten())
             .or_else(|| self.askable(member.id, far..total))
             .map(|run| run.start..run.end.min(run.start - run.start % BLOCK_CHUNKS + BLOCK_CHUNKS))
+    }
+
+    /// The first missing run of the rarest chunks that this source has, if some are rare.
+    fn rarest(&self, member: &Member, range: Range<u64>) -> Option<Range<u64>> {
+        self.scarce.ranks().find_map(|rank| {
+            let mut from = range.start;
+            while let Some(run) = self.askable(member.id, from..range.end) {
+                if let Some(rare) = rank.first_in(run.clone()) {
+                    return Some(rare);
+                }
+                from = run.end;
+            }
+            None
+        })
     }
 
     fn own_block(&self, member: &Member, team: &Team, range: Range<u64>) -> Option<Range<u64>> {
@@ -178,7 +200,8 @@ impl Plan {
         let mut from = range.start;
         while let Some(run) = self.askable(member.id, from..range.end) {
             let block = run.start / BLOCK_CHUNKS;
-            let owner = team.members.iter().map(|other| other.id).max_by_key(|id| (hash(id, block), *id));
+            let having = team.members.iter().map(|other| other.id).filter(|id| !self.lacks(*id, run.start));
+            let owner = having.max_by_key(|id| (hash(id, block), *id));
             if owner == Some(member.id) {
                 return Some(run);
             }
@@ -189,7 +212,7 @@ impl Plan {
 
     /// The first missing run in `range` that this source isn't known to lack.
     pub(super) fn askable(&self, id: SourceId, range: Range<u64>) -> Option<Range<u64>> {
-        self.chunks.missing().first_without(range, &self.sources.get(&id)?.lacks)
+        self.chunks.missing().first_without(range, self.sources.get(&id)?.has.lacks())
     }
 
     /// As much of `missing` from its start as this source, the budget and the file allow; `None` if that would be a request too short
@@ -197,7 +220,7 @@ impl Plan {
     fn fit(&self, member: &Member, missing: Range<u64>, urgent: bool) -> Option<Pick> {
         let source = self.sources.get(&member.id).filter(|_| self.has_room(member))?;
         let start = missing.start;
-        let (lacks_from, file_end) = (source.lacks.first_in(missing.clone()), self.layout.file_end(start));
+        let (lacks_from, file_end) = (source.has.lacks().first_in(missing.clone()), self.layout.file_end(start));
         let end = missing.end.min(file_end).min(lacks_from.map_or(u64::MAX, |lacked| lacked.start));
         let there = u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX);
         let least = self.least(member);
@@ -210,7 +233,8 @@ impl Plan {
         if run == 0 || room < needed {
             return None;
         }
-        Some(Pick { source: member.id, run: start..start + u64::from(run.min(room)), class: self.class(start) })
+        let run = start..start + u64::from(run.min(room));
+        Some(Pick { source: member.id, run, class: self.class(start), hedges: false })
     }
 
     pub(super) fn least(&self, member: &Member) -> u32 {
@@ -228,7 +252,7 @@ impl Plan {
     }
 
     pub(super) fn lacks(&self, id: SourceId, linear: u64) -> bool {
-        self.sources.get(&id).is_none_or(|source| source.lacks.contains(linear))
+        self.sources.get(&id).is_none_or(|source| source.has.lacks().contains(linear))
     }
 
     /// Seconds until this source would be through with one more chunk.
@@ -248,11 +272,11 @@ impl Plan {
     }
 
     /// Where the frontier begins: at the loader, or before it if chunks that it had taken were lost from the disk since.
-    fn front(&self) -> u64 {
+    pub(super) fn front(&self) -> u64 {
         self.chunks.missing().first_in(0..self.loader).map_or(self.loader, |lost| lost.start)
     }
 
-    fn frontier_end(&self) -> u64 {
+    pub(super) fn frontier_end(&self) -> u64 {
         self.front().saturating_add(u64::from(self.config.frontier_chunks)).min(self.layout.total())
     }
 

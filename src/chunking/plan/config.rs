@@ -42,8 +42,16 @@ pub struct PlanConfig {
     pub probe_every: u32,
     /// The last chunks that may be asked twice, at least; else one second of work.
     pub end_game_chunks: u32,
+    /// A frontier chunk isn't asked a second time sooner, however fast the others come: below this a hiccup looks like a fault.
+    pub hedge_age_min: Duration,
+    /// What may be asked a second time because it is late, in per cent of all bytes.
+    pub hedge_per_cent_max: u32,
+    /// A `retry_after` below this is raised to it: a source that says "at once" isn't asked in a tight loop.
+    pub wait_min: Duration,
     /// A `retry_after` beyond this is cut to it: no source can put itself to sleep for the whole job.
     pub wait_max: Duration,
+    /// Differs between joiners, so that those who were refused together don't come back together.
+    pub jitter_seed: u64,
 }
 
 impl Default for PlanConfig {
@@ -66,7 +74,11 @@ impl Default for PlanConfig {
             penalty_half_life: Duration::from_secs(60),
             probe_every: 16,
             end_game_chunks: 16,
+            hedge_age_min: Duration::from_millis(100),
+            hedge_per_cent_max: 5,
+            wait_min: Duration::from_millis(100),
             wait_max: Duration::from_secs(300),
+            jitter_seed: 0,
         }
     }
 }

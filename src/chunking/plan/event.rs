@@ -189,6 +189,8 @@ pub enum Action {
 pub enum CancelReason {
     /// Everything it still owes was proved from elsewhere.
     NotNeeded,
+    /// It was late with the chunk that it owed next, and another source brought it; the rest is asked anew.
+    Outrun,
     /// Its deadline is over and another source can do it.
     Late,
     /// The source sent no byte for [`super::PlanConfig::stall_after`].

@@ -51,6 +51,12 @@ impl Layout {
         self.total
     }
 
+    /// How many bytes all files have.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum: u64, span| sum.saturating_add(span.size_bytes))
+    }
+
     /// Where a chunk stands in the line; `None` if the file or the chunk doesn't exist.
     #[must_use]
     pub fn linear(&self, file_index: u32, chunk: ChunkIndex) -> Option<u64> {

@@ -28,18 +28,25 @@
 //! **How much.** A permit of the budget per chunk is taken before the request goes out. A source's share follows its rate
 //! and round trip; runs are a quarter of the share (four streams), at most a second's work, so that work stays shared.
 //!
-//! **Asked twice** are only the last chunks (`second.rs`; hedging of late frontier chunks has its place there too).
+//! **Asked twice** (`second.rs`) is a chunk of the frontier that takes twice as long as 95 of 100 do (*hedge*, at most 5 % of all bytes),
+//! and the last chunks (*end-game*). The first copy that proves itself wins.
+//!
+//! **Who has what** (`has.rs`): nobody is asked for what it hasn't announced, or refused a while ago. Where nobody has everything, the
+//! rarest chunks behind the frontier go first (`scarce.rs`).
 
 mod choose;
 mod chunks;
 mod config;
 mod event;
+mod has;
 mod layout;
 mod ranges;
 mod rate;
+mod scarce;
 mod second;
 mod source;
 mod status;
+mod times;
 mod watch;
 
 #[cfg(test)]
@@ -55,8 +62,10 @@ use chunks::Chunks;
 pub use config::PlanConfig;
 pub use event::{Action, CancelReason, Class, Event, Have, Outcome, Refusal, RequestId, SourceId};
 pub use layout::{Layout, LayoutError};
+use scarce::Scarce;
 use source::{Link, PENALTY, RETRY_DEFAULT, Source};
 pub use status::{PlanStatus, SourceState, SourceStatus, WaitsFor};
+use times::ChunkTimes;
 
 /// The scheduler of one transfer.
 #[derive(Debug)]
@@ -72,6 +81,11 @@ pub struct Plan {
     next_request: u64,
     requests_since_probe: u32,
     chunks_asked_twice: u64,
+    hedged_bytes: u64,
+    hedged_bytes_max: u64,
+    /// From being asked to being here, of all chunks.
+    times: ChunkTimes,
+    scarce: Scarce,
     /// The latest time seen: time never runs backwards here.
     now: Duration,
 }
@@ -83,15 +97,25 @@ struct Request {
     owes: Range<u64>,
     /// Bytes of the next chunk that came already.
     partial_bytes: u64,
+    sent_at: Duration,
+    /// What it owes next is asked of another source too, as it was late.
+    hedged: bool,
     /// When it should be through; `None` if the source wasn't measured.
     expected_at: Option<Duration>,
     deadline: Option<Duration>,
+}
+
+impl Request {
+    const fn new(source: SourceId, owes: Range<u64>, sent_at: Duration) -> Self {
+        Self { source, owes, partial_bytes: 0, sent_at, hedged: false, expected_at: None, deadline: None }
+    }
 }
 
 impl Plan {
     /// A plan for all chunks of `layout`, with nothing present and nobody to ask.
     #[must_use]
     pub fn new(layout: Layout, config: PlanConfig) -> Self {
+        let hedged_bytes_max = layout.total_bytes() / 100 * u64::from(config.hedge_per_cent_max);
         Self {
             chunks: Chunks::new(layout.total()),
             layout,
@@ -103,6 +127,10 @@ impl Plan {
             next_request: 0,
             requests_since_probe: 0,
             chunks_asked_twice: 0,
+            hedged_bytes: 0,
+            hedged_bytes_max,
+            times: ChunkTimes::new(),
+            scarce: Scarce::default(),
             now: Duration::ZERO,
         }
     }
@@ -119,11 +147,12 @@ impl Plan {
         match event {
             Event::SourceJoined { source, identity, rtt } => self.joined(source, &identity, rtt),
             Event::SourceLeft { source } => self.left(source, Link::Gone),
+            Event::SourceBanned { source } => self.left(source, Link::Banned),
             Event::Has { source, have } => {
                 let (config, total) = (&self.config, self.layout.total());
-                self.sources.entry(source).or_insert_with(|| Source::new(config)).has(total, have);
+                self.sources.entry(source).or_insert_with(|| Source::new(config)).has.announce(&have, total);
+                self.count_holders();
             }
-            Event::SourceBanned { source } => self.left(source, Link::Banned),
             Event::AlreadyPresent { range } => {
                 self.chunks.present(range);
                 self.cancel_unneeded();
@@ -141,7 +170,7 @@ impl Plan {
             Event::ChunkRejected { linear, .. } if linear >= self.layout.total() => {}
             Event::ChunkRejected { linear, source } => {
                 let now = self.now;
-                self.sources.entry(source).and_modify(|source| source.lacks(now, linear));
+                self.sources.entry(source).and_modify(|source| source.has.refuse(now, linear));
                 self.chunks.reject(linear);
             }
             Event::RequestEnded { request, outcome } => self.ended(request, outcome),
@@ -178,6 +207,12 @@ impl Plan {
         }
         let config = &self.config;
         self.sources.entry(id).or_insert_with(|| Source::new(config)).join(identity, rtt);
+        self.count_holders();
+    }
+
+    fn count_holders(&mut self) {
+        let connected = self.sources.values().filter(|source| source.link == Link::Up);
+        self.scarce = Scarce::among(connected, self.layout.total());
     }
 
     fn left(&mut self, id: SourceId, link: Link) {
@@ -192,6 +227,7 @@ impl Plan {
         if source.link != Link::Banned {
             source.link = link;
         }
+        self.count_holders();
     }
 
     fn arrived(&mut self, id: RequestId, linear: u64, wire_bytes: u64) {
@@ -202,6 +238,8 @@ impl Plan {
         let unmeasured = source.rate.chunks_per_s().is_none();
         request.partial_bytes = 0;
         request.owes.start = linear + 1;
+        request.hedged = false;
+        self.times.add(self.now.saturating_sub(request.sent_at));
         source.got_bytes(self.now, rest);
         source.rate.chunk(self.now, rest, wire_bytes, raw_bytes);
         source.got_chunk(self.now, &self.config);
@@ -269,13 +307,17 @@ impl Plan {
         }
     }
 
-    /// Cancels requests all of whose chunks came from elsewhere. At most four per source, sixteen chunks each.
+    /// Cancels requests all of whose chunks came from elsewhere, and late ones that lost their next one to a hedge. At most four per
+    /// source, sixteen chunks each.
     fn cancel_unneeded(&mut self) {
         let unneeded = |request: &Request| {
             !request.owes.is_empty() && request.owes.clone().all(|linear| !self.chunks.is_wanted(linear))
         };
         let ids: Vec<RequestId> = self.requests.iter().filter(|(_, r)| unneeded(r)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.cancel(id, CancelReason::NotNeeded));
+        let lost = |request: &Request| request.hedged && !self.chunks.is_wanted(request.owes.start);
+        let ids: Vec<RequestId> = self.requests.iter().filter(|(_, r)| lost(r)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.outrun(id));
     }
 }
 

@@ -19,6 +19,11 @@ impl RangeSet {
         self.len == 0
     }
 
+    /// Its runs in order.
+    pub(super) fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        self.runs.iter().map(|(&start, &end)| start..end)
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

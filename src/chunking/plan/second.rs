@@ -1,5 +1,4 @@
-//! Who is asked a second time for a chunk that is already in flight: the end-game. (Hedging of late frontier chunks is the same
-//! question with another condition: its pick belongs here too.)
+//! Who is asked a second time for a chunk that is already in flight: hedges of what the loader waits for, and the end-game.
 
 use std::time::Duration;
 
@@ -8,7 +7,45 @@ use super::{
     choose::{Member, Pick, Team},
 };
 
+/// A chunk that takes so many times what 95 of 100 take is late.
+const HEDGE_FACTOR: u32 = 2;
+
 impl Plan {
+    /// The first late chunk of the frontier, to whoever else will be through with it first. One chunk: if the second copy wins, the
+    /// late request is cancelled, and its rest goes to the fast sources as any other missing chunk.
+    pub(super) fn hedge(&self, team: &Team) -> Option<Pick> {
+        let late = self.requests.values().filter(|request| self.hedge_at(request).is_some_and(|at| at <= self.now));
+        let mut late: Vec<&Request> = late.collect();
+        late.sort_by_key(|request| request.owes.start);
+        late.into_iter().find_map(|request| {
+            let start = request.owes.start;
+            let suits = |member: &&Member| {
+                member.id != request.source && self.has_room(member) && !self.lacks(member.id, start)
+            };
+            let helper = team.members.iter().filter(suits).min_by(|a, b| self.eta_s(a).total_cmp(&self.eta_s(b)))?;
+            Some(Pick { source: helper.id, run: start..start + 1, class: self.class(start), hedges: true })
+        })
+    }
+
+    /// When the next chunk of a request will be late enough to be asked a second time: only one of the frontier, and only within the
+    /// allowance. Its age counts from the request, as the measured times do.
+    pub(super) fn hedge_at(&self, request: &Request) -> Option<Duration> {
+        let start = request.owes.start;
+        let bytes = self.hedged_bytes.saturating_add(self.layout.bytes(start));
+        let waited_for = !request.owes.is_empty() && (self.front()..self.frontier_end()).contains(&start);
+        if !waited_for || bytes > self.hedged_bytes_max || !self.chunks.is_asked_once(start) {
+            return None;
+        }
+        // An answer can't be here before its round trip, however near the others are.
+        let rtt = self.sources.get(&request.source)?.rtt;
+        Some(request.sent_at + self.hedge_after()?.max(rtt * HEDGE_FACTOR))
+    }
+
+    /// The age at which a frontier chunk is late; `None` while too few chunks were measured.
+    pub(super) fn hedge_after(&self) -> Option<Duration> {
+        self.times.p95().map(|p95| (p95 * HEDGE_FACTOR).max(self.config.hedge_age_min))
+    }
+
     /// At the end, nothing is missing and a source idles: it takes over the tail of a request that it can beat. The
     /// first copy that proves itself wins. Without that condition two equal sources would both fetch all of the last chunks.
     pub(super) fn second(&self, team: &Team) -> Option<Pick> {
@@ -46,6 +83,6 @@ impl Plan {
         let last = request.owes.clone().rev().find(|linear| free(*linear))?;
         let room = self.permits_free().min(helper.target - self.in_flight(helper.id)).min(self.least(helper));
         let start = (request.owes.start..=last).rev().take_while(|linear| free(*linear)).take(room as usize).last()?;
-        Some(Pick { source: helper.id, run: start..last + 1, class: self.class(start) })
+        Some(Pick { source: helper.id, run: start..last + 1, class: self.class(start), hedges: false })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Have, config::PlanConfig, ranges::RangeSet, rate::Rate};
+use super::{config::PlanConfig, has::Has, rate::Rate};
 
 /// A refusal without `retry_after`: `protocol.md` 2 says a second.
 pub(super) const RETRY_DEFAULT: Duration = Duration::from_secs(1);
@@ -10,10 +10,8 @@ pub(super) const RETRY_DEFAULT: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Doublings of it at most: 100 ms x 2^6 = 6.4 s.
 const BACKOFF_DOUBLINGS_MAX: u32 = 6;
-/// What a source said it lacks is asked again after this: partial sources grow, rot is repaired.
-const LACKS_FOR: Duration = Duration::from_secs(60);
-/// Chunks that a source said it lacks before that counts as a lie about what it has (`protocol.md` 6, code 8).
-const LACKS_TOLERATED: u32 = 2;
+/// A wait is longer than the source asked for by up to this part of it: those whom it refused together come back one by one.
+const JITTER_DIVISOR: u32 = 4;
 /// A demotion's weight; decays by half each half-life, so 60 s after one demotion it is over.
 pub(super) const PENALTY: f64 = 1.0;
 /// From here on a source counts as demoted.
@@ -46,18 +44,15 @@ pub(super) struct Source {
     pub(super) floor_from: Duration,
     pub(super) floor_bytes: u64,
     pub(super) run_max: u32,
-    /// Chunks it said it doesn't have, or that it sent wrong.
-    pub(super) lacks: RangeSet,
-    lacks_until: Duration,
-    /// It has only some chunks, and says which: what it lacks, it lacks until it says more.
-    partial: bool,
-    lacks_said: u32,
+    pub(super) has: Has,
     pub(super) verified: u64,
     /// AIMD: chunks that it may owe whatever its rate suggests.
     cap: f64,
     penalty: f64,
     penalty_at: Duration,
     failures: u32,
+    /// How often it asked us to wait.
+    waits: u32,
 }
 
 impl Source {
@@ -74,15 +69,13 @@ impl Source {
             floor_from: Duration::ZERO,
             floor_bytes: 0,
             run_max: config.run_chunks_max,
-            lacks: RangeSet::default(),
-            lacks_until: Duration::ZERO,
-            partial: false,
-            lacks_said: 0,
+            has: Has::default(),
             verified: 0,
             cap: f64::from(config.in_flight_max),
             penalty: 0.0,
             penalty_at: Duration::ZERO,
             failures: 0,
+            waits: 0,
         }
     }
 
@@ -169,45 +162,25 @@ impl Source {
         Some(self.penalty_at + config.penalty_half_life * halvings)
     }
 
-    /// Nothing is asked of it before.
+    /// It asked to be left alone for so long: it is, and a little longer.
     pub(super) fn wait(&mut self, now: Duration, retry_after: Duration, config: &PlanConfig) {
-        self.wait_until = self.wait_until.max(now + retry_after.min(config.wait_max));
+        let asked = retry_after.clamp(config.wait_min, config.wait_max.max(config.wait_min));
+        self.waits = self.waits.wrapping_add(1);
+        let draw = mix(self.seed ^ mix(config.jitter_seed ^ u64::from(self.waits))) >> 48; // 16 bits
+        let jitter = asked / JITTER_DIVISOR * u32::try_from(draw).unwrap_or(0) / (1 << 16);
+        self.wait_until = self.wait_until.max(now + asked + jitter);
     }
 
     /// A request brought nothing: wait longer each time, so that a source that always fails costs little.
     pub(super) fn back_off(&mut self, now: Duration, config: &PlanConfig) {
-        self.wait(now, BACKOFF_FIRST * (1 << self.failures.min(BACKOFF_DOUBLINGS_MAX)), config);
+        let pause = BACKOFF_FIRST * (1 << self.failures.min(BACKOFF_DOUBLINGS_MAX));
+        self.wait_until = self.wait_until.max(now + pause.min(config.wait_max));
         self.failures = self.failures.saturating_add(1);
     }
 
-    pub(super) fn lacks(&mut self, now: Duration, linear: u64) {
-        self.lacks.insert(linear..linear + 1);
-        if !self.partial {
-            self.lacks_until = now + LACKS_FOR;
-        }
-    }
-
-    /// Of `total` chunks it has these.
-    pub(super) fn has(&mut self, total: u64, have: Have) {
-        self.lacks.clear();
-        self.partial = have != Have::Complete;
-        if let Have::Ranges(ranges) = have {
-            self.lacks.insert(0..total);
-            ranges.into_iter().for_each(|range| self.lacks.remove(range));
-        }
-    }
-
-    /// When what it lacks may be asked of it again; `None`: when it says so.
-    pub(super) fn asked_again_at(&self) -> Option<Duration> {
-        (!self.partial && !self.lacks.is_empty()).then_some(self.lacks_until)
-    }
-
-    /// It says so itself. The third time it has claimed too much.
+    /// It says that it lacks a chunk. Each third time it has claimed too much: it is demoted.
     pub(super) fn said_it_lacks(&mut self, now: Duration, linear: u64, config: &PlanConfig) {
-        self.lacks(now, linear);
-        self.lacks_said += 1;
-        if self.lacks_said > LACKS_TOLERATED {
-            self.lacks_said = 0;
+        if self.has.said_it_lacks(now, linear) {
             self.demote(now, config, PENALTY);
         }
     }

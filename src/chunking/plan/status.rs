@@ -21,8 +21,12 @@ pub struct PlanStatus {
     pub chunks_verified: u64,
     /// Proved and released: written or handed to the loader.
     pub chunks_written: u64,
-    /// Chunks that were asked a second time (end-game).
+    /// Chunks that were asked a second time: hedges and end-game.
     pub chunks_asked_twice: u64,
+    /// Bytes of those that were asked a second time because the loader waits for them (hedges).
+    pub hedged_bytes: u64,
+    /// After so long a chunk that the loader waits for is asked a second time; `None` while too little is known.
+    pub hedge_after: Option<Duration>,
     /// Permits of the budget in use.
     pub permits_used: u32,
     /// What the transfer waits for.
@@ -113,6 +117,8 @@ impl Plan {
             chunks_verified: self.chunks.verified().len(),
             chunks_written: self.chunks.written_len(),
             chunks_asked_twice: self.chunks_asked_twice,
+            hedged_bytes: self.hedged_bytes,
+            hedge_after: self.hedge_after(),
             permits_used: self.chunks.permits_used(),
             waits_for: self.waits_for(),
         }

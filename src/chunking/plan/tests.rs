@@ -21,6 +21,10 @@ struct Sim {
     breaks_every: u64,
     /// Says BUSY until then.
     busy_until: Duration,
+    /// What it has; it answers CHUNK_UNAVAILABLE to anything else.
+    has: Range<u64>,
+    /// Whether it announces that; else it claims to have everything.
+    announces: bool,
     sent: u64,
     /// When it can begin the next chunk.
     free_at: Duration,
@@ -34,6 +38,8 @@ fn source(chunks_per_s: u64) -> Sim {
         bad_every: 0,
         breaks_every: 0,
         busy_until: Duration::ZERO,
+        has: 0..u64::MAX,
+        announces: false,
         sent: 0,
         free_at: Duration::ZERO,
     }
@@ -51,6 +57,7 @@ enum OutcomeKey {
     Completed,
     Broken,
     Busy(Duration),
+    Lacking,
 }
 
 /// A plan, its sources, and a driver that writes each chunk some time after it was proved.
@@ -69,6 +76,9 @@ struct World {
     owed: BTreeMap<RequestId, Range<u64>>,
     held: u32,
     asked: u64,
+    /// When the loader went on last, and the longest that it ever stood.
+    loader_since: Duration,
+    loader_stood: Duration,
     trace: Vec<Action>,
 }
 
@@ -92,6 +102,8 @@ impl World {
             owed: BTreeMap::new(),
             held: 0,
             asked: 0,
+            loader_since: Duration::ZERO,
+            loader_stood: Duration::ZERO,
             trace: Vec::new(),
         };
         sims.into_iter().for_each(|sim| world.join(sim));
@@ -100,6 +112,10 @@ impl World {
 
     fn join(&mut self, sim: Sim) {
         let source = SourceId(u32::try_from(self.sims.len()).unwrap());
+        if sim.announces {
+            let have = Have::Ranges(vec![sim.has.clone()]);
+            self.plan.handle(self.now, Event::Has { source, have });
+        }
         let event = Event::SourceJoined { source, identity: [source.0 as u8 + 1; 32], rtt: sim.rtt };
         self.sims.push(sim);
         self.plan.handle(self.now, event);
@@ -122,8 +138,8 @@ impl World {
                     self.owed.remove(&id);
                     self.due.retain(|(_, _, due)| !matches!(due, Due::Chunk { request, .. } | Due::End { request, .. } if *request == id));
                 }
-                Action::Request { id, source, file_index, first, count, .. } => {
-                    self.serve(id, source, file_index, first, count)
+                Action::Request { id, source, file_index, first, count, class } => {
+                    self.serve(id, source, file_index, first, count, class)
                 }
             }
             if matches!(action, Action::Request { .. }) {
@@ -138,7 +154,7 @@ impl World {
         self.held + self.owed.values().map(|run| u32::try_from(run.end - run.start).unwrap()).sum::<u32>()
     }
 
-    fn serve(&mut self, id: RequestId, source: SourceId, file_index: u32, first: ChunkIndex, count: u32) {
+    fn serve(&mut self, id: RequestId, source: SourceId, file_index: u32, first: ChunkIndex, count: u32, class: Class) {
         assert!((1..=16).contains(&count));
         assert!(!self.banned.contains(&source), "asked a banned source");
         let start = self.plan.layout.linear(file_index, first).unwrap();
@@ -149,8 +165,13 @@ impl World {
             let twice = self.owed.iter().filter(|(_, run)| run.contains(&linear)).map(|(id, _)| self.open[id]);
             let others: Vec<SourceId> = twice.collect();
             assert!(others.len() <= 1 && !others.contains(&source), "asked twice of one source or thrice");
-            assert!(others.is_empty() || self.plan.status().chunks_missing == 0, "asked twice before the end");
+            let hedge = class == Class::Frontier && count == 1;
+            assert!(others.is_empty() || hedge || self.plan.status().chunks_missing == 0, "asked twice before the end");
+            let sim = &self.sims[source.0 as usize];
+            assert!(!sim.announces || sim.has.contains(&linear), "asked for what it hasn't announced");
         }
+        let status = self.plan.status();
+        assert!(status.hedged_bytes * 20 <= self.plan.layout.total_bytes(), "hedged more than 5 %");
         self.asked += u64::from(count);
         self.open.insert(id, source);
         self.owed.insert(id, start..last + 1);
@@ -158,6 +179,9 @@ impl World {
         let sim = self.sims[source.0 as usize].clone();
         if self.now < sim.busy_until {
             return self.after(self.now + sim.rtt, Due::End { request: id, outcome: OutcomeKey::Busy(SEC) });
+        }
+        if !sim.has.contains(&start) {
+            return self.after(self.now + sim.rtt, Due::End { request: id, outcome: OutcomeKey::Lacking });
         }
         let mut at = sim.free_at.max(self.now + sim.rtt / 2);
         for linear in start..=last {
@@ -229,6 +253,7 @@ impl World {
                     OutcomeKey::Completed => Outcome::Completed,
                     OutcomeKey::Broken => Outcome::Broken,
                     OutcomeKey::Busy(retry_after) => Outcome::Refused(Refusal::Wait { retry_after }),
+                    OutcomeKey::Lacking => Outcome::Refused(Refusal::ChunkLacking),
                 };
                 self.plan.handle(self.now, Event::RequestEnded { request, outcome });
             }
@@ -239,6 +264,10 @@ impl World {
                 let mut loader = self.plan.loader;
                 while self.released.contains(&loader) {
                     loader += 1;
+                }
+                if loader > self.plan.loader {
+                    self.loader_stood = self.loader_stood.max(self.now - self.loader_since);
+                    self.loader_since = self.now;
                 }
                 self.plan.handle(self.now, Event::LoaderAt { linear: loader });
             }
@@ -287,4 +316,5 @@ impl World {
 }
 
 mod behaviour;
+mod faults;
 mod properties;

@@ -17,9 +17,7 @@ impl Plan {
     /// Handles every timer that has run out.
     pub(super) fn watch(&mut self) {
         let now = self.now;
-        for source in self.sources.values_mut().filter(|source| source.asked_again_at().is_some_and(|at| at <= now)) {
-            source.lacks.clear();
-        }
+        self.sources.values_mut().for_each(|source| source.has.expire(now));
         let busy: Vec<SourceId> = self.sources.iter().filter(|(_, s)| s.requests > 0).map(|(id, _)| *id).collect();
         for id in busy {
             self.watch_stall(id);
@@ -42,12 +40,12 @@ impl Plan {
                 busy.then(|| source.floor_from + config.rate_floor_window),
                 Some(source.wait_until).filter(|_| !self.is_complete()),
                 source.demoted_until(config).filter(|_| !idle),
-                source.asked_again_at(),
+                source.has.refused_until(),
             ]
         });
         let of_requests = self.requests.values().flat_map(|request| {
             // In the end-game a request that is overdue is taken over by whoever idles.
-            [request.deadline, request.expected_at.filter(|_| idle)]
+            [request.deadline, request.expected_at.filter(|_| idle), self.hedge_at(request)]
         });
         of_sources.chain(of_requests).flatten().filter(|at| *at > self.now).min()
     }
@@ -112,6 +110,16 @@ impl Plan {
         if slow && self.has_other(id, better) {
             self.drop_slow(id, CancelReason::TooSlow);
         }
+    }
+
+    /// Another source brought what this request owed next: what it says of its source is the same as a missed deadline.
+    pub(super) fn outrun(&mut self, id: RequestId) {
+        let of = self.requests.get(&id).map(|request| request.source);
+        if let Some(source) = of.and_then(|of| self.sources.get_mut(&of)) {
+            source.narrow(&self.config);
+            source.rate.late(self.now);
+        }
+        self.cancel(id, CancelReason::Outrun);
     }
 
     /// Cancels all that a source owes and demotes it: quality, no ban.

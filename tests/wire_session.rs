@@ -62,7 +62,7 @@ async fn file(session: &Session, manifest: &Manifest, index: usize) -> (Vec<u8>,
     let chunks = ChunkIndex::count(size).unwrap();
     for first in (0..chunks).step_by(16) {
         let run = request(manifest, index, first, (chunks - first).min(16));
-        let mut stream = loopback::chunks(&session, run, size).await.unwrap();
+        let mut stream = loopback::chunks(session, run, size).await.unwrap();
         let (more, zstd) = raw(&mut stream).await.unwrap();
         bytes.extend(more);
         compressed += zstd;

@@ -143,7 +143,7 @@ impl Service {
     ) -> Self {
         let (state, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let open = |path: &Path| OsDir::open(path).unwrap();
-        let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()));
+        let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()).with_deletion(true));
         let report = catalog.scan().unwrap();
         assert!(report.refused.is_empty(), "{report:?}");
         let address = endpoint.local_addr().unwrap();

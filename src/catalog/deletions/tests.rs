@@ -103,6 +103,7 @@ fn a_restart_forgets_neither_the_promise_nor_who_it_waits_for() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test moves a folder")]
 fn a_promise_isnt_kept_against_another_folder_and_waits_for_the_first_scan() {
     let (site, now) = (Site::new(), start());
     let catalog = site.catalog();
@@ -136,6 +137,7 @@ fn a_promise_that_cant_be_written_is_none() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test changes a file")]
 fn a_promise_that_cant_be_kept_yet_is_tried_again() {
     let (site, now) = (Site::new(), start());
     let catalog = site.catalog();

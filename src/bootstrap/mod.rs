@@ -54,7 +54,7 @@ use crate::{
     catalog::{AgreedSnapshot, Equivocation, Judging, Mode, RootOfTrust, Screening},
     chunking::{BufferPool, Candidates, FileTree, Store, Workers, plan::PlanConfig},
     disk::Dir,
-    msp::ChannelConfig,
+    msp::{ChannelConfig, IdentityId},
     snapshot::{BlockNumber, CHUNK_BYTES, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
     transport::off_the_driver,
 };
@@ -363,7 +363,7 @@ async fn land(
         sources,
         workers: request.workers.clone(),
         buffers: buffers.clone(),
-        plan: request.plan.clone(),
+        plan: PlanConfig { jitter_seed: jitter_seed(request.dialling.identity.identity.id()), ..request.plan.clone() },
         accept_zstd: request.accept_zstd,
         observer: Arc::clone(observer),
         still: &|| still_agreed(request, vouched, None),
@@ -419,6 +419,11 @@ fn still_agreed(request: &JoinRequest, vouched: &Vouched, state: Option<&Channel
 
 /// Threads for proofs and writes: they keep up with any link long before there are so many.
 const WORKERS_MAX: usize = 4;
+
+/// Joiners differ in it, and the same one waits the same way each time.
+fn jitter_seed(own: IdentityId) -> u64 {
+    own.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
 
 /// Threads for a join of that plan: as many as the machine has cores, at most four.
 ///

@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::{
     Plan, Request,
     choose::{Member, Pick, Team},
+    event::{RequestId, SourceId},
 };
 
 /// A chunk that takes so many times what 95 of 100 take is late.
 const HEDGE_FACTOR: u32 = 2;
+/// A source that needs so many times what the quickest needs doesn't help at the end.
+const SOON_FACTOR: f64 = 2.0;
 
 impl Plan {
     /// The first late chunk of the frontier, to whoever else will be through with it first. One chunk: if the second copy wins, the
@@ -17,14 +20,23 @@ impl Plan {
         let late = self.requests.values().filter(|request| self.hedge_at(request).is_some_and(|at| at <= self.now));
         let mut late: Vec<&Request> = late.collect();
         late.sort_by_key(|request| request.owes.start);
+        let helpers = self.helpers(team);
         late.into_iter().find_map(|request| {
             let start = request.owes.start;
-            let suits = |member: &&Member| {
-                member.id != request.source && self.has_room(member) && !self.lacks(member.id, start)
-            };
-            let helper = team.members.iter().filter(suits).min_by(|a, b| self.eta_s(a).total_cmp(&self.eta_s(b)))?;
+            let helper = helpers.iter().find(|m| m.id != request.source && !self.lacks(m.id, start))?;
             Some(Pick { source: helper.id, run: start..start + 1, class: self.class(start), hedges: true })
         })
+    }
+
+    /// Who may be asked a second time for something, the quickest first. A slow one that idles isn't while a quick one is about to;
+    /// nor one of which nothing is known: it may be the worst of all.
+    fn helpers<'a>(&self, team: &'a Team) -> Vec<&'a Member> {
+        let measured = || team.members.iter().filter(|member| self.is_measured(member.id));
+        let soonest = measured().map(|member| self.eta_s(member)).fold(f64::MAX, f64::min);
+        let soon = |member: &&Member| self.has_room(member) && self.eta_s(member) <= soonest * SOON_FACTOR;
+        let mut helpers: Vec<&Member> = measured().filter(soon).collect();
+        helpers.sort_by(|a, b| self.eta_s(a).total_cmp(&self.eta_s(b)));
+        helpers
     }
 
     /// When the next chunk of a request will be late enough to be asked a second time: only one of the frontier, and only within the
@@ -52,13 +64,11 @@ impl Plan {
         if !self.is_end_game(team.chunks_per_s) {
             return None;
         }
-        let mut helpers: Vec<&Member> = team.members.iter().filter(|member| self.has_room(member)).collect();
-        helpers.sort_by(|a, b| self.eta_s(a).total_cmp(&self.eta_s(b)));
         let mut owing: Vec<&Request> = self.requests.values().collect();
         // Those of which nothing is known first, then the latest.
         owing
             .sort_by_key(|request| std::cmp::Reverse(request.expected_at.map_or(Duration::MAX, |at| at.max(self.now))));
-        helpers.into_iter().find_map(|helper| {
+        self.helpers(team).into_iter().find_map(|helper| {
             owing.iter().filter(|request| self.can_beat(helper, request)).find_map(|request| self.tail(helper, request))
         })
     }
@@ -71,10 +81,43 @@ impl Plan {
     }
 
     fn can_beat(&self, helper: &Member, request: &Request) -> bool {
-        let measured = self.sources.get(&helper.id).is_some_and(|source| source.rate.chunks_per_s().is_some());
-        let overdue = request.expected_at.is_none_or(|at| at <= self.now);
         let left_s = request.expected_at.map_or(0.0, |at| at.saturating_sub(self.now).as_secs_f64());
-        request.source != helper.id && measured && (overdue || self.eta_s(helper) < left_s)
+        request.source != helper.id && (self.is_overdue(request) || self.eta_s(helper) < left_s)
+    }
+
+    fn is_measured(&self, id: SourceId) -> bool {
+        self.sources.get(&id).is_some_and(|source| source.rate.chunks_per_s().is_some())
+    }
+
+    fn is_overdue(&self, request: &Request) -> bool {
+        request.expected_at.is_none_or(|at| at <= self.now)
+    }
+
+    /// In the end-game, a chunk both copies of which are overdue while a third source idles: the request that was sent first gives way to
+    /// it. Else two bad sources that hold the same chunk would hold up the end until a deadline.
+    pub(super) fn gives_way(&self) -> Option<RequestId> {
+        if !self.chunks.missing().is_empty() {
+            return None;
+        }
+        let overdue: Vec<_> = self.requests.iter().filter(|(_, request)| self.is_overdue(request)).collect();
+        let waits = |(first, request): &(&RequestId, &Request)| {
+            let linear = request.owes.clone().find(|linear| self.chunks.is_wanted(*linear))?;
+            let (_, second) = overdue.iter().find(|(id, other)| *id > *first && other.owes.contains(&linear))?;
+            self.idles(linear, [request.source, second.source]).then_some(**first)
+        };
+        overdue.iter().find_map(waits)
+    }
+
+    /// Whether a measured source other than these owes nothing and has the chunk.
+    fn idles(&self, linear: u64, but: [SourceId; 2]) -> bool {
+        self.sources.iter().any(|(id, source)| {
+            !but.contains(id)
+                && source.requests == 0
+                && source.is_ready(self.now)
+                && !source.is_demoted(self.now, &self.config)
+                && self.is_measured(*id)
+                && !self.lacks(*id, linear)
+        })
     }
 
     /// The last chunks that a request owes and nobody else brings: the two meet in the middle.

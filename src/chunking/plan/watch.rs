@@ -26,6 +26,9 @@ impl Plan {
         let late = |deadline: Option<Duration>| deadline.is_some_and(|at| at <= now);
         let late: Vec<RequestId> = self.requests.iter().filter(|(_, r)| late(r.deadline)).map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.late(id));
+        while let Some(id) = self.gives_way() {
+            self.outrun(id);
+        }
     }
 
     /// When to poll again if no event comes; `None` if only an event can change anything.

@@ -13,9 +13,9 @@ fn hedges(world: &World) -> impl Iterator<Item = &Action> {
 }
 
 #[test]
-fn bad_company_makes_a_long_transfer_at_most_three_tenths_longer_than_the_good_source_alone() {
+fn bad_company_makes_a_transfer_at_most_three_tenths_longer_than_the_good_source_alone() {
     let mut slowest: f64 = 0.0;
-    for chunks in [1024, 4096] {
+    for chunks in [8, 24, 64, 128, 256, 1024] {
         let mut alone = World::new(chunks, vec![source(50)]);
         alone.complete(600 * SEC);
         for (silent_after, bad_every) in [(0, 1), (1, 2), (7, 5), (40, 20), (300, 200)] {
@@ -32,7 +32,7 @@ fn bad_company_makes_a_long_transfer_at_most_three_tenths_longer_than_the_good_s
             }
         }
     }
-    assert!(slowest > 0.2, "something was measured");
+    assert!(slowest > 0.9, "bad company helps nobody: {slowest}");
 }
 
 #[test]

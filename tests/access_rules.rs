@@ -34,7 +34,7 @@ use snapferry::{
         fault::{ErrorCode, Fault},
         limits::{ATTESTATION_BURST, ATTESTATION_EVERY},
         serving::{Attest, ServeLimits},
-        wire::{Attestation, AttestationGet, ChunkRequest, ChunkTreeRequest, Refusal, RequestClass},
+        wire::{Attestation, AttestationGet, ChunkRequest, ChunkTreeRequest, LeaseOpen, Refusal, RequestClass},
     },
 };
 
@@ -81,10 +81,12 @@ async fn admin_operations(session: &Session) -> [Result<(), AskError>; 3] {
 }
 
 /// Everything that fetches; `manifest` is that of a snapshot that is there.
-async fn fetches(session: &Session, manifest: &Manifest) -> [Result<(), AskError>; 3] {
+async fn fetches(session: &Session, manifest: &Manifest) -> [Result<(), AskError>; 4] {
     let size = manifest.files()[0].size;
     let (id, manifest_hash) = (manifest.id().clone(), manifest.hash());
     let (first_chunk, class) = (ChunkIndex(0), RequestClass::Bulk);
+    let lease = session.open_lease(LeaseOpen { id: id.clone(), manifest_hash }).await;
+    let lease_id = lease.as_ref().map_or(0, |lease| lease.lease_id);
     let request = ChunkRequest {
         id: id.clone(),
         manifest_hash,
@@ -93,11 +95,12 @@ async fn fetches(session: &Session, manifest: &Manifest) -> [Result<(), AskError
         count: 1,
         accept_zstd: true,
         class,
-        lease_id: 0,
+        lease_id,
     };
     let chunk = async { session.chunks(request, size).await?.next().await.map(drop) };
     let tree = ChunkTreeRequest { id: id.clone(), manifest_hash, file_index: 0, span: None };
-    [session.manifest(&id, manifest_hash).await.map(drop), chunk.await, session.tree(tree, size).await.map(drop)]
+    let manifest = session.manifest(&id, manifest_hash).await.map(drop);
+    [manifest, lease.map(drop), chunk.await, session.tree(tree, size).await.map(drop)]
 }
 
 /// Somebody of org3 with that OU.

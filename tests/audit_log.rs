@@ -151,6 +151,6 @@ async fn fetch(service: &Service) {
         class: RequestClass::Bulk,
         lease_id: 0,
     };
-    let mut chunks = session.chunks(request, manifest.files()[0].size).await.unwrap();
+    let mut chunks = loopback::chunks(&session, request, manifest.files()[0].size).await.unwrap();
     assert!(chunks.next().await.unwrap().is_some());
 }

@@ -22,7 +22,7 @@ use snapferry::{
         fault::{ErrorCode, Fault},
         limits::{FRAME_BYTES_MAX, SERVE_BUFFERS_PER_SESSION},
         serving::ServeLimits,
-        wire::{Body, ChunkHeader, ChunkRequest, ChunkTreeRequest, RequestClass, WireCodec},
+        wire::{Body, ChunkHeader, ChunkRequest, ChunkTreeRequest, LeaseOpen, RequestClass, WireCodec},
     },
 };
 
@@ -62,7 +62,7 @@ async fn file(session: &Session, manifest: &Manifest, index: usize) -> (Vec<u8>,
     let chunks = ChunkIndex::count(size).unwrap();
     for first in (0..chunks).step_by(16) {
         let run = request(manifest, index, first, (chunks - first).min(16));
-        let mut stream = session.chunks(run, size).await.unwrap();
+        let mut stream = loopback::chunks(session, run, size).await.unwrap();
         let (more, zstd) = raw(&mut stream).await.unwrap();
         bytes.extend(more);
         compressed += zstd;
@@ -148,7 +148,7 @@ async fn a_file_of_many_chunks_arrives_with_its_tree_compressed_where_that_pays(
         assert_eq!(compressed > chunks / 2, compressible, "{compressed} of {chunks} chunks");
         // Without leave nothing is compressed.
         let run = ChunkRequest { accept_zstd: false, ..request(&manifest, index, 3, 2) };
-        let mut stream = session.chunks(run, listed.size).await.unwrap();
+        let mut stream = loopback::chunks(&session, run, listed.size).await.unwrap();
         let (some, compressed) = raw(&mut stream).await.unwrap();
         assert_eq!((some.as_slice(), compressed), (&bytes[3 << 20..5 << 20], 0));
         drop(session);
@@ -164,7 +164,9 @@ async fn what_may_not_be_asked_is_refused_and_the_session_lives_on() {
     let session = joiner.connect(service.address).await.unwrap();
     let manifest = session.manifest(&id(83), session.catalog().await.unwrap().claims[0].manifest_hash).await.unwrap();
     let size = manifest.files()[4].size;
-    let good = request(&manifest, 4, 0, 1);
+    let open = LeaseOpen { id: id(83), manifest_hash: manifest.hash() };
+    let lease_id = session.open_lease(open).await.unwrap().lease_id;
+    let good = ChunkRequest { lease_id, ..request(&manifest, 4, 0, 1) };
     let wrong_hash = ManifestHash([7; 32]);
     for (what, bad, code) in [
         ("manifest hash", ChunkRequest { manifest_hash: wrong_hash, ..good.clone() }, ErrorCode::NotFound),
@@ -273,7 +275,7 @@ async fn requests_that_our_own_side_would_never_send_get_their_codes() {
     assert_eq!(client.range(&chunk_request(10, 0)).await, (10, 14), "no chunk");
     assert_eq!(client.range(&chunk_request(11, 17)).await, (11, 14), "more than 16");
     assert_eq!(client.range(&chunk_request(12, 2)).await, (12, 2), "behind the end");
-    let unknown = [0x08, 13, 0xba, 0x01, 0x00];
+    let unknown = [0x08, 13, 0x9a, 0x01, 0x00];
     assert_eq!(client.range(&unknown).await, (13, 2), "a body of a later version");
     loopback::write(&mut client.send, 14, Body::Pong).await;
     let answer = read(&mut client.recv).await.unwrap();
@@ -339,7 +341,7 @@ async fn many_streams_that_nobody_reads_do_not_stop_another_session() {
     let (index, listed) = public_state(&manifest);
     let mut held = Vec::new();
     for _ in 0..3 * SERVE_BUFFERS_PER_SESSION {
-        held.push(idle.chunks(request(&manifest, index, 0, 16), listed.size).await.unwrap());
+        held.push(loopback::chunks(&idle, request(&manifest, index, 0, 16), listed.size).await.unwrap());
     }
     let reading = Joiner::new(3).connect(service.address).await.unwrap();
     let (bytes, _) = tokio::time::timeout(Duration::from_secs(60), file(&reading, &manifest, index)).await.unwrap();
@@ -365,7 +367,7 @@ async fn rot_at_the_source_is_refused_as_such_and_nothing_of_it_is_sent() {
     let path = completed.path().join("mychannel").join(block).join(listed.file.name());
     // In place: the service has the file open.
     std::io::Write::write_all(&mut std::fs::OpenOptions::new().write(true).open(path).unwrap(), &rotten).unwrap();
-    let mut stream = session.chunks(request(&manifest, index, 0, 3), listed.size).await.unwrap();
+    let mut stream = loopback::chunks(&session, request(&manifest, index, 0, 3), listed.size).await.unwrap();
     let (mut came, mut context) = (Vec::new(), CodecContext::new());
     let error = loop {
         match stream.next().await {
@@ -381,7 +383,7 @@ async fn rot_at_the_source_is_refused_as_such_and_nothing_of_it_is_sent() {
     assert_eq!((error.code(), error.fault()), (Some(ErrorCode::ChunkCorruptAtSource), Fault::Link));
     assert!(came.len() <= 1 && came.iter().all(|raw| raw[..] == rotten[..1 << 20]));
     // The chunks beside it are still served.
-    let mut stream = session.chunks(request(&manifest, index, 2, 1), listed.size).await.unwrap();
+    let mut stream = loopback::chunks(&session, request(&manifest, index, 2, 1), listed.size).await.unwrap();
     assert_eq!(raw(&mut stream).await.unwrap().0, &rotten[2 << 20..3 << 20]);
     service.stop().await;
 }
@@ -568,7 +570,7 @@ async fn a_read_that_is_given_up_and_taken_up_again_loses_nothing() {
     let session = Joiner::new(3).connect(service.address).await.unwrap();
     let manifest = only_manifest(&session).await;
     let (index, listed) = public_state(&manifest);
-    let mut stream = session.chunks(request(&manifest, index, 0, 4), listed.size).await.unwrap();
+    let mut stream = loopback::chunks(&session, request(&manifest, index, 0, 4), listed.size).await.unwrap();
     let (mut chunks, mut given_up) = (Vec::new(), 0_u32);
     while chunks.len() < 4 {
         // Polled once, then dropped, unless it is ready.

@@ -321,9 +321,6 @@ pub(super) const fn is_final(code: ErrorCode) -> bool {
             | ErrorCode::Forbidden
             | ErrorCode::NotFound
             | ErrorCode::Gone
-            // No lease is ever opened by this version.
-            | ErrorCode::LeaseRequired
-            | ErrorCode::LeaseExpired
     )
 }
 

@@ -101,6 +101,14 @@ pub enum JoinEvent {
         /// What the sources say, in words.
         reason: String,
     },
+    /// A source is about to delete the snapshot, and gives it until then.
+    SourceEnds {
+        /// Its address.
+        source: String,
+        /// How long it still gives chunks.
+        #[serde(rename = "drain_seconds", serialize_with = "whole_seconds")]
+        drain: Duration,
+    },
     /// The disk is full: the transfer waits until there is room.
     DiskFull {
         /// What the disk said, with the path.
@@ -149,6 +157,10 @@ pub struct Share {
 
 /// Where events go. Called on the transfer's thread: it must not block.
 pub type Observer = Arc<dyn Fn(JoinEvent) + Send + Sync>;
+
+fn whole_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.as_secs().serialize(serializer)
+}
 
 fn seconds<S: serde::Serializer>(eta: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     eta.map(|eta| eta.as_secs()).serialize(serializer)

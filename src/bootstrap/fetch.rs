@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time,
 };
 
@@ -27,6 +27,7 @@ use super::{
     haves::{Listen, Listening},
     in_order::{Inbox, Pass, PassOf, Proved, Ranges},
     keeper::{News, Peer, SourceIndex},
+    lease::Leasing,
     meter::Meter,
     ready::Ready,
     request::{self, Asked},
@@ -73,6 +74,8 @@ pub(super) enum Message {
     FileVerified { file: SnapshotFile, size: u64 },
     /// A group sync is through; these files failed and were begun anew.
     Synced(Result<Vec<Failing>, StoreError>),
+    /// A source is about to delete the snapshot.
+    LeaseEnding { source: SourceIndex, drain: Duration },
     /// Every file is.
     Proved(Box<Proved>),
     /// The transfer can't go on.
@@ -149,6 +152,8 @@ struct Driver<'a> {
     sender: mpsc::UnboundedSender<Message>,
     /// Sources that have only some chunks, and say which.
     partial: BTreeMap<SourceIndex, Listening>,
+    /// Our leases at the sources that have the snapshot.
+    leases: BTreeMap<SourceIndex, Leasing>,
     requests: BTreeMap<RequestId, (SourceId, JoinHandle<()>)>,
     /// Chunks that wait in memory and still hold their permit.
     kept: BTreeSet<u64>,
@@ -193,6 +198,7 @@ pub(super) async fn fetch(
         inbox: inbox.clone(),
         sender,
         partial: BTreeMap::new(),
+        leases: BTreeMap::new(),
         requests: BTreeMap::new(),
         kept: BTreeSet::new(),
         hashed: 0,
@@ -213,6 +219,7 @@ pub(super) async fn fetch(
     let pass = driver.start_pass()?;
     let result = driver.run(&mut inbound, stop).await;
     driver.requests.values().for_each(|(_, task)| task.abort());
+    driver.close_leases().await;
     inbox.stop();
     if let Some(pass) = pass {
         let _ = tokio::task::spawn_blocking(move || pass.join()).await; // its end was already told by message
@@ -354,7 +361,8 @@ impl Driver<'_> {
         while let Some(action) = self.plan.poll(self.started.elapsed()) {
             match action {
                 Action::Request { id, source, file_index, first, count, class } => {
-                    let Some(ready) = self.job.sources.ready().get(&source.0) else {
+                    let lease = self.leases.get(&source.0).map(|leasing| Arc::clone(&leasing.lease));
+                    let Some((ready, lease)) = self.job.sources.ready().get(&source.0).zip(lease) else {
                         self.event(Event::SourceLeft { source });
                         continue;
                     };
@@ -369,6 +377,7 @@ impl Driver<'_> {
                         manifest_hash: self.job.agreed.manifest_hash(),
                         accept_zstd: self.job.accept_zstd,
                         session: Arc::clone(&ready.session),
+                        lease,
                         layout: self.layout.clone(),
                         trees: Arc::clone(&self.job.trees),
                         store: Arc::clone(&self.job.store),
@@ -432,6 +441,10 @@ impl Driver<'_> {
                 self.event(Event::LoaderAt { linear });
             }
             Message::Lost { chunks } => self.lost(&chunks),
+            Message::LeaseEnding { source, drain } => {
+                let source = self.job.sources.address(source).to_owned();
+                (self.job.observer)(JoinEvent::SourceEnds { source, drain });
+            }
             Message::FileVerified { file, size } => {
                 (self.job.observer)(JoinEvent::FileVerified { file: file.to_string(), size });
             }
@@ -539,6 +552,7 @@ impl Driver<'_> {
             News::Dropped(sources, reason) => self.dropped(&sources, &reason),
             News::Failed(index, _) | News::Lost(index, _) => {
                 self.partial.remove(&index);
+                self.leases.remove(&index);
                 self.event(Event::SourceLeft { source: SourceId(index) });
             }
         }
@@ -557,8 +571,27 @@ impl Driver<'_> {
         identity.update(peer.msp_id.as_str().as_bytes()).update(peer.identity_id.as_bytes());
         identity.update(share.source.as_bytes());
         let identity = *identity.finalize().as_bytes();
+        self.lease_at(index, ready);
         self.source_has(index, ready);
         self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
+    }
+
+    /// Chunks need a lease: opened with the first request.
+    fn lease_at(&mut self, index: SourceIndex, ready: &Ready) {
+        if self.leases.get(&index).is_some_and(|leasing| leasing.is_of(&ready.session)) {
+            return;
+        }
+        let (id, manifest_hash) = (self.job.agreed.id().clone(), self.job.agreed.manifest_hash());
+        self.leases.insert(index, Leasing::start(index, &ready.session, id, manifest_hash, &self.sender));
+    }
+
+    /// However the transfer ended; a source that doesn't hear it lets our lease expire.
+    async fn close_leases(&mut self) {
+        let mut closing = JoinSet::new();
+        for leasing in std::mem::take(&mut self.leases).into_values() {
+            closing.spawn(leasing.close());
+        }
+        while closing.join_next().await.is_some() {}
     }
 
     /// It has every chunk, or nothing until it says what.
@@ -607,6 +640,7 @@ impl Driver<'_> {
             self.last_lie = Some(reason.to_owned());
             self.shares.entry(index).or_default().dropped = true;
             self.partial.remove(&index);
+            self.leases.remove(&index);
             self.event(Event::SourceBanned { source: SourceId(index) });
         }
     }

@@ -11,7 +11,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{dialer::DialError, dialer::Dialling, error::JoinError};
 use crate::{
-    catalog::{AgreedSnapshot, Catalog, ServedSnapshot, UnderWay},
+    catalog::{AgreedSnapshot, Catalog, LeaseLimits, ServedSnapshot, UnderWay},
     chunking::{FileTree, Store, Workers},
     disk::Dir,
     snapshot::SnapshotId,
@@ -55,7 +55,10 @@ impl Helper {
     ) -> Result<Self, JoinError> {
         let endpoint = listen(settings.listen, dialling)?;
         let address = endpoint.local_addr().map_err(DialError::Socket)?;
-        let catalog = Arc::new(Catalog::of_join(Arc::clone(land), (dialling.clock)()));
+        // Nobody but our own organisation: it may have all there are.
+        let all = LeaseLimits::default().all;
+        let catalog = Catalog::of_join(Arc::clone(land), (dialling.clock)());
+        let catalog = Arc::new(catalog.with_lease_limits(LeaseLimits { per_org: all, all }));
         let (stop, shutdown) = watch::channel(false);
         let leaf = dialling.tls.leaf().clone();
         let never: Attest = Arc::new(|_, _| Err(Refusal::new(ErrorCode::NotFound, "a joining peer attests nothing")));

@@ -14,6 +14,7 @@ mod helping;
 mod in_order;
 mod keeper;
 mod landing;
+mod lease;
 mod meter;
 mod ready;
 mod receipt;

@@ -12,6 +12,7 @@ use super::{
     fetch::{Answer, Message},
     in_order::Inbox,
     keeper::{Peer, peer_of},
+    lease::Lease,
 };
 use crate::{
     chunking::{
@@ -29,6 +30,9 @@ use crate::{
 /// How often the plan hears of the bytes of a chunk that is still coming: a fraction of the stall timer.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 
+/// Leases with which one request is tried: each of them may end in between, but not for ever.
+const LEASES_MAX: u32 = 3;
+
 /// Everything that one request needs.
 pub(super) struct Ask {
     pub(super) id: RequestId,
@@ -41,6 +45,7 @@ pub(super) struct Ask {
     pub(super) manifest_hash: ManifestHash,
     pub(super) accept_zstd: bool,
     pub(super) session: Arc<Session>,
+    pub(super) lease: Arc<Lease>,
     pub(super) layout: Layout,
     pub(super) trees: Arc<[FileTree]>,
     pub(super) store: Arc<Store>,
@@ -70,12 +75,27 @@ impl Ask {
     pub(super) async fn run(self) {
         let result = self.chunks().await;
         let (outcome, lie) = result.as_ref().err().map_or((Outcome::Completed, None), outcome);
-        let refused = result.err().filter(|error| error.code().is_some_and(is_final));
+        // Without a lease in spite of all repeating: that won't change either.
+        let refused = result.err().filter(|error| error.code().is_some_and(|code| is_final(code) || needs_lease(code)));
         let peer = peer_of(&self.session);
         self.tell(Message::Ended(Asked { id: self.id, source: self.source, peer, outcome, lie, refused }));
     }
 
+    /// A lease that has ended is no fault of anybody's: the request is repeated with another one.
     async fn chunks(&self) -> Result<(), AskError> {
+        for _ in 1..LEASES_MAX {
+            let lease_id = self.lease.id().await?;
+            match self.chunks_by(lease_id).await {
+                Err(error) if error.code().is_some_and(needs_lease) => {
+                    self.lease.ended(lease_id).await;
+                }
+                asked => return asked,
+            }
+        }
+        self.chunks_by(self.lease.id().await?).await
+    }
+
+    async fn chunks_by(&self, lease_id: u64) -> Result<(), AskError> {
         let Some(tree) = self.tree() else { return Ok(()) };
         let request = ChunkRequest {
             id: self.snapshot.clone(),
@@ -89,7 +109,7 @@ impl Ask {
                 Class::Bulk => RequestClass::Bulk,
                 Class::Prefetch => RequestClass::Prefetch,
             },
-            lease_id: 0,
+            lease_id,
         };
         let mut stream = self.session.chunks(request, tree.file().size).await?;
         let received = stream.received();
@@ -162,6 +182,10 @@ impl Ask {
     fn tell(&self, message: Message) {
         drop(self.sender.send(message)); // nobody listens once the transfer is over
     }
+}
+
+const fn needs_lease(code: ErrorCode) -> bool {
+    matches!(code.effect(), Effect::OpenLeaseAndRepeat)
 }
 
 /// What an error means for the plan, and whether it's a lie.

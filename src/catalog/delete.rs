@@ -28,6 +28,8 @@ pub enum Deleted {
     Now,
     /// Only the metadata were left already.
     Already,
+    /// Promised: it waits for those who download.
+    Pending,
 }
 
 /// Why a snapshot isn't deleted.
@@ -76,7 +78,7 @@ impl Catalog {
     }
 
     /// Deletes a snapshot's data and keeps its metadata, durably: it stays listed with `only_metadata_available`, and can be
-    /// attested. Blocking; never waits for a scan. Running downloads go on: their files are open.
+    /// attested. Blocking; never waits for a scan. At once, whoever downloads: [`Self::request_deletion`] waits for them.
     ///
     /// # Errors
     /// [`DeleteError`].
@@ -195,7 +197,7 @@ impl Catalog {
     }
 
     /// Of the folder in the snapshot's place; a link there is none, wherever it leads to.
-    fn folder_inode(&self, id: &SnapshotId) -> Result<Option<u64>, DiskError> {
+    pub(super) fn folder_inode(&self, id: &SnapshotId) -> Result<Option<u64>, DiskError> {
         let name = id.block_number.to_string();
         let listed = self.completed.open_dir(id.channel.as_str()).and_then(|channel| channel.list());
         match listed {

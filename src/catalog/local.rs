@@ -2,7 +2,9 @@
 
 use super::{
     CatalogEntry, CatalogError, KnownSnapshot, Refusal, Repairs, ServedSnapshot,
+    leases::Leases,
     manifest_cache::{self, Cached},
+    promised::{self, Promised},
     remains::{self, Remains, Stage},
     rot::{self, Rot},
     scan::{Candidate, Found, Place, Stamp, look},
@@ -30,6 +32,13 @@ pub struct Catalog {
     repairs: Option<Repairs>,
     /// Whether we may write below `completed`.
     pub(super) deletion_allowed: bool,
+    /// Held while a deletion is commanded, or one that waited is done. Locked first.
+    pub(super) deletions: Mutex<()>,
+    /// Who downloads what. Locked before `served`, and never while that is held.
+    pub(super) leases: Mutex<Leases>,
+    /// Deletions that were commanded before the start, until a clock is handed in. Locked before `leases`.
+    pub(super) promised: Mutex<Vec<Promised>>,
+    pub(super) lease_changes: watch::Sender<u64>,
     /// Held while a folder is deleted, and while one becomes advertised. Locked before the next two.
     pub(super) folders: Mutex<()>,
     served: RwLock<BTreeMap<SnapshotId, Served>>,
@@ -99,7 +108,11 @@ impl Catalog {
             tracing::error!(%error, "the metadata of deleted snapshots can't be read: they can't be signed");
             Vec::new()
         });
-        Self::new(completed, state, now, remains)
+        let promised = promised::load_all(state.as_ref()).unwrap_or_else(|error| {
+            tracing::error!(%error, "deletions that wait for downloads can't be read: command them again");
+            Vec::new()
+        });
+        Self { promised: Mutex::new(promised), ..Self::new(completed, state, now, remains) }
     }
 
     fn new(completed: Arc<dyn Dir>, state: Arc<dyn Dir>, now: SystemTime, remains: Vec<Remains>) -> Self {
@@ -111,6 +124,10 @@ impl Catalog {
             state,
             repairs: None,
             deletion_allowed: false,
+            deletions: Mutex::default(),
+            leases: Mutex::default(),
+            promised: Mutex::default(),
+            lease_changes: watch::Sender::default(),
             folders: Mutex::default(),
             served: RwLock::default(),
             remains: RwLock::new(remains),
@@ -286,7 +303,7 @@ impl Catalog {
         }
     }
 
-    fn changed(&self, channel: &ChannelId) {
+    pub(super) fn changed(&self, channel: &ChannelId) {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let version = versions.entry(channel.clone()).or_insert_with(|| watch::Sender::new(self.first_version));
         version.send_modify(|version| *version = version.saturating_add(1));

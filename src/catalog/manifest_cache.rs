@@ -6,6 +6,7 @@
 //! A cache that doesn't read back exactly, or that holds for another stamp, counts as missing.
 
 use super::{
+    promised::is_promise,
     remains::is_remains,
     rot,
     scan::{Stamp, StampedFile},
@@ -65,7 +66,7 @@ pub(super) fn retain(state: &dyn Dir, keep: impl Fn(&SnapshotId) -> bool) -> Res
         for entry in dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
             let block = rot::block_named(&entry.name).unwrap_or(&entry.name);
             let keeps = snapshot_named(&channel.name, block).is_some_and(|id| keep(&id));
-            if !keeps && !is_remains(&entry.name) {
+            if !keeps && !is_remains(&entry.name) && !is_promise(&entry.name) {
                 dir.remove_file(&entry.name)?;
             }
         }

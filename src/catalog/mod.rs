@@ -6,8 +6,8 @@
 //! what organisations signed (Attestation, DetachedSignature), who has data (Offer) --agree--> AgreedSnapshot
 //! ```
 //!
-//! Decides which folders are finished snapshots, when one must be read again, and which snapshot enough organisations
-//! agree on. Leaves to others what a snapshot folder must hold (`snapshot`), how claims travel (`transport`), and who may
+//! Decides which folders are finished snapshots, when one must be read again, who may hold one while it is downloaded, and which
+//! snapshot enough organisations agree on. Leaves to others what a snapshot folder must hold (`snapshot`), how claims travel (`transport`), and who may
 //! ask for them.
 
 mod agreement;
@@ -18,6 +18,7 @@ mod attestor;
 mod audit;
 mod conflicts;
 mod delete;
+mod deletions;
 mod detached;
 mod divergence;
 mod entry;
@@ -28,12 +29,14 @@ pub(crate) mod fixture;
 mod judging;
 mod known;
 mod landed;
+mod leases;
 mod local;
 mod manifest_cache;
 mod offer;
 mod on_disk;
 mod policy;
 mod portable;
+mod promised;
 mod receipt;
 mod remains;
 mod repairs;
@@ -73,6 +76,10 @@ pub use evidence::{EVIDENCE_BYTES_MAX, Equivocation, EvidenceError, Membership};
 pub use judging::{Heard, How, Judging, LIVE_WITHIN, STORED_LIFE_MAX, Statements, Uncounted};
 pub use known::KnownSnapshot;
 pub use landed::{LANDED_DIR, LANDED_PER_BLOCK_MAX, Landed, LandedError};
+pub use leases::{
+    DRAIN_TIME, GrantedLease, HeldLease, Holder, IDLE_RENEWALS_MAX, LEASE_TIME, LeaseLimits, LeaseRefusal,
+    PendingDeletion,
+};
 pub use local::{Catalog, ScanReport};
 pub use offer::Offer;
 pub use on_disk::{Found as FoundOnDisk, OnDisk, list_on_disk, open_on_disk, rotten_chunks_on_disk, rotten_on_disk};

@@ -111,7 +111,7 @@ impl Followed {
             class: RequestClass::Bulk,
             lease_id: 0,
         };
-        let mut stream = session.chunks(request, files[index].size).await.unwrap();
+        let mut stream = loopback::chunks(session, request, files[index].size).await.unwrap();
         stream.next().await.unwrap().unwrap();
         stream
     }

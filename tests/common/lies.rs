@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use sha2::{Digest, Sha256};
 use snapferry::{
-    catalog::{self, AttestBody, Catalog, CatalogEntry, ServedSnapshot},
+    catalog::{self, AttestBody, Catalog, CatalogEntry, LEASE_TIME, ServedSnapshot},
     snapshot::{CHUNK_BYTES, ChunkIndex, Manifest, ManifestHash, SnapshotId, hash_small},
     transport::{
         endpoint,
@@ -23,7 +23,7 @@ use snapferry::{
         session::{SessionContext, authenticate_server},
         wire::{
             Attestation, AttestationGet, Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, ChunkTreeRequest,
-            Frame, Hello, Notice, Refusal, WireCodec,
+            Frame, Hello, Lease, Notice, Refusal, WireCodec,
         },
     },
 };
@@ -155,6 +155,9 @@ impl LyingService {
                 Body::Attestations([false, true].map(|other| self.attest(&get, other)).into())
             }
             Body::AttestationGet(get) => Body::Attestations(vec![self.attest(&get, false)]),
+            Body::LeaseOpen(_) | Body::LeaseRenew(_) | Body::LeaseClose(_) => {
+                Body::Lease(Lease { lease_id: 1, expires: LEASE_TIME, quota: 1 })
+            }
             Body::Ping => Body::Pong,
             _ => Body::Error(Refusal::new(ErrorCode::Protocol, "")),
         }

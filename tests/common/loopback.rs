@@ -17,14 +17,14 @@ use snapferry::{
     snapshot::{BlockNumber, SampleNumbers, SampleSpec, write_sample},
     transport::{
         WallClock,
-        asking::{AskError, ConnectParams, Session},
+        asking::{AskError, ChunkStream, ConnectParams, Session},
         endpoint::{self, Tuning},
         fault::ErrorCode,
         live::LiveChannels,
         serving::{Attest, ServeContext, ServeLimits, serve},
         session::{SessionContext, authenticate_server},
         tls::{self, NameCheck, TlsTrust},
-        wire::{Body, Frame, Hello, Refusal},
+        wire::{Body, ChunkRequest, Frame, Hello, LeaseOpen, Refusal},
     },
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -143,7 +143,7 @@ impl Service {
     ) -> Self {
         let (state, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let open = |path: &Path| OsDir::open(path).unwrap();
-        let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()));
+        let catalog = Arc::new(Catalog::open(open(completed), open(state.path()), now()).with_deletion(true));
         let report = catalog.scan().unwrap();
         assert!(report.refused.is_empty(), "{report:?}");
         let address = endpoint.local_addr().unwrap();
@@ -306,6 +306,13 @@ where
         }
     });
     (address, endpoint)
+}
+
+/// Asks for chunks by a lease of ours, opened if there is none.
+pub async fn chunks(session: &Session, request: ChunkRequest, size: u64) -> Result<ChunkStream, AskError> {
+    let open = LeaseOpen { id: request.id.clone(), manifest_hash: request.manifest_hash };
+    let lease_id = session.open_lease(open).await?.lease_id;
+    session.chunks(ChunkRequest { lease_id, ..request }, size).await
 }
 
 /// Reads one frame; `None` at the end.

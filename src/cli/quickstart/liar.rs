@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use snapferry::{
-    catalog::{AttestBody, Attestation, LIVE_VALIDITY, ServedSnapshot},
+    catalog::{AttestBody, Attestation, LEASE_TIME, LIVE_VALIDITY, ServedSnapshot},
     snapshot::ChunkIndex,
     transport::{
         endpoint,
@@ -14,7 +14,8 @@ use snapferry::{
         live::LiveChannels,
         session::{SessionContext, authenticate_server},
         wire::{
-            self, AttestationGet, Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, Frame, Hello, WireCodec,
+            self, AttestationGet, Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, Frame, Hello, Lease,
+            WireCodec,
         },
     },
 };
@@ -95,6 +96,9 @@ impl Liar {
             }),
             Body::ManifestGet(_) => Body::Manifest(self.snapshot.manifest_bytes.clone()),
             Body::AttestationGet(get) => Body::Attestations(vec![self.attest(get)?]),
+            Body::LeaseOpen(_) | Body::LeaseRenew(_) | Body::LeaseClose(_) => {
+                Body::Lease(Lease { lease_id: 1, expires: LEASE_TIME, quota: 1 })
+            }
             Body::Ping => Body::Pong,
             _ => return None,
         })

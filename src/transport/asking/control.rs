@@ -31,6 +31,8 @@ pub struct SourceNews {
     pub catalog_version: u64,
     /// Set once it is about to stop: when it may be dialled again.
     pub going_away: Option<Duration>,
+    /// Set once a lease of ours there must end: how long chunks still came then.
+    pub lease_ending: Option<Duration>,
 }
 
 /// What every request of a session shares.
@@ -178,8 +180,7 @@ impl Control {
                 self.news.send_modify(|news| match notice {
                     Notice::CatalogChanged { version } => news.catalog_version = news.catalog_version.max(version),
                     Notice::GoingAway { retry_after } => news.going_away = Some(retry_after),
-                    // No lease is ever opened by this version.
-                    Notice::LeaseEnding { .. } => {}
+                    Notice::LeaseEnding { drain, .. } => news.lease_ending = Some(drain),
                 });
                 self.answer(frame.request_id, answer);
             }
@@ -200,7 +201,12 @@ impl Control {
                 self.answer(frame.request_id, Body::Have(have));
             }
             // An answer to a request that was given up is no fault.
-            body @ (Body::CatalogPage(_) | Body::Manifest(_) | Body::Attestations(_) | Body::Pong | Body::Error(_)) => {
+            body @ (Body::CatalogPage(_)
+            | Body::Manifest(_)
+            | Body::Attestations(_)
+            | Body::Lease(_)
+            | Body::Pong
+            | Body::Error(_)) => {
                 self.answer(frame.request_id, body);
             }
             _ => return Err(Misbehaviour::WrongAnswer("the control stream's server")),

@@ -7,6 +7,7 @@ mod connect;
 mod control;
 mod error;
 mod have;
+mod lease;
 mod listing;
 mod pieces;
 mod run;

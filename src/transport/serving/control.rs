@@ -1,9 +1,9 @@
 //! The control stream on the serving side: requests about what there is, and what is pushed.
 
 use quinn::{RecvStream, SendStream};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
-use super::{attest, haves, session::ServedSession};
+use super::{attest, haves, leases, session::ServedSession};
 use crate::{
     catalog::CatalogEntry,
     msp::Operation,
@@ -61,6 +61,9 @@ pub(super) async fn read(session: &ServedSession, mut recv: RecvStream) -> (Erro
             }),
             Body::ManifestGet(get) => session.allow(Operation::Fetch, None).and_then(|()| manifest(session, &get)),
             Body::AttestationGet(get) => attest::answer(session, get).await,
+            Body::LeaseOpen(open) => leases::open(session, &open),
+            Body::LeaseRenew(lease_id) => leases::renew(session, lease_id),
+            Body::LeaseClose(lease_id) => leases::close(session, lease_id),
             Body::HaveGet(get) => haves::get(session, &get),
             Body::HaveWatch(get) => haves::watch(session, request_id, &get),
             Body::Ping => Ok(Body::Pong),
@@ -92,10 +95,14 @@ pub(super) async fn push_changes(session: &ServedSession) {
 }
 
 fn page(session: &ServedSession, get: CatalogGet) -> CatalogPage {
-    let (version, entries) = session.catalog().page(&session.channel);
+    let (version, mut entries) = session.catalog().page(&session.channel);
     if get.after_version != 0 && get.after_version >= version {
         return CatalogPage { version, entries: Vec::new(), next: 0 };
     }
+    // Whoever doesn't hold it already can't fetch it any more.
+    let closed = session.catalog().closed_to(&session.holder, Instant::now().into_std());
+    let of_closed = entries.iter_mut().filter(|entry| closed.contains(&entry.id));
+    of_closed.for_each(|entry| entry.only_metadata_available = true);
     let start = usize::try_from(get.cursor).unwrap_or(usize::MAX).min(entries.len());
     let end = start.saturating_add(CATALOG_ENTRIES_MAX).min(entries.len());
     let next = if end < entries.len() { end as u64 } else { 0 };

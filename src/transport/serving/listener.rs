@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use super::{
     ServeContext,
     buffers::ServeBuffers,
+    deletions,
     produce::Producer,
     recorder::Recorder,
     seats::{Seat, Seats},
@@ -41,6 +42,8 @@ pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     // In a set, so that it ends with this future, too.
     let mut writing = JoinSet::new();
     writing.spawn(writer);
+    let mut deleting = JoinSet::new();
+    deleting.spawn(deletions::finish(shared.context.clone()));
     loop {
         tokio::select! {
             biased;

@@ -8,6 +8,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     answer::Answer,
+    leases,
     produce::{Produced, Wanted},
     session::ServedSession,
 };
@@ -144,6 +145,7 @@ async fn chunks(
     let chunks = ChunkIndex::count(file.size).unwrap_or(0);
     let end = request.first_chunk.0.checked_add(request.count).filter(|end| *end <= chunks);
     let end = end.ok_or_else(|| refused(ErrorCode::Protocol, "chunks behind the end of the file"))?;
+    leases::check(session, request.lease_id, &request.id).map_err(Stop::Refused)?;
     // Who was asked for what, and when: enough to see whether a chunk is fetched twice.
     tracing::debug!(
         address = %session.connection.remote_address(), org = %session.peer.msp_id, snapshot = %request.id, file = %file.file,

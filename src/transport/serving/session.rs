@@ -19,12 +19,13 @@ use super::{
     buffers::SessionBuffers,
     control,
     haves::{self, Watches},
+    leases,
     listener::Shared,
     range,
     seats::Seat,
 };
 use crate::{
-    catalog::{AuditBy, AuditRecord, Catalog, KnownSnapshot, ServedSnapshot},
+    catalog::{AuditBy, AuditRecord, Catalog, Holder, KnownSnapshot, ServedSnapshot},
     msp::{ChannelConfig, Operation},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
     transport::{
@@ -46,6 +47,8 @@ pub(super) struct ServedSession {
     pub(super) shared: Arc<Shared>,
     pub(super) connection: Connection,
     pub(super) peer: PeerIdentity,
+    /// The client, as one that holds leases.
+    pub(super) holder: Holder,
     pub(super) channel: ChannelId,
     pub(super) buffers: SessionBuffers,
     /// How often the client may ask for attestations.
@@ -84,10 +87,12 @@ pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat)
     tracing::info!(%address, org = %peer.msp_id, identity = %peer.identity_id, %channel, "session opened");
     let (pace, watching, watches, sent) =
         (Pace::new(Instant::now()), Notify::new(), Watches::default(), Mutex::default());
+    let holder = Holder { msp_id: peer.msp_id.clone(), identity_id: peer.identity_id };
     let session = Arc::new(ServedSession {
         shared,
         connection,
         peer,
+        holder,
         channel,
         buffers,
         pace,
@@ -205,6 +210,7 @@ async fn serve(
         () = ranges.accept() => Some((ErrorCode::Ok, "the client left".to_owned())),
         () = control::push_changes(session) => None,
         () = haves::push(session) => None,
+        () = leases::push_endings(session) => None,
     };
     if let Some(ended) = ended {
         return ended;

@@ -231,6 +231,12 @@ impl Run {
                     let _ = catalog.delete(&id);
                 }
             }
+            Happening::AskDeletion(number) | Happening::ForceDeletion(number) => {
+                let (id, force) = (world.golden.id.clone(), matches!(what, Happening::ForceDeletion(_)));
+                if let Some(catalog) = world.source(*number).catalog() {
+                    catalog.request_deletion(&id, force, Instant::now().into_std()).unwrap();
+                }
+            }
             Happening::NewSnapshot(number) => {
                 let newer = world.channel.golden(world.golden.bytes, 3);
                 newer.put(&world.source(*number).disk, "snapshots/completed");

@@ -213,8 +213,12 @@ pub enum Happening {
     Restart(usize),
     /// The NAT in front of the joiner does.
     RebindJoiner,
-    /// A source's admin deletes the snapshot.
+    /// A source's snapshot is deleted at once, whoever downloads it.
     Delete(usize),
+    /// A source's admin has it deleted, once nobody downloads it any more.
+    AskDeletion(usize),
+    /// The same; who downloads it has ten minutes.
+    ForceDeletion(usize),
     /// A source's peer finishes a newer snapshot, one that no other has.
     NewSnapshot(usize),
     /// A bit of a source's files rots.

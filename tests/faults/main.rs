@@ -7,6 +7,7 @@
 mod sim;
 
 mod company;
+mod disk;
 mod life_cycle;
 mod lying;
 mod network;

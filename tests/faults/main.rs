@@ -13,4 +13,5 @@ mod lying;
 mod network;
 mod partial;
 mod seeds;
+mod slow;
 mod swarm;

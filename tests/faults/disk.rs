@@ -305,3 +305,64 @@ fn every_state_and_every_fault() {
     println!("{crashed}\n{failed}");
     assert!(crashed.is_clean() && failed.is_clean(), "{crashed}\n{failed}");
 }
+
+/// Runs a join until the first sync is noted in its journal, then takes its power.
+fn half_done() -> SimDisk {
+    let watched = watch(None);
+    let image = watched.images.iter().rfind(|image| (1..total_bytes()).contains(&claimed_bytes(image))).unwrap();
+    let disk = image.killed();
+    disk.lose_unsynced();
+    disk
+}
+
+fn fetched(report: &Report) -> u64 {
+    report.attempts.iter().map(|attempt| attempt.received_bytes).sum()
+}
+
+/// D4: a bit of a durable chunk rots between two runs: it is found when the chunk is hashed again, and only that chunk is fetched again.
+#[test]
+fn a_durable_chunk_that_rots_is_fetched_again_and_no_other() {
+    let clean = join_on(&half_done(), Expect::Lands);
+    for bit in [0, 1 << 20, 7_000_000] {
+        let disk = half_done();
+        assert!(disk.rot(WORK.join("/") + "/files/public_state.data", bit));
+        let report = join_on(&disk, Expect::Lands);
+        report.check();
+        assert_eq!(fetched(&report), fetched(&clean) + CHUNK_BYTES, "bit {bit}");
+    }
+}
+
+/// D5: a journal that is cut anywhere, damaged anywhere, or another transfer's never makes a join believe in what isn't there.
+#[test]
+fn a_damaged_journal_is_believed_up_to_the_damage() {
+    let journal = WORK.join("/") + "/journal";
+    let whole = half_done().read(&journal).unwrap();
+    let damaged = |at: usize| [&whole[..at], &[whole[at] ^ 0x40], &whole[at + 1..]].concat();
+    let places = (0..whole.len()).step_by(23);
+    let mut journals: Vec<Vec<u8>> = places.flat_map(|at| [whole[..at].to_vec(), damaged(at)]).collect();
+    journals.push([&whole[..], &[0xff; 40]].concat());
+    for bytes in journals {
+        let disk = half_done();
+        disk.put(&journal, &bytes).unwrap();
+        let report = join_on(&disk, Expect::Lands);
+        report.check();
+        assert!(fetched(&report) <= total_bytes(), "{} journal bytes", bytes.len());
+    }
+}
+
+/// D7: a disk that can't be written any more ends a join with the path and the reason; afterwards it goes on.
+#[test]
+fn a_disk_that_refuses_changes_is_told_with_path_and_reason() {
+    use std::io::ErrorKind;
+    for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied] {
+        let disk = half_done();
+        disk.refuse_changes(Some(kind));
+        let report = join_on(&disk, Expect::Refused);
+        report.check();
+        let text = report.ended.unwrap().unwrap_err().to_string();
+        assert!(text.contains("/land") || text.contains("/state"), "{kind}: {text}");
+        assert!(text.contains(&std::io::Error::from(kind).to_string()), "{kind}: {text}");
+        disk.refuse_changes(None);
+        join_on(&disk, Expect::Lands).check();
+    }
+}

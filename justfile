@@ -28,6 +28,14 @@ kill-test:
 lossy-relay:
     cargo test --release --locked --test lossy_relay -- --ignored --nocapture
 
+# Twenty thousand drawn joins; prints the faults a minute (some minutes).
+faults-long:
+    NETSIM_SEEDS=20000 cargo test --release --locked --test faults swarm -- --nocapture
+
+# Every state that a power cut may leave of a join, every kind of failure of each of its operations (minutes).
+faults-exhaustive:
+    cargo test --release --locked --test faults every_state -- --ignored --nocapture
+
 # Loopback throughput beside raw quinn and the hashes.
 bench *ARGS:
     cargo run --release --locked -- bench {{ARGS}}

@@ -77,8 +77,7 @@ const GROUPS: &[(&str, &[Fault])] = &[
         &[
             fault("S1", "a byte per 5 s", "cancelled by the rate floor; demoted, not banned"),
             fault("S2", "silence on a live connection", "cancelled by the stall timer; demoted, not banned"),
-            fault("S3", "loss in one direction", "smaller windows, runs move to others")
-                .but("the scenario is not written yet; swarms lose datagrams at random"),
+            fault("S3", "loss in one direction", "smaller windows, runs move to others"),
             fault("S4", "rate drops 100-fold", "smaller windows, runs move to others"),
             fault("S5", "slow disk or loader of the joiner", "requests stop at the budget; memory stays flat"),
             fault("S6", "the chunk that is needed next is on the slowest source", "asked a second time elsewhere"),
@@ -113,8 +112,7 @@ const GROUPS: &[(&str, &[Fault])] = &[
                 "drained, or GONE; others or another block",
             ),
             fault("C2", "source restarts", "dialled again, goes on"),
-            fault("C3", "a newer snapshot appears", "the target stays unless it falls below need")
-                .but("the scenario is not written yet"),
+            fault("C3", "a newer snapshot appears", "the target stays unless it falls below need"),
             fault("C4", "organisation removed from the channel", "its sessions end within 1 s; the joiner counts anew"),
             fault("C5", "certificate revoked or expired", "session closed"),
             fault("C6", "CA rotated", "no break while both are in the configuration"),

@@ -13,7 +13,7 @@ mod processes;
 mod relay;
 
 use lying::{Lie, Source};
-use processes::{Credentials, Ended, Join, Root, Service, assert_identical, names};
+use processes::{Credentials, Ended, Join, Root, Service, assert_identical, binary, names};
 use relay::Relay;
 use rustix::process::Signal;
 use snapferry::transport::fault::ErrorCode;
@@ -103,6 +103,43 @@ fn a_flipped_bit_is_fetched_elsewhere_and_the_liar_is_dropped_by_name() {
     assert_eq!(of_liar["dropped"], true);
     assert!(of_liar["chunks_rejected"].as_u64().unwrap() >= 1);
     assert!(ended.of("source_lost").is_empty(), "it isn't dialled again");
+}
+
+/// Defence: a ban is written down at once; removed, a liar is asked again by every join.
+/// L1: bans outlive a join, are listed, and are lifted by command.
+#[test]
+fn a_ban_outlives_the_join_is_listed_and_can_be_lifted() {
+    let honest = Honest::new();
+    let liar = honest.liar(Lie::Chunks);
+    let state = TempDir::new().unwrap();
+    let join = |waits_for: &str| {
+        let links = honest.services.each_ref().map(|service| Relay::to(service.address, GREETINGS));
+        let land = TempDir::new().unwrap();
+        let join =
+            Join::new(&[links[0].address, liar.address, links[1].address], land.path()).state(state.path()).start();
+        join.wait_source(waits_for, liar.address);
+        links.iter().for_each(Relay::release);
+        join.wait()
+    };
+    let command = |args: &[&str]| {
+        let output = binary().args(["catalog"]).args(args).arg("--state-dir").arg(state.path()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(command(&["bans"]), (0, "Nobody is banned.\n".to_owned()));
+    assert_dropped(&join("source_dropped"), &liar, "chunk");
+    let (code, listed) = command(&["bans"]);
+    let short: String = liar.identity_id.chars().take(16).collect();
+    assert!(code == 0 && listed.contains(&short) && listed.contains("Org1MSP") && listed.contains("chunk"), "{listed}");
+    assert!(listed.contains("23 h") || listed.contains("24 h"), "{listed}");
+    let ended = join("source_failed");
+    assert_eq!(ended.result()["outcome"], "landed");
+    assert!(ended.of("source_dropped").is_empty(), "it wasn't even asked");
+    assert!(ended.of("source_failed")[0]["reason"].as_str().unwrap().contains("catalog unban"));
+    assert_eq!(command(&["unban", "0123"]).0, 2);
+    assert_eq!(command(&["unban", "0123456789"]).0, 2);
+    assert_eq!(command(&["unban", &short]).0, 0);
+    assert_eq!(command(&["bans"]).1, "Nobody is banned.\n");
+    assert_dropped(&join("source_dropped"), &liar, "chunk");
 }
 
 /// Defence: a chunk is taken only with the index and length that are due and the value that stands in the agreed chunk tree, and is

@@ -120,7 +120,7 @@ pub async fn manifests(
 fn dial(request: &CatalogRequest) -> Result<(Dialer, Sources), JoinError> {
     let silent: Observer = Arc::new(|_| ());
     let dialer = Dialer::new(&request.dialling, BufferPool::new(1), request.sources.len(), 0)?;
-    let sources = Sources::dial(&dialer, &request.sources, false, &silent);
+    let sources = Sources::dial(&dialer, &request.sources, false, Vec::new(), None, &silent);
     Ok((dialer, sources))
 }
 

@@ -152,7 +152,10 @@ pub async fn join(
     if let Some(helper) = &helper {
         observer(JoinEvent::Serving { address: helper.address.to_string() });
     }
-    let sources = Sources::dial(&dialer, &request.sources, true, observer);
+    let (records, now) = (request.records.clone(), (request.dialling.clock)());
+    let bans = on_disk(&request.workers, move || Ok(records.bans(now)?)).await?;
+    let keeps_bans = (!request.dry_run).then(|| request.records.clone());
+    let sources = Sources::dial(&dialer, &request.sources, true, bans, keeps_bans, observer);
     let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, pin!(stop)).await;
     if let Some(helper) = helper {
         helper.stop().await;

@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     catalog::{
-        Attestation, EVIDENCE_BYTES_MAX, Equivocation, FOREIGN_PER_BLOCK_MAX, LANDED_DIR, Landed, LandedError,
-        RECEIPT_BYTES_MAX, STATEMENTS_DIR, Screening, StatementStore, Statements,
+        Attestation, BANS_DIR, Ban, Bans, EVIDENCE_BYTES_MAX, Equivocation, FOREIGN_PER_BLOCK_MAX, LANDED_DIR, Landed,
+        LandedError, RECEIPT_BYTES_MAX, STATEMENTS_DIR, Screening, StatementStore, Statements,
     },
     disk::{Dir, DiskError, read_small, write_durably},
-    msp::MspId,
+    msp::{IdentityId, MspId},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotHash, SnapshotId},
 };
 
@@ -59,6 +59,7 @@ pub struct Records {
     statements: Arc<StatementStore>,
     receipts: Arc<dyn Dir>,
     evidence: Arc<dyn Dir>,
+    bans: Bans,
 }
 
 fn receipt_prefix(id: &SnapshotId, hash: SnapshotHash) -> String {
@@ -82,7 +83,31 @@ impl Records {
             statements: Arc::new(StatementStore::open(folder(STATEMENTS_DIR)?)),
             receipts: folder(RECEIPTS_DIR)?,
             evidence: folder(EVIDENCE_DIR)?,
+            bans: Bans::open(folder(BANS_DIR)?),
         })
+    }
+
+    /// Who isn't asked, as it lied within the last day.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn bans(&self, now: SystemTime) -> Result<Vec<Ban>, DiskError> {
+        self.bans.in_force(now)
+    }
+
+    /// Keeps a ban, durably. That it can't be kept stops no join: the log says so.
+    pub(super) fn ban(&self, ban: &Ban) {
+        if let Err(error) = self.bans.record(ban, ban.since) {
+            tracing::warn!(org = %ban.msp_id, identity = %ban.identity_id, %error, "a ban isn't kept: the next join finds out anew");
+        }
+    }
+
+    /// Lifts a ban; whether there was one.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn unban(&self, identity_id: &IdentityId) -> Result<bool, DiskError> {
+        self.bans.lift(identity_id)
     }
 
     /// The highest block that this peer ever had of the channel: the floor of what it takes.

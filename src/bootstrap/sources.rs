@@ -20,9 +20,10 @@ use super::{
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
     ready::Ready,
+    records::Records,
 };
 use crate::{
-    catalog::{AgreedSnapshot, Offer},
+    catalog::{AgreedSnapshot, Ban, Offer},
     snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
     transport::{
         WallClock,
@@ -52,8 +53,10 @@ pub(super) struct Sources {
     given_up: BTreeSet<SourceIndex>,
     /// Who was seen last at each address.
     known: BTreeMap<SourceIndex, Peer>,
-    /// Identities that lied in this job.
-    banned: BTreeSet<Peer>,
+    /// Identities that lied, in this job or not long before, and what they did.
+    banned: BTreeMap<Peer, String>,
+    /// Where bans are kept for later jobs; none: they aren't.
+    keeps_bans: Option<Records>,
     /// Whether who can't give something now is asked again.
     patient: bool,
     /// Of chunks, since the last one that each source gave.
@@ -71,7 +74,15 @@ pub(super) struct Sources {
 
 impl Sources {
     /// Starts to dial every source. `patient`: what they can't give now is asked for until the job is stopped; else once.
-    pub(super) fn dial(dialer: &Dialer, list: &[SourceAddress], patient: bool, observer: &Observer) -> Self {
+    /// Who is banned is not asked anything; who lies is banned, for later jobs too if `keeps_bans`.
+    pub(super) fn dial(
+        dialer: &Dialer,
+        list: &[SourceAddress],
+        patient: bool,
+        bans: Vec<Ban>,
+        keeps_bans: Option<Records>,
+        observer: &Observer,
+    ) -> Self {
         let (sender, news) = mpsc::channel(NEWS_QUEUE);
         let keeper = |(index, source): (SourceIndex, &SourceAddress)| {
             tokio::spawn(keep(index, dialer.clone(), source.clone(), sender.clone()))
@@ -85,7 +96,8 @@ impl Sources {
             dropped: BTreeSet::new(),
             given_up: BTreeSet::new(),
             known: BTreeMap::new(),
-            banned: BTreeSet::new(),
+            banned: bans.into_iter().map(of_before).collect(),
+            keeps_bans,
             patient,
             refusals: BTreeMap::new(),
             silent: BTreeMap::new(),
@@ -359,9 +371,11 @@ impl Sources {
             return; // said before its keeper was stopped
         }
         self.known.insert(index, peer.clone());
-        if self.banned.contains(&peer) {
+        if let Some(reason) = self.banned.get(&peer).cloned() {
             ready.session.close(Fault::Peer.close_code(), "lied before");
-            self.drop_source(index, "this identity lied before");
+            let reason = format!("{}'s identity {} lied before: {reason}", peer.0, peer.1);
+            (self.observer)(JoinEvent::SourceFailed { source: self.address(index).to_owned(), reason: reason.clone() });
+            self.drop_source(index, &reason);
             return;
         }
         self.troubles.remove(&index);
@@ -389,6 +403,12 @@ impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources").field("ready", &self.ready).field("troubles", &self.troubles).finish_non_exhaustive()
     }
+}
+
+/// A ban of an earlier job, as its trouble is told.
+fn of_before(ban: Ban) -> (Peer, String) {
+    let left = "it is banned for a day; `snapferry catalog unban` lifts that";
+    ((ban.msp_id, ban.identity_id), format!("{} ({left})", ban.reason))
 }
 
 /// How a source refuses chunks in a way that won't change.
@@ -431,7 +451,8 @@ mod tests {
             dropped: BTreeSet::new(),
             given_up: BTreeSet::new(),
             known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
-            banned: BTreeSet::new(),
+            banned: BTreeMap::new(),
+            keeps_bans: None,
             patient: true,
             refusals: BTreeMap::new(),
             silent: BTreeMap::new(),
@@ -456,7 +477,7 @@ mod tests {
         // Org1's machine sent the chunk; by the time it was found to be wrong, the name led to org2's.
         let mut sources = sources(&[2]);
         assert!(sources.lied(&peer(1), "a bit").is_empty());
-        assert!(sources.dropped.is_empty() && sources.banned.contains(&peer(1)));
+        assert!(sources.dropped.is_empty() && sources.banned.contains_key(&peer(1)));
     }
 
     #[test]
@@ -485,7 +506,7 @@ mod tests {
         let mut sources = sources(&[1, 2]);
         let agreed = crate::catalog::fixture::agreed(&crate::catalog::fixture::manifest(83, 0), None);
         sources.misled(&agreed, &[peer(1)], "wrong SHA-256");
-        assert!(sources.banned.contains(&peer(1)) && !sources.banned.contains(&peer(2)));
+        assert!(sources.banned.contains_key(&peer(1)) && !sources.banned.contains_key(&peer(2)));
         assert_eq!(sources.dropped, [0].into());
     }
 }

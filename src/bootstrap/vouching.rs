@@ -15,7 +15,7 @@ use crate::{
     },
     chunking::Workers,
     msp::{ChannelConfig, MspId},
-    snapshot::{BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockNumber, Manifest, ManifestHash, SnapshotHash, SnapshotId},
     transport::WallClock,
 };
 
@@ -151,7 +151,7 @@ impl<'a> Vouching<'a> {
             match agree(&self.judging(config), config.channel(), &offers, &self.statements, block_number) {
                 // What was said before may already do for an older one: who offers a newer one is heard first.
                 Ok(agreed) if let Some(newer) = self.newer_block(config, &all, block_number, agreed.id()) => {
-                    self.ask(config.channel(), newer, &all, sources).await;
+                    self.ask(config, newer, &all, sources).await;
                 }
                 Ok(agreed) => {
                     let evidence = equivocations(config, &offers, &self.statements);
@@ -167,7 +167,7 @@ impl<'a> Vouching<'a> {
                 Err(error) => {
                     let split = matches!(error, AgreementError::Split { .. });
                     match self.next_block(config, &all, block_number).filter(|_| !split) {
-                        Some(block) => self.ask(config.channel(), block, &all, sources).await,
+                        Some(block) => self.ask(config, block, &all, sources).await,
                         // Who has it may be busy or restarting: nothing else can be agreed on.
                         None if !self.awaited.is_empty() && sources.is_patient() => {
                             let awaited = std::mem::take(&mut self.awaited);
@@ -296,13 +296,14 @@ impl<'a> Vouching<'a> {
     }
 
     /// Asks everybody who offers a snapshot of the block to attest it.
-    async fn ask(&mut self, channel: &ChannelId, block: BlockNumber, offers: &[Offer], sources: &mut Sources) {
+    async fn ask(&mut self, config: &ChannelConfig, block: BlockNumber, offers: &[Offer], sources: &mut Sources) {
         self.asked.insert(block);
         for org in self.offering(offers).get(&block).into_iter().flat_map(BTreeMap::values).flatten() {
             *self.lesser.entry((*org).clone()).or_default() += 1;
         }
-        let id = SnapshotId { channel: channel.clone(), block_number: block };
-        for heard in sources.attestations(&id, &self.nonce).await {
+        let id = SnapshotId { channel: config.channel().clone(), block_number: block };
+        let enough = self.needed(config) as usize;
+        for heard in sources.attestations(&id, &self.nonce, enough).await {
             // Made for us: by the source itself, one each.
             let own = heard.attestation.body().request_nonce == self.nonce;
             self.heard_bytes = self.heard_bytes.saturating_add(heard.attestation.body_bytes().len());

@@ -16,6 +16,7 @@ mod attestation;
 mod attestation_file;
 mod attestor;
 mod audit;
+mod bans;
 mod conflicts;
 mod delete;
 mod deletions;
@@ -66,6 +67,7 @@ pub use audit::{
     AUDIT_FILE, AUDIT_LINE_BYTES_MAX, AUDIT_LOG_BYTES_MAX, AuditBy, AuditError, AuditFault, AuditLog, AuditRecord,
     AuditSummary, AuditWhat, check_audit,
 };
+pub use bans::{BAN_TIME, BANS_DIR, BANS_MAX, Ban, Bans};
 pub use conflicts::equivocations;
 pub use delete::{DeleteError, Deleted};
 pub use deletions::Looked;

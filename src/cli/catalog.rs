@@ -1,7 +1,8 @@
-//! `catalog list | show`: what others offer, who agrees with whom, and what `join` would choose.
+//! `catalog list | show | bans | unban`: what others offer, who agrees with whom, what `join` would choose, and whom it doesn't ask.
 
 use super::{
     args::{ConfigFlags, SnapshotArgs, TrustArgs},
+    catalog_bans::{BansCommand, UnbanCommand},
     catalog_list, catalog_show,
     channel::{self, NetworkArgs},
     context::Context,
@@ -33,6 +34,13 @@ enum Which {
     /// Without -b, the newest that any source offers. Sizes and hashes are those of the sources' manifests: claims, until a
     /// join has proved them.
     Show(Asked),
+    /// Lists who isn't asked any more, as it lied: what it did, and until when
+    ///
+    /// Whoever sends what its own word doesn't fit (a wrong chunk, a forged attestation) is banned for a day, by its identity. Slowness,
+    /// silence and a full house are no lies.
+    Bans(BansCommand),
+    /// Lifts a ban: the next join asks that identity again
+    Unban(UnbanCommand),
 }
 
 /// What both ask with.
@@ -50,7 +58,11 @@ struct Asked {
 
 impl CatalogCommand {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
-        let (Which::List(asked) | Which::Show(asked)) = &self.command;
+        let asked = match &self.command {
+            Which::Bans(command) => return command.run(context),
+            Which::Unban(command) => return command.run(context),
+            Which::List(asked) | Which::Show(asked) => asked,
+        };
         let request = asked.request(context)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.command {
@@ -63,7 +75,7 @@ impl CatalogCommand {
                     _ => Ok(()),
                 }
             }
-            Which::Show(_) => {
+            Which::Show(_) | Which::Bans(_) | Which::Unban(_) => {
                 let (answers, block_number, manifests) = runtime.block_on(manifests(&request))?;
                 let versions = block_number.map(|block| catalog_show::versions(block, &answers, &manifests));
                 match (block_number, versions.filter(|versions| !versions.is_empty())) {

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod catalog;
+mod catalog_bans;
 mod catalog_list;
 mod catalog_show;
 mod channel;

@@ -41,6 +41,8 @@ pub enum Lie {
     TreesRefused(ErrorCode),
     /// Nothing, but it refuses all requests for chunks so.
     ChunksRefused(ErrorCode),
+    /// Nothing, but it is too busy for the first requests for chunks.
+    ChunksBusyAtFirst,
     /// Nothing, but it attests nothing.
     AttestsNothing,
     /// It attests another snapshot than its catalog names.
@@ -94,7 +96,7 @@ pub enum Lie {
 
 impl Lie {
     /// All that a seed may draw.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Nothing,
         Self::Chunks,
         Self::SwappedChunks,
@@ -116,6 +118,7 @@ impl Lie {
         Self::ChunksRefused(ErrorCode::ChunkUnavailable),
         Self::ChunksRefused(ErrorCode::ChunkCorruptAtSource),
         Self::ChunksRefused(ErrorCode::Gone),
+        Self::ChunksBusyAtFirst,
         Self::AttestsNothing,
         Self::AttestsOther,
         Self::AttestsFalsely,
@@ -149,6 +152,7 @@ impl Lie {
                 | Self::RestartsAtFirst
                 | Self::TreesRefused(_)
                 | Self::ChunksRefused(_)
+                | Self::ChunksBusyAtFirst
                 | Self::AttestsNothing
                 | Self::ManifestNever
                 | Self::Trickles

@@ -39,6 +39,9 @@ static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| zstd::encode_all(std::io::repe
 /// So many answers of [`Lie::GoodThenBad`] and [`Lie::GoodThenTrickles`] are right.
 const GOOD_ANSWERS: usize = 2;
 
+/// So many requests for chunks are too many for [`Lie::ChunksBusyAtFirst`].
+const BUSY_ANSWERS: usize = 12;
+
 /// A group's BLAKE3 chaining value.
 const TREE_VALUE_BYTES: usize = 32;
 
@@ -280,6 +283,9 @@ impl LyingService {
             (Body::ChunkTreeRequest(_), Lie::BusyAtFirst) if first => refuse(&mut send, ErrorCode::Busy),
             (Body::ChunkTreeRequest(_), Lie::TreesRefused(code))
             | (Body::ChunkRequest(_), Lie::ChunksRefused(code)) => refuse(&mut send, code),
+            (Body::ChunkRequest(_), Lie::ChunksBusyAtFirst) if answered < BUSY_ANSWERS => {
+                refuse(&mut send, ErrorCode::Busy);
+            }
             (body, _) => self.give(body, send, answered).await,
         }
     }

@@ -6,9 +6,12 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the example")]
 mod sim;
 
+mod company;
+mod disk;
 mod life_cycle;
 mod lying;
 mod network;
 mod partial;
 mod seeds;
+mod slow;
 mod swarm;

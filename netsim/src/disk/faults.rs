@@ -1,6 +1,10 @@
 //! What was done to the disk, and which of it goes wrong.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Something that was asked of the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,15 @@ impl Kind {
             Self::CreateDir | Self::Create | Self::Write | Self::SetLen | Self::Sync | Self::SyncDir | Self::Rename
         )
     }
+}
+
+/// How a disk lies about syncs: what a broken order of syncs in a program amounts to, without changing the program.
+#[derive(Debug, Clone, Copy)]
+pub enum SyncLie {
+    /// A sync of such a file or folder says that it is done, and does nothing.
+    Never(fn(&Path) -> bool),
+    /// A sync of such a file is done behind the next sync of another one, when a crash could have come in between.
+    Late(fn(&Path) -> bool),
 }
 
 /// How one operation fails.

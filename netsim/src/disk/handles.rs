@@ -9,7 +9,7 @@ use std::{
 use super::{
     Entry, Kind, SimDisk, State,
     content::Change,
-    faults::{Fault, full},
+    faults::{Fault, SyncLie, full},
     files::{Inode, ROOT},
 };
 
@@ -178,7 +178,9 @@ impl SimDir {
     /// Makes the names in it durable.
     pub fn sync(&self) -> io::Result<()> {
         self.0.does(Kind::SyncDir, "", |state| {
-            state.files.sync_names(self.0.inode);
+            if !matches!(state.lie, Some(SyncLie::Never(such)) if such(&self.0.path)) {
+                state.files.sync_names(self.0.inode);
+            }
             Ok(())
         })
     }
@@ -269,7 +271,16 @@ impl SimFile {
         let mut state = self.0.disk.state();
         let fault = state.begins(self.0.incarnation, Kind::Sync, &self.0.path)?;
         let checked = self.0.check(&state);
-        state.files.sync(self.0.inode, fault.is_some() || checked.is_err());
+        match state.lie {
+            Some(SyncLie::Never(such)) if such(&self.0.path) => return Ok(()),
+            Some(SyncLie::Late(such)) if such(&self.0.path) => {
+                state.late.push(self.0.inode);
+                return Ok(());
+            }
+            _ => state.files.sync(self.0.inode, fault.is_some() || checked.is_err()),
+        }
+        let late = std::mem::take(&mut state.late);
+        state.late_due.extend(late);
         fault.map_or(checked, |fault| Err(fault.error()))
     }
 

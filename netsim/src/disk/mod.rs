@@ -34,7 +34,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-pub use faults::{Fault, Kind, Operation};
+pub use faults::{Fault, Kind, Operation, SyncLie};
 pub use files::Entry;
 pub use handles::{Opening, SimDir, SimFile, SimLock};
 pub use outcomes::{BYTES_EXHAUSTIVE_MAX, Image, NAMES_EXHAUSTIVE_MAX, SAMPLE};
@@ -63,6 +63,10 @@ struct State {
     refusal: Option<io::ErrorKind>,
     broken: BTreeSet<Inode>,
     plan: Plan,
+    lie: Option<SyncLie>,
+    /// Files whose sync waits for that of another one, and those for which it has come.
+    late: Vec<Inode>,
+    late_due: Vec<Inode>,
     /// Power is off.
     off: bool,
     log: Vec<Operation>,
@@ -91,6 +95,9 @@ impl SimDisk {
             refusal: None,
             broken: BTreeSet::new(),
             plan: Plan::default(),
+            lie: None,
+            late: Vec::new(),
+            late_due: Vec::new(),
             off: false,
             log: Vec::new(),
             images: None,
@@ -137,6 +144,11 @@ impl SimDisk {
     /// That operation fails; those before and after it don't.
     pub fn fail(&self, operation: u64, fault: Fault) {
         self.state().plan.fail.insert(operation, fault);
+    }
+
+    /// From now on it lies about some syncs; `None`: about none. Not copied into images.
+    pub fn lie_about_syncs(&self, lie: Option<SyncLie>) {
+        self.state().lie = lie;
     }
 
     /// So many bytes fit on it; `None`: any amount.
@@ -292,6 +304,7 @@ impl State {
         if kind.changes() {
             let image = self.images.is_some().then(|| self.image());
             self.images.iter_mut().for_each(|images| images.extend(image.clone()));
+            std::mem::take(&mut self.late_due).into_iter().for_each(|late| self.files.sync(late, false));
         }
         self.log.push(Operation { kind, path: path.to_owned() });
         Ok(self.plan.fail.get(&number).copied())

@@ -1,6 +1,9 @@
 //! What sources give beside chunks: manifests, attestations, chunk trees. Each is asked of whoever offers it, with patience.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::{task::JoinSet, time};
 
@@ -21,6 +24,11 @@ use crate::{
 /// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
 const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
 
+/// How long an answer is waited for once enough organisations have given theirs: a source that is silent for so long has stalled.
+const LATE_ANSWER_MIN: Duration = Duration::from_secs(5);
+/// Or so many times what those others took.
+const LATE_ANSWER_FACTOR: u32 = 4;
+
 impl Sources {
     /// The manifest of that hash, from whoever names and delivers it first.
     ///
@@ -39,19 +47,44 @@ impl Sources {
     }
 
     /// What every connected source that offers that block attests, asked of all at once, with what they relay of others. Who sends
-    /// something that no honest service would is dropped.
-    pub(in crate::bootstrap) async fn attestations(&mut self, id: &SnapshotId, nonce: &[u8]) -> Vec<Heard> {
+    /// something that no honest service would is dropped. Once `enough` organisations have answered, a source that falls silent holds
+    /// up nobody for long.
+    pub(in crate::bootstrap) async fn attestations(
+        &mut self,
+        id: &SnapshotId,
+        nonce: &[u8],
+        enough: usize,
+    ) -> Vec<Heard> {
         let mut asking = JoinSet::new();
+        let mut awaited = BTreeSet::new();
         for (index, ready) in self.ready.iter().filter(|(_, ready)| ready.offers_block(id)) {
             let (index, ready, id, nonce) = (*index, ready.clone(), id.clone(), nonce.to_vec());
+            awaited.insert(index);
             asking.spawn(async move { (index, ready.peer(), ready.attestations(&id, &nonce).await) });
         }
+        let asked_at = time::Instant::now();
+        let mut until = None;
         // In the order of the sources, whoever answers first: what is said of them doesn't depend on the network.
         let mut answers = BTreeMap::new();
-        while let Some(answer) = asking.join_next().await {
+        loop {
+            let answer = tokio::select! {
+                biased;
+                answer = asking.join_next() => answer,
+                () = sleep_until(until) => break,
+            };
+            let Some(answer) = answer else { break };
             if let Ok((index, peer, answer)) = answer {
+                awaited.remove(&index);
                 answers.insert(index, (peer, answer));
             }
+            let said = answers.values().filter(|(_, answer)| answer.is_ok());
+            if until.is_none() && said.map(|(peer, _)| &peer.0).collect::<BTreeSet<_>>().len() >= enough {
+                until = Some(time::Instant::now() + LATE_ANSWER_MIN.max(asked_at.elapsed() * LATE_ANSWER_FACTOR));
+            }
+        }
+        for index in awaited {
+            let reason = format!("it doesn't say in time whether it attests {id}: those who did are enough");
+            (self.observer)(JoinEvent::SourceFailed { source: self.address(index).to_owned(), reason });
         }
         let mut heard = Vec::new();
         for (index, (peer, answer)) in answers {

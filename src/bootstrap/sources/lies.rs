@@ -7,15 +7,15 @@ use crate::{
         keeper::{Peer, SourceIndex},
         ready::Ready,
     },
-    catalog::{AgreedSnapshot, Attestation},
+    catalog::{AgreedSnapshot, Attestation, Ban},
     snapshot::{ManifestHash, SnapshotHash, SnapshotId},
 };
 
 impl Sources {
-    /// Whether the attestation is of an identity that lied in this job.
+    /// Whether the attestation is of an identity that lied, in this job or not long before.
     pub(in crate::bootstrap) fn lied_before(&self, attestation: &Attestation) -> bool {
         let signer = attestation.identity();
-        self.banned.contains(&(signer.msp_id().clone(), signer.id()))
+        self.banned.contains_key(&(signer.msp_id().clone(), signer.id()))
     }
 
     /// Drops whoever names that manifest with another snapshot hash than it has: no manifest can be both.
@@ -55,8 +55,13 @@ impl Sources {
     /// Drops a source that lied, by name: every address where it answers now or later, for the rest of the job. Tells which do now:
     /// an address where somebody else has answered since (a name with several machines behind it) isn't blamed.
     pub(in crate::bootstrap) fn lied(&mut self, liar: &Peer, reason: &str) -> Vec<SourceIndex> {
-        if self.banned.insert(liar.clone()) {
+        if self.banned.insert(liar.clone(), reason.to_owned()).is_none() {
             tracing::warn!(org = %liar.0, identity = %liar.1, reason, "a source lied: it isn't believed again");
+            // A lie is rare: the driver may wait for the disk this once, so that not even a kill makes it forgotten.
+            if let Some(records) = &self.keeps_bans {
+                let (msp_id, identity_id) = liar.clone();
+                records.ban(&Ban { msp_id, identity_id, reason: reason.to_owned(), since: (self.clock)() });
+            }
         }
         let of_liar = self.known.iter().filter(|(_, peer)| *peer == liar).map(|(index, _)| *index);
         let dropped: Vec<SourceIndex> = of_liar.filter(|index| !self.dropped.contains(index)).collect();

@@ -10,7 +10,7 @@ use super::{
 
 /// Blocks of the rendezvous hash, in chunks: a request never needs more than one.
 const BLOCK_CHUNKS: u64 = 16;
-/// A source that isn't measured is taken for one of this rate (chunks/s) where an order is needed.
+/// A source that isn't measured is taken for the fastest of the others where an order is needed, else for one of this rate (chunks/s).
 const RATE_ASSUMED: f64 = 10.0;
 
 /// A request to be sent.
@@ -92,13 +92,15 @@ impl Plan {
         let config = &self.config;
         let mut order: Vec<(SourceId, &Source)> = sources.to_vec();
         order.sort_by_key(|(id, source)| (source.wanted(config), *id));
+        let measured = order.iter().filter_map(|(_, source)| source.rate.chunks_per_s());
+        let assumed = measured.reduce(f64::max).unwrap_or(RATE_ASSUMED);
         let mut left = config.budget_chunks;
         let mut members = Vec::with_capacity(order.len());
         for ((id, source), sharing) in order.iter().zip((1..=order.len()).rev()) {
             let equal = left.div_ceil(u32::try_from(sharing).unwrap_or(u32::MAX));
             let target = source.wanted(config).min(equal).max(config.in_flight_min);
             left = left.saturating_sub(target);
-            let chunks_per_s = source.rate.chunks_per_s().unwrap_or(RATE_ASSUMED);
+            let chunks_per_s = source.rate.chunks_per_s().unwrap_or(assumed);
             members.push(Member { id: *id, target, chunks_per_s });
         }
         Team { chunks_per_s: members.iter().map(|member| member.chunks_per_s).sum(), members }

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn only_what_is_new_in_an_announcement_undoes_a_refusal() {
         let mut has = Has::default();
-        has.announce(&Have::Ranges(vec![0..10]), 100);
+        has.announce(&Have::Ranges(vec![0..10, 10..10]), 100);
         has.refuse(Duration::ZERO, 5);
         has.refuse(Duration::ZERO, 50); // asked on an older word, say
         assert!([5, 10, 50, 99].iter().all(|linear| has.lacks().contains(*linear)) && !has.lacks().contains(4));

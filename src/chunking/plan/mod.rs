@@ -62,6 +62,7 @@ use chunks::Chunks;
 pub use config::PlanConfig;
 pub use event::{Action, CancelReason, Class, Event, Have, Outcome, Refusal, RequestId, SourceId};
 pub use layout::{Layout, LayoutError};
+use rate::FOUNDED_BY_BYTES;
 use scarce::Scarce;
 use source::{Link, PENALTY, RETRY_DEFAULT, Source};
 pub use status::{PlanStatus, SourceState, SourceStatus, WaitsFor};
@@ -83,7 +84,7 @@ pub struct Plan {
     chunks_asked_twice: u64,
     hedged_bytes: u64,
     hedged_bytes_max: u64,
-    /// From being asked to being here, of all chunks.
+    /// From being asked to being here, of all chunks of some size.
     times: ChunkTimes,
     scarce: Scarce,
     /// The latest time seen: time never runs backwards here.
@@ -239,7 +240,9 @@ impl Plan {
         request.partial_bytes = 0;
         request.owes.start = linear + 1;
         request.hedged = false;
-        self.times.add(self.now.saturating_sub(request.sent_at));
+        if raw_bytes >= FOUNDED_BY_BYTES {
+            self.times.add(self.now.saturating_sub(request.sent_at));
+        }
         source.got_bytes(self.now, rest);
         source.rate.chunk(self.now, rest, wire_bytes, raw_bytes);
         source.got_chunk(self.now, &self.config);

@@ -8,6 +8,8 @@ use crate::snapshot::CHUNK_BYTES;
 const SAMPLE_MIN: Duration = Duration::from_millis(50);
 /// Time constant of the moving average: a 100-fold drop shows within a second or two, one late packet doesn't.
 const MEMORY: Duration = Duration::from_millis(500);
+/// Fewer bytes found no rate: how long they take is the round trip, and a source with small files only would count as slow.
+pub(super) const FOUNDED_BY_BYTES: u64 = 64 << 10;
 /// Lower bound of a rate in bytes/s, so that no division runs away.
 const RATE_MIN: f64 = 1.0;
 
@@ -26,12 +28,12 @@ impl Rate {
         Self { wire_bytes_per_s: None, wire_bytes_per_chunk: CHUNK_BYTES as f64, since: Duration::ZERO, gathered: 0 }
     }
 
-    /// Wire bytes per second; `None` before the first whole chunk.
+    /// Wire bytes per second; `None` before the first whole chunk of some size.
     pub(super) fn wire_bytes_per_s(&self) -> Option<f64> {
         self.wire_bytes_per_s
     }
 
-    /// Chunks per second; `None` before the first whole chunk.
+    /// Chunks per second; `None` before the first whole chunk of some size.
     pub(super) fn chunks_per_s(&self) -> Option<f64> {
         self.wire_bytes_per_s.map(|rate| rate / self.wire_bytes_per_chunk)
     }
@@ -55,7 +57,7 @@ impl Rate {
             self.wire_bytes_per_chunk += (wire_bytes.max(1) as f64 - self.wire_bytes_per_chunk) / 8.0;
         }
         self.bytes(now, rest);
-        if self.wire_bytes_per_s.is_none() {
+        if self.wire_bytes_per_s.is_none() && self.gathered >= FOUNDED_BY_BYTES {
             self.fold(now);
         }
     }
@@ -86,6 +88,9 @@ mod tests {
         rate.start(now);
         rate.bytes(now, 100);
         assert_eq!(rate.chunks_per_s(), None, "no rate before a whole chunk");
+        rate.chunk(now + Duration::from_millis(50), 100, 100, 100);
+        assert_eq!(rate.chunks_per_s(), None, "a small file says nothing");
+        rate.start(now);
         for _ in 0..50 {
             now += Duration::from_millis(100);
             rate.chunk(now, CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES);

@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn chunks_are_ranked_by_how_many_have_them() {
-        let some = [vec![0..50], vec![20..60], vec![40..55, 90..100]].map(|ranges| source(Have::Ranges(ranges)));
+        let some = [vec![0..40, 40..50], vec![20..30, 30..60], vec![40..55, 90..100]]
+            .map(|ranges| source(Have::Ranges(ranges)));
         let scarce = Scarce::among(some.iter(), 100);
         let ranks: Vec<Vec<_>> = scarce.ranks().map(|rank| rank.runs().collect()).collect();
         assert_eq!(ranks, [vec![0..20, 55..60, 90..100], vec![20..40, 50..55]]);

@@ -31,10 +31,10 @@ impl Plan {
     /// Who may be asked a second time for something, the quickest first. A slow one that idles isn't while a quick one is about to;
     /// nor one of which nothing is known: it may be the worst of all.
     fn helpers<'a>(&self, team: &'a Team) -> Vec<&'a Member> {
-        let measured = || team.members.iter().filter(|member| self.is_measured(member.id));
-        let soonest = measured().map(|member| self.eta_s(member)).fold(f64::MAX, f64::min);
+        let known = || team.members.iter().filter(|member| self.has_delivered(member.id));
+        let soonest = known().map(|member| self.eta_s(member)).fold(f64::MAX, f64::min);
         let soon = |member: &&Member| self.has_room(member) && self.eta_s(member) <= soonest * SOON_FACTOR;
-        let mut helpers: Vec<&Member> = measured().filter(soon).collect();
+        let mut helpers: Vec<&Member> = known().filter(soon).collect();
         helpers.sort_by(|a, b| self.eta_s(a).total_cmp(&self.eta_s(b)));
         helpers
     }
@@ -85,8 +85,8 @@ impl Plan {
         request.source != helper.id && (self.is_overdue(request) || self.eta_s(helper) < left_s)
     }
 
-    fn is_measured(&self, id: SourceId) -> bool {
-        self.sources.get(&id).is_some_and(|source| source.rate.chunks_per_s().is_some())
+    fn has_delivered(&self, id: SourceId) -> bool {
+        self.sources.get(&id).is_some_and(|source| source.delivered)
     }
 
     fn is_overdue(&self, request: &Request) -> bool {
@@ -115,7 +115,7 @@ impl Plan {
                 && source.requests == 0
                 && source.is_ready(self.now)
                 && !source.is_demoted(self.now, &self.config)
-                && self.is_measured(*id)
+                && self.has_delivered(*id)
                 && !self.lacks(*id, linear)
         })
     }

@@ -12,6 +12,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_DOUBLINGS_MAX: u32 = 6;
 /// A wait is longer than the source asked for by up to this part of it: those whom it refused together come back one by one.
 const JITTER_DIVISOR: u32 = 4;
+/// A source that isn't measured gets at most one part in so many of the budget.
+const STRANGERS_SHARE: u32 = 8;
 /// A demotion's weight; decays by half each half-life, so 60 s after one demotion it is over.
 pub(super) const PENALTY: f64 = 1.0;
 /// From here on a source counts as demoted.
@@ -34,6 +36,8 @@ pub(super) struct Source {
     pub(super) seed: u64,
     pub(super) rtt: Duration,
     pub(super) rate: Rate,
+    /// Whether a chunk ever came from it.
+    pub(super) delivered: bool,
     pub(super) wait_until: Duration,
     /// Chunks it owes.
     pub(super) in_flight: u32,
@@ -62,6 +66,7 @@ impl Source {
             seed: 0,
             rtt: Duration::ZERO,
             rate: Rate::new(),
+            delivered: false,
             wait_until: Duration::ZERO,
             in_flight: 0,
             requests: 0,
@@ -103,7 +108,8 @@ impl Source {
         let in_hand_s = (self.rtt * 2).max(config.queued_work).as_secs_f64();
         let wanted = match self.rate.chunks_per_s() {
             Some(rate) => (rate * in_hand_s).ceil(),
-            None => f64::from(config.in_flight_start),
+            // Strangers must not fill the budget between them: a quick one that comes later would find no room.
+            None => f64::from(config.in_flight_start.min(config.budget_chunks / STRANGERS_SHARE)),
         };
         (wanted.min(self.cap) as u32).clamp(config.in_flight_min, config.in_flight_max)
     }
@@ -133,6 +139,7 @@ impl Source {
     /// A whole chunk: one more may be in flight per window, and half of a demotion is made good.
     pub(super) fn got_chunk(&mut self, now: Duration, config: &PlanConfig) {
         self.in_flight -= 1;
+        self.delivered = true;
         self.failures = 0;
         self.cap = (self.cap + 1.0 / self.cap).min(f64::from(config.in_flight_max));
         self.penalty = self.penalty_at(now, config) / 2.0;

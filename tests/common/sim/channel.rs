@@ -90,9 +90,9 @@ impl SimChannel {
         &self.config
     }
 
-    /// The block of a newer one, `ahead` blocks and sequences later, signed by the orderer.
+    /// The block of a newer one, `ahead` sequences later and behind the block of the snapshot, signed by the orderer.
     pub fn newer_block(&self, ahead: u64, change: &Change) -> Vec<u8> {
-        block(&self.orgs, &self.orderer, FIRST_BLOCK + ahead, 1 + ahead, change)
+        block(&self.orgs, &self.orderer, FIRST_BLOCK + 1 + ahead, 1 + ahead, change)
     }
 
     /// The configuration that a newer block puts in force.

@@ -1,0 +1,59 @@
+//! One good source in bad company.
+
+use std::time::Duration;
+
+use crate::sim::{
+    liar::Of as Lie,
+    run::run,
+    scenario::{Happening, LinkSpec, Scenario, SourceSpec, Timed},
+};
+
+/// Of a good source: a megabyte a second.
+const GOOD: LinkSpec = LinkSpec {
+    down: false,
+    latency_ms: 20,
+    jitter_ms: 0,
+    bandwidth_bytes_per_s: Some(1_000_000),
+    queue_bytes: 128_000,
+    loss_ppm: 0,
+    duplicate_ppm: 0,
+    reorder_ppm: 0,
+    reorder_ms: 0,
+    corrupt_ppm: 0,
+    mtu: None,
+};
+const SLOW: LinkSpec = LinkSpec { bandwidth_bytes_per_s: Some(10_000), ..GOOD };
+
+/// The good source and one that only vouches, so that two do; or the good one, one a hundred times slower, one that falls silent and one
+/// that lies.
+fn took(snapshot_bytes: u64, in_bad_company: bool, silent_from_ms: u64, lie: Lie, seed: u64) -> Duration {
+    let good = SourceSpec::of(1).over(GOOD);
+    let mut scenario = Scenario { snapshot_bytes, organisations: 5, min_orgs: 2, ..Scenario::default() };
+    if in_bad_company {
+        let slow = SourceSpec::of(2).over(SLOW);
+        let silent = SourceSpec::of(3).over(GOOD);
+        scenario.sources = vec![good, slow, silent, SourceSpec::of(4).over(GOOD).lying(lie)];
+        scenario.happenings = vec![Timed { at_ms: silent_from_ms, what: Happening::Mute(vec![3]) }];
+    } else {
+        scenario.sources = vec![good];
+        scenario.min_orgs = 1;
+    }
+    let report = run(&scenario, seed);
+    report.check();
+    report.took
+}
+
+/// S1, S2, L1: with a source that is a hundred times slower, one that falls silent and one that lies, a join takes at most 1.3 times as long as with
+/// the good one alone, and its memory stays in its budget (an oracle of every run).
+#[test]
+fn bad_company_makes_a_join_at_most_three_tenths_longer() {
+    for (snapshot_bytes, silent_from_ms, lie) in
+        [(8 << 20, 1_500, Lie::Chunks), (24 << 20, 4_000, Lie::GoodThenBad), (24 << 20, 300, Lie::Chunks)]
+    {
+        let alone = took(snapshot_bytes, false, 0, Lie::Nothing, 5);
+        let together = took(snapshot_bytes, true, silent_from_ms, lie, 5);
+        let ratio = together.as_secs_f64() / alone.as_secs_f64();
+        println!("{} MiB: {together:?} for {alone:?}: {ratio:.2}", snapshot_bytes >> 20);
+        assert!(ratio <= 1.3, "{} MiB: {together:?} for {alone:?}", snapshot_bytes >> 20);
+    }
+}

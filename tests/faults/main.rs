@@ -8,6 +8,7 @@ mod sim;
 
 mod company;
 mod disk;
+mod fair;
 mod life_cycle;
 mod lying;
 mod network;

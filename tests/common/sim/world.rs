@@ -111,9 +111,14 @@ impl World {
 
     /// Another joining peer of the joiner's organisation, on a machine of its own.
     pub fn another_joiner(&mut self, ip: IpAddr) -> Joiner {
+        self.joiner_of(self.scenario.organisations, ip)
+    }
+
+    /// Another joining peer, on a machine of its own: the first one of that organisation that is neither a source nor the joiner.
+    pub fn joiner_of(&mut self, org: usize, ip: IpAddr) -> Joiner {
         let host = self.net.host([ip]).unwrap();
-        let org = self.scenario.organisations;
-        let taken = self.scenario.sources.iter().filter(|source| source.org == org).count() + 1;
+        let sources = self.scenario.sources.iter().filter(|source| source.org == org).count();
+        let taken = sources + usize::from(org == self.scenario.organisations);
         let (base, began) = (self.channel.now(), self.began);
         let joiner = Joiner::new(
             host,

@@ -6,6 +6,7 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the example")]
 mod sim;
 
+mod bans;
 mod company;
 mod disk;
 mod fair;

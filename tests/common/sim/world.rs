@@ -140,6 +140,17 @@ impl World {
         }
     }
 
+    /// Whom the joiner won't ask from now on, by their numbers, and why.
+    pub fn banned(&self) -> BTreeMap<usize, String> {
+        let bans = self.joiner.bans();
+        let of_peer = |service: &Service| {
+            let identity = service.peer.identity.identity.id();
+            bans.iter().find(|ban| ban.identity_id == identity).map(|ban| ban.reason.clone())
+        };
+        let numbered = (1..).zip(&self.services);
+        numbered.filter_map(|(number, service)| Some((number, of_peer(service)?))).collect()
+    }
+
     /// Virtual time since it was set up.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()

@@ -144,7 +144,7 @@ const GROUPS: &[(&str, &[Fault])] = &[
             fault(
                 "D8",
                 "folder edited between verification and publishing",
-                "exact set and hashes are checked right before",
+                "the exact set is checked right before, every byte when the folder is met again",
             ),
         ],
     ),

@@ -32,6 +32,7 @@ use super::{
     ready::Ready,
     request::{self, Asked},
     sources::Sources,
+    writing::Writing,
 };
 use crate::{
     catalog::AgreedSnapshot,
@@ -63,7 +64,7 @@ pub(super) enum Message {
     /// A chunk failed its proof.
     Rejected { linear: u64, source: SourceId, peer: Peer, reason: String },
     /// A proved chunk couldn't be written.
-    NotWritten { linear: u64, error: StoreError },
+    NotWritten { writing: Box<Writing>, error: StoreError },
     /// A range request failed.
     Ended(Asked),
     /// The in-order pass has hashed everything before this position.
@@ -166,6 +167,11 @@ struct Driver<'a> {
     judged: time::Instant,
     syncing: bool,
     paused_until: Option<time::Instant>,
+    /// A proved chunk that found the disk full. Once the pause is over it is tried before anything is asked: a disk that stays full must
+    /// not cost the network a budget of chunks each time.
+    refused: Option<Box<Writing>>,
+    /// The position of the one that is being tried.
+    trying: Option<u64>,
     /// Positions that an earlier run left, and their bytes.
     reused: Ranges,
     reused_bytes: u64,
@@ -208,6 +214,8 @@ pub(super) async fn fetch(
         judged: started,
         syncing: false,
         paused_until: None,
+        refused: None,
+        trying: None,
         reused: Ranges::default(),
         reused_bytes: 0,
         started_over: BTreeMap::new(),
@@ -251,7 +259,10 @@ impl Driver<'_> {
             self.advance_pass();
             self.poll_plan();
             // Nothing is asked while the disk is full: then the plan's own wake-ups mean nothing.
-            let wakeup = self.paused_until.or_else(|| self.plan.next_wakeup().map(|at| self.started + at));
+            let wakeup = match self.trying {
+                Some(_) => None,
+                None => self.paused_until.or_else(|| self.plan.next_wakeup().map(|at| self.started + at)),
+            };
             tokio::select! {
                 biased;
                 () = &mut stop => return Err(JoinError::Stopped),
@@ -358,6 +369,10 @@ impl Driver<'_> {
             return;
         }
         self.paused_until = None;
+        self.try_refused();
+        if self.trying.is_some() {
+            return;
+        }
         while let Some(action) = self.plan.poll(self.started.elapsed()) {
             match action {
                 Action::Request { id, source, file_index, first, count, class } => {
@@ -398,6 +413,15 @@ impl Driver<'_> {
         }
     }
 
+    /// Has the chunk that found the disk full written once more.
+    fn try_refused(&mut self) {
+        let Some(writing) = self.refused.take() else { return };
+        self.trying = Some(writing.linear);
+        let (store, inbox, started) = (Arc::clone(&self.job.store), self.inbox.clone(), self.started);
+        let answer = Answer::new(&self.sender, "a worker");
+        self.job.workers.run(move |_| writing.write(&store, &inbox, started.elapsed(), answer));
+    }
+
     fn take(&mut self, message: Message) -> Result<Option<Proved>, JoinError> {
         match message {
             Message::Plan(event) => {
@@ -407,6 +431,7 @@ impl Driver<'_> {
                 self.event(event);
             }
             Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
+                self.trying.take_if(|trying| *trying == linear);
                 if !self.plan.is_wanted(linear) {
                     return Ok(None); // the copy that came second: it changes nothing
                 }
@@ -430,7 +455,7 @@ impl Driver<'_> {
                 self.shares.entry(source.0).or_default().chunks_rejected += 1;
                 self.ban(&peer, &reason);
             }
-            Message::NotWritten { linear, error } => self.not_written(linear, error)?,
+            Message::NotWritten { writing, error } => self.not_written(writing, error)?,
             Message::Ended(asked) => self.request_ended(asked),
             Message::Hashed { linear } => {
                 self.hashed = linear;
@@ -483,8 +508,10 @@ impl Driver<'_> {
         self.event(Event::RequestEnded { request: asked.id, outcome: asked.outcome });
     }
 
-    fn not_written(&mut self, linear: u64, error: StoreError) -> Result<(), JoinError> {
-        // The chunk is dropped: it is fetched again when there is room.
+    fn not_written(&mut self, writing: Box<Writing>, error: StoreError) -> Result<(), JoinError> {
+        let linear = writing.linear;
+        self.trying.take_if(|trying| *trying == linear);
+        // But for one, the chunks are dropped: they are fetched again when there is room.
         if self.plan.is_wanted(linear) {
             self.event(Event::ChunkVerified { linear });
             self.event(Event::Lost { range: linear..linear + 1 });
@@ -494,6 +521,7 @@ impl Driver<'_> {
                 if self.paused_until.is_none() {
                     (self.job.observer)(JoinEvent::DiskFull { reason: error.to_string() });
                 }
+                self.refused.get_or_insert(writing);
                 self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
                 Ok(())
             }

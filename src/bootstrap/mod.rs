@@ -23,6 +23,7 @@ mod request;
 mod reuse;
 mod sources;
 mod vouching;
+mod writing;
 
 use std::{
     collections::BTreeSet,

@@ -13,6 +13,7 @@ use super::{
     in_order::Inbox,
     keeper::{Peer, peer_of},
     lease::Lease,
+    writing::Writing,
 };
 use crate::{
     chunking::{
@@ -164,14 +165,7 @@ impl Ask {
                 Ok(proved) => proved,
                 Err(error) => return rejected(answer, error.to_string()),
             };
-            let raw_bytes = proved.bytes().len() as u64;
-            match store.write(&proved, started.elapsed()) {
-                Ok(()) => {
-                    let kept = inbox.offer(linear, proved);
-                    answer.give(Message::Written { linear, source, wire_bytes, raw_bytes, kept });
-                }
-                Err(error) => answer.give(Message::NotWritten { linear, error }),
-            }
+            Writing { linear, source, wire_bytes, chunk: proved }.write(&store, &inbox, started.elapsed(), answer);
         });
     }
 

@@ -1,4 +1,4 @@
-//! Faults of the joiner's disk that have a name of their own: rotten, damaged, used by another, refusing, edited.
+//! Faults of the joiner's disk that have a name of their own: full, rotten, damaged, used by another, refusing, edited.
 
 use std::{
     io::{Error, ErrorKind},
@@ -21,15 +21,24 @@ use crate::sim::{
 
 /// A join of these 3 MiB is in the middle of it then.
 const MID_TRANSFER: Duration = Duration::from_millis(1_500);
+/// When somebody has seen to the disk.
+const REPAIRED: Duration = Duration::from_secs(40);
 
-/// A join on a disk with which something happens in mid-transfer.
-fn join_while(disk: &SimDisk, expect: Expect, happens: impl FnOnce(&SimDisk) + Send + 'static) -> Report {
+/// A join on a disk with which something happens in mid-transfer, and something else later.
+fn join_while(
+    disk: &SimDisk,
+    expect: Expect,
+    happens: impl FnOnce(&SimDisk) + Send + 'static,
+    later: impl FnOnce(&SimDisk) + Send + 'static,
+) -> Report {
     let its = disk.clone();
     run_with(&scenario(expect), SEED, |world| {
         world.joiner.disk = its.clone();
         tokio::spawn(async move {
             time::sleep(MID_TRANSFER).await;
             happens(&its);
+            time::sleep(REPAIRED - MID_TRANSFER).await;
+            later(&its);
         });
     })
 }
@@ -41,6 +50,31 @@ fn refusal(report: Report) -> String {
 
 fn in_work(name: &str) -> String {
     format!("{}/{name}", WORK.join("/"))
+}
+
+/// D2: the disk is full in mid-transfer, or the user's quota is used up: the join says so and waits; once there is space it goes on, with
+/// what it has.
+#[test]
+fn a_join_waits_for_space_and_goes_on_with_what_it_has() {
+    let full = |disk: &SimDisk| disk.set_capacity(Some(disk.used()));
+    let quota = |disk: &SimDisk| disk.refuse_changes(Some(ErrorKind::QuotaExceeded));
+    for (happens, kind) in [(full as fn(&SimDisk), ErrorKind::StorageFull), (quota, ErrorKind::QuotaExceeded)] {
+        let disk = SimDisk::new();
+        let report = join_while(&disk, Expect::Lands, happens, |disk| {
+            disk.set_capacity(None);
+            disk.refuse_changes(None);
+        });
+        report.check();
+        assert_eq!(report.attempts.len(), 1, "in one go");
+        let told: Vec<_> = report.log.iter().filter(|line| line.text.starts_with("disk full")).collect();
+        assert!(!told.is_empty(), "{}", report.account("it says what it waits for"));
+        assert!(told.iter().all(|line| line.at >= MID_TRANSFER && line.at <= REPAIRED), "{kind}");
+        assert!(report.took > REPAIRED && report.took < REPAIRED + Duration::from_secs(10), "{:?}", report.took);
+        // What came and couldn't be written: the budget holds more than this snapshot has left then.
+        let had = report.samples.iter().rfind(|sample| sample.at < REPAIRED).unwrap().verified_bytes;
+        assert!(had >= CHUNK_BYTES, "{had}");
+        assert!(fetched(&report) <= total_bytes() + (total_bytes() - had), "{}", fetched(&report));
+    }
 }
 
 /// D4: a bit of a durable chunk rots between two runs: it is found when the chunk is hashed again, and only that chunk is fetched again.
@@ -99,7 +133,7 @@ fn a_disk_that_refuses_changes_is_told_with_path_and_reason() {
         from_start.refuse_changes(Some(kind));
         let at_once = join_on(&from_start, Expect::Refused);
         let in_between = SimDisk::new();
-        let later = join_while(&in_between, Expect::Refused, move |disk| disk.refuse_changes(Some(kind)));
+        let later = join_while(&in_between, Expect::Refused, move |disk| disk.refuse_changes(Some(kind)), |_| ());
         for (disk, report) in [(from_start, at_once), (in_between, later)] {
             let text = refusal(report);
             assert!(text.contains("/land") || text.contains("/state"), "{kind}: {text}");
@@ -122,7 +156,7 @@ fn a_folder_that_somebody_edits_is_not_published() {
     };
     for name in ["unknown", "_snapshot_signable_metadata.json.bak"] {
         let disk = SimDisk::new();
-        let text = refusal(join_while(&disk, Expect::Refused, put(name)));
+        let text = refusal(join_while(&disk, Expect::Refused, put(name), |_| ()));
         assert!(text.contains(name) && text.contains("nothing was published"), "{text}");
         assert_eq!(disk.folder(LAND), None);
         let report = join_on(&disk, Expect::Lands);

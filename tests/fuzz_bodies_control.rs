@@ -10,6 +10,7 @@ mod numbers;
 
 use numbers::Numbers;
 use snapferry::{
+    catalog::Deleted,
     msp::{IdentityId, MspId, SerializedIdentity},
     service::control::{ControlBody, Method, Refused, RefusedCode, Request, Response, SignedCommand},
     snapshot::{BlockNumber, SnapshotId},
@@ -35,7 +36,7 @@ fn golden() -> Vec<Vec<u8>> {
         Request::Show(id.clone()).encode(),
         Request::Sign(id, "nonce".into()).encode(),
         Response::Refused(refused).encode(),
-        Response::Deleted { already: true }.encode(),
+        Response::Deleted(Deleted::Already).encode(),
     ]
 }
 

@@ -7,7 +7,7 @@ mod beside_peer;
 
 use beside_peer::{Machine, admin_msp, fixture, peer_msp};
 use snapferry::{
-    catalog::{Attestor, AuditLog, Catalog, Landed, StatementStore},
+    catalog::{Attestor, AuditLog, Catalog, Deleted, Landed, StatementStore},
     disk::{Dir, OsDir},
     msp::{ChannelConfig, LocalIdentity, MspId},
     service::{
@@ -65,7 +65,7 @@ fn a_recorded_command_is_never_obeyed_again_not_even_after_a_restart() {
     let service = machine.serve(&[83, 132]);
     let ask = |command: &SignedCommand| ask_control(&machine.path("state"), &Request::Command(command.clone()));
     let recorded = command(83, 1);
-    assert!(matches!(ask(&recorded).unwrap(), Response::Deleted { already: false }));
+    assert!(matches!(ask(&recorded).unwrap(), Response::Deleted(Deleted::Now)));
     let again = refused(ask(&recorded));
     assert!(again.0 == RefusedCode::Denied && again.1.contains("given before"), "{again:?}");
     // The peer makes that snapshot again: the old command must not delete it.
@@ -75,7 +75,7 @@ fn a_recorded_command_is_never_obeyed_again_not_even_after_a_restart() {
     let again = refused(ask(&recorded));
     assert!(again.0 == RefusedCode::Denied, "{again:?}");
     assert!(machine.folder(83).exists());
-    assert!(matches!(ask(&command(83, 2)).unwrap(), Response::Deleted { already: false }));
+    assert!(matches!(ask(&command(83, 2)).unwrap(), Response::Deleted(Deleted::Now)));
     service.stop();
 }
 

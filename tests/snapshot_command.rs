@@ -4,10 +4,26 @@
 #[path = "common/beside_peer.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod beside_peer;
+#[path = "common/processes.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod processes;
+#[path = "common/relay.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod relay;
 
 use beside_peer::{Machine, admin_msp, run};
+use processes::{Join, Joining, Root, copy_folder, is};
+use relay::Relay;
+use rustix::process::{Pid, Signal, kill_process};
 use snapferry::catalog::decode_attestation_file;
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
+use tempfile::TempDir;
 
 fn one<'a>(what: &'a str, block: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["snapshot", what, "-c", "mychannel", "-b", block][..], more].concat()
@@ -149,4 +165,123 @@ fn where_deletion_is_not_allowed_it_is_a_matter_of_configuration() {
     let refused = machine.run(&one("delete", "83", &["--yes", "--msp-config-path", &admin_msp(1)])).expect(2);
     assert!(refused.stderr.contains("snapshots.allowDelete: true"), "{}", refused.stderr);
     assert!(machine.folder(83).exists());
+}
+
+const MIB: u64 = 1 << 20;
+
+/// A join of a large snapshot from that machine, held in the middle: it has its lease.
+struct Held {
+    machine: Machine,
+    service: beside_peer::Service,
+    link: Relay,
+    join: Joining,
+    block: u64,
+    land: TempDir,
+    root: Root,
+}
+
+impl Held {
+    fn start() -> Self {
+        let (machine, root, land) = (Machine::new(1, true), Root::new(), TempDir::new().unwrap());
+        let block = root.add_sample(16 * MIB, 3);
+        copy_folder(&root.snapshot(block), &machine.folder(block));
+        let service = machine.serve(&[block]);
+        let link = Relay::to(service.address.parse().unwrap(), 6 * MIB);
+        let join = Join::new(&[link.address], land.path()).block(block);
+        let join = join.args(["--policy", "OR('Org1MSP.peer')", "--min-orgs", "1"]).start();
+        link.wait_passed(6 * MIB);
+        join.wait_verified(2 * MIB);
+        Self { machine, service, link, join, block, land, root }
+    }
+
+    fn show(&self) -> serde_json::Value {
+        self.machine.json(&one("show", &self.block.to_string(), &[]))
+    }
+
+    /// `snapshot delete`, while it waits; with what it says.
+    fn delete(&self, more: &[&str]) -> (Child, Receiver<String>) {
+        let (admin, block) = (admin_msp(1), self.block.to_string());
+        let args = one("delete", &block, &[&["--yes", "--msp-config-path", &admin][..], more].concat());
+        let mut child = self.machine.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (said, lines) = channel();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| drop(said.send(line)));
+        });
+        (child, lines)
+    }
+
+    fn landed(self) -> (Machine, beside_peer::Service) {
+        self.link.release();
+        let joined = self.join.wait();
+        assert_eq!(joined.code, Some(0), "{joined:?}");
+        let landed = self.land.path().join("mychannel").join(self.block.to_string());
+        processes::assert_identical(&landed, &self.root.snapshot(self.block));
+        (self.machine, self.service)
+    }
+}
+
+fn said(lines: &Receiver<String>) -> String {
+    lines.recv_timeout(Duration::from_secs(60)).unwrap()
+}
+
+/// C1: with the real binaries: a deletion waits for a join, outlives the command and the service, and is done when the join is.
+#[test]
+fn a_deletion_waits_for_a_running_join_also_after_the_command_and_the_service_have_ended() {
+    let mut held = Held::start();
+    let block = held.block;
+    let shown = held.show();
+    assert_eq!(shown["downloads"][0]["organisation"], "Org3MSP", "{shown}");
+    assert!(shown["deletion"].is_null());
+
+    let (mut waiting, lines) = held.delete(&[]);
+    let line = said(&lines);
+    assert!(line.starts_with("waiting for 1 download: Org3MSP (identity ") && !line.contains("at most"), "{line}");
+    let listed = held.machine.run(&["snapshot", "list"]).expect(0).stdout;
+    assert!(listed.contains("to be deleted after 1 download"), "{listed}");
+    let shown = held.machine.run(&one("show", &block.to_string(), &[])).expect(0).stdout;
+    for part in
+        ["to be deleted: served to those who download it", "Org3MSP (identity ", "done when the downloads are through"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    kill_process(Pid::from_child(&waiting), Signal::INT).unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(130));
+    let line = said(&lines);
+    assert!(line.contains("will be deleted once nobody downloads it any more") && line.contains("--force"), "{line}");
+
+    held.service.kill();
+    held.service = held.machine.serve(&[block]);
+    let shown = held.show();
+    assert!(shown["deletion"].is_object() && shown["downloads"].as_array().unwrap().len() == 1, "{shown}");
+    let (mut waiting, lines) = held.delete(&[]);
+    assert!(said(&lines).starts_with("waiting for 1 download"));
+    assert!(held.machine.folder(block).exists());
+    held.link.redirect(held.service.address.parse().unwrap());
+    let (machine, _service) = held.landed();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+    assert!(!machine.folder(block).exists());
+    let told = fs::read_to_string(machine.path("state/audit.log")).unwrap();
+    assert_eq!(told.matches("\"what\":\"deletion-commanded\"").count(), 2, "{told}");
+    assert_eq!(told.matches("\"what\":\"deleted\"").count(), 1, "{told}");
+}
+
+/// C1: with the real binaries: forced, it gives ten minutes, and says so to both sides.
+#[test]
+fn a_forced_deletion_tells_the_join_how_long_it_has() {
+    let held = Held::start();
+    let block = held.block;
+    let (mut waiting, lines) = held.delete(&["--force"]);
+    let line = said(&lines);
+    assert!(
+        line.contains("Org3MSP") && (line.contains(", for 10m00s at most") || line.contains(", for 9m5")),
+        "{line}"
+    );
+    let left = held.show()["deletion"]["forced_in_seconds"].as_u64().unwrap();
+    assert!((500..=600).contains(&left), "{left}");
+    held.link.release();
+    held.join.wait_for(|event| is(event, "source_ends").then(|| event["drain_seconds"].as_u64().unwrap()));
+    let (machine, _service) = held.landed();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+    assert!(!machine.folder(block).exists());
 }

@@ -129,6 +129,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use snapferry::{
+    catalog::Deleted,
     msp::{ChannelConfig, LocalIdentity, MspId},
     service::{
         clock::{unix_seconds, wall_time},
@@ -647,7 +648,7 @@ async fn an_admin_commands_nothing_over_the_network() {
     assert!(listed.claims.iter().all(|claim| !claim.only_metadata_available) && listed.claims.len() == 2);
     // It was a good command: where it may be given, it is obeyed.
     let given = ask_control(&machine.path("state"), &Request::Command(command)).unwrap();
-    assert!(matches!(given, Response::Deleted { already: false }), "{given:?}");
+    assert!(matches!(given, Response::Deleted(Deleted::Now)), "{given:?}");
     assert!(!machine.folder(83).exists());
 }
 

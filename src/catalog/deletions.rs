@@ -28,6 +28,15 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// While the first scan hasn't come to it yet.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// What came of the deletions that waited.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Their data are gone now.
+    pub deleted: Vec<SnapshotId>,
+    /// When to look again, if nobody closes a lease before.
+    pub again: Option<Instant>,
+}
+
 impl Catalog {
     /// Other limits than [`LeaseLimits::default`].
     #[must_use]
@@ -160,26 +169,32 @@ impl Catalog {
         Ok(Deleted::Pending)
     }
 
-    /// Does what waited and need no longer wait; when to look again, if nobody closes a lease before. Blocking.
-    pub fn finish_pending(&self, now: Instant) -> Option<Instant> {
+    /// Does what waited and need no longer wait. Blocking.
+    pub fn finish_pending(&self, now: Instant) -> Looked {
+        let mut looked = Looked::default();
         if !self.deletion_allowed {
-            return None; // said by the next deletion that is commanded
+            return looked; // said by the next deletion that is commanded
         }
         let _one = self.deletions.lock().unwrap_or_else(PoisonError::into_inner);
         let due = self.leases(now).due(now);
         for (id, ending) in due {
             match self.finish_one(&id, &ending) {
-                Finished::Done => self.forget(&id),
+                Finished::Deleted => {
+                    self.forget(&id);
+                    looked.deleted.push(id);
+                }
+                Finished::Dropped => self.forget(&id),
                 Finished::Again(after) => self.leases(now).again_at(&id, now + after),
             }
         }
-        self.leases(now).next_due()
+        looked.again = self.leases(now).next_due();
+        looked
     }
 
     fn finish_one(&self, id: &SnapshotId, ending: &Ending) -> Finished {
         let left = self.remains.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         if left.is_some_and(|left| left.inode == ending.inode && left.stage == Stage::Deleted) {
-            return Finished::Done; // just before a crash
+            return Finished::Deleted; // just before a crash
         }
         let inode = match self.folder_inode(id) {
             Ok(inode) => inode,
@@ -187,16 +202,16 @@ impl Catalog {
         };
         if inode != Some(ending.inode) {
             tracing::warn!(snapshot = %id, "not deleted: its folder is gone, or another one has its place");
-            return Finished::Done;
+            return Finished::Dropped;
         }
         match self.snapshot(id) {
             None => Finished::Again(LOOK_AGAIN_AFTER),
             Some(snapshot) if snapshot.entry().manifest_hash != ending.manifest_hash => {
                 tracing::warn!(snapshot = %id, "not deleted: it isn't what was to be deleted any more");
-                Finished::Done
+                Finished::Dropped
             }
             Some(_) => match self.delete(id) {
-                Ok(_) | Err(DeleteError::Unfinished { .. }) => Finished::Done,
+                Ok(_) | Err(DeleteError::Unfinished { .. }) => Finished::Deleted,
                 Err(error) => again(id, &error.to_string()),
             },
         }
@@ -241,8 +256,9 @@ impl Catalog {
 
 /// What came of a deletion that waited.
 enum Finished {
-    /// There is nothing more to do.
-    Done,
+    Deleted,
+    /// What was meant isn't there any more.
+    Dropped,
     Again(Duration),
 }
 

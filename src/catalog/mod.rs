@@ -70,6 +70,7 @@ pub use audit::{
 pub use bans::{BAN_TIME, BANS_DIR, BANS_MAX, Ban, Bans};
 pub use conflicts::equivocations;
 pub use delete::{DeleteError, Deleted};
+pub use deletions::Looked;
 pub use detached::{DETACHED_BYTES_MAX, DetachedError, DetachedSignature};
 pub use divergence::Divergence;
 pub use entry::CatalogEntry;

@@ -27,6 +27,7 @@ mod snapshot_delete;
 mod snapshot_list;
 mod snapshot_show;
 mod snapshot_sign;
+mod snapshot_waiting;
 mod stop;
 mod transfer_view;
 mod verify;

@@ -6,10 +6,12 @@ use super::{
     exit::{Exit, Failure},
     output,
     snapshot::{OneSnapshot, Service, out_of_turn},
+    snapshot_waiting::wait,
 };
 use clap::Args;
 use serde_json::json;
 use snapferry::{
+    catalog::Deleted,
     msp::{LocalIdentity, MspId},
     service::{
         clock::unix_seconds,
@@ -28,8 +30,11 @@ use std::{
 ///
 /// For an admin of the peer's organisation, whose key signs the command (--msp-config-path, or CORE_PEER_MSPCONFIGPATH as for
 /// `peer`): the service checks that and holds no admin's key itself. It must be allowed to delete at all (snapshots.allowDelete:
-/// true) and to write in the peer's snapshots folder. Downloads that have begun may break off: their joiners go on from other
-/// sources.
+/// true) and to write in the peer's snapshots folder.
+///
+/// Waits for those who download it, and says who they are; nobody new may. Interrupted, it leaves the deletion to the service, which
+/// remembers it, also when it is started again: `snapshot show` says how far it is. With --force who downloads has ten minutes, then goes on
+/// from other sources.
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     #[command(flatten)]
@@ -40,6 +45,9 @@ pub(crate) struct Delete {
     /// The admin's organisation [default: CORE_PEER_LOCALMSPID, else identity.mspId]
     #[arg(long, value_name = "ID", alias = "mspID", value_parser = msp_id)]
     msp_id: Option<MspId>,
+    /// Give those who download it ten minutes, then delete it
+    #[arg(long)]
+    force: bool,
     /// Don't ask
     #[arg(long)]
     yes: bool,
@@ -69,7 +77,7 @@ impl Delete {
         let no_numbers = |_| Failure::new(Exit::Failed, "the system gives no random numbers");
         aws_lc_rs::rand::fill(&mut nonce).map_err(no_numbers)?;
         let body = ControlBody {
-            method: Method::Delete(id.clone()),
+            method: if self.force { Method::DeleteForced(id.clone()) } else { Method::Delete(id.clone()) },
             creator: admin.identity.serialized().clone(),
             nonce,
             issued_at: unix_seconds((channel::wall_clock())()),
@@ -77,7 +85,11 @@ impl Delete {
         };
         let command = body.sign(&admin).map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
         match service.ask(&Request::Command(command))? {
-            Response::Deleted { already } => report(context, &id, entry.total_bytes, already),
+            Response::Deleted(Deleted::Pending) => {
+                wait(context, &service, &id)?;
+                report(context, &id, entry.total_bytes, false)
+            }
+            Response::Deleted(deleted) => report(context, &id, entry.total_bytes, deleted == Deleted::Already),
             _ => Err(out_of_turn()),
         }
     }

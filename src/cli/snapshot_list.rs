@@ -6,6 +6,7 @@ use super::{
     exit::{Exit, Failure},
     output,
     snapshot::{Service, out_of_turn},
+    transfer_view::plural,
 };
 use clap::Args;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use snapferry::{
     },
     disk::{Dir, DiskError, OsDir},
     service::{
-        control::{Request, Response},
+        control::{Listed, Request, Response},
         daemon::{COMPLETED_DIR, MANIFESTS_DIR},
         units::format_bytes,
     },
@@ -53,6 +54,10 @@ struct Row {
     only_metadata: bool,
     /// Chunks that are known to have rotted.
     rotten: usize,
+    /// Who downloads it, as a number.
+    downloads: u32,
+    /// It is to be deleted, once they are through.
+    deletion_pending: bool,
     /// What keeps it from being served.
     note: Option<String>,
 }
@@ -64,7 +69,7 @@ impl List {
         let (rows, asked) = match service.ask_if_running(&Request::List(self.channel_id.clone()))? {
             Some(Response::Listed(entries)) => {
                 let manifests = manifests(&service.state)?;
-                (entries.iter().map(|entry| Row::of_entry(entry, manifests.as_ref())).collect(), true)
+                (entries.iter().map(|listed| Row::of_listed(listed, manifests.as_ref())).collect(), true)
             }
             Some(_) => return Err(out_of_turn()),
             None => (self.rows_on_disk(&service)?, false),
@@ -121,6 +126,18 @@ pub(super) fn rotten(state: &Path, known: &KnownSnapshot) -> Result<Vec<RottenCh
 }
 
 impl Row {
+    fn of_listed(listed: &Listed, manifests: Option<&Arc<dyn Dir>>) -> Self {
+        let row = Self::of_entry(&listed.entry, manifests);
+        let downloads = format!("{} download{}", listed.downloads, plural(listed.downloads as usize));
+        let note = match (listed.deletion_pending, listed.downloads) {
+            (true, _) => Some(format!("to be deleted after {downloads}")),
+            (false, 0) => None,
+            (false, _) => Some(downloads),
+        };
+        let note = row.note.into_iter().chain(note).reduce(|rot, note| format!("{note}; {rot}"));
+        Self { downloads: listed.downloads, deletion_pending: listed.deletion_pending, note, ..row }
+    }
+
     fn of_entry(entry: &CatalogEntry, manifests: Option<&Arc<dyn Dir>>) -> Self {
         let rotten = manifests.map_or(0, |dir| rotten_chunks_on_disk(dir.as_ref(), &entry.id, entry.manifest_hash));
         Self {
@@ -132,6 +149,8 @@ impl Row {
             manifest_hash: Some(entry.manifest_hash.to_string()),
             only_metadata: entry.only_metadata_available,
             rotten,
+            downloads: 0,
+            deletion_pending: false,
             note: (rotten > 0).then(|| format!("rotten chunks: {rotten}, `snapferry snapshot show` names them")),
         }
     }
@@ -147,6 +166,8 @@ impl Row {
             manifest_hash: None,
             only_metadata: false,
             rotten: 0,
+            downloads: 0,
+            deletion_pending: false,
             note: None,
         };
         match one.found {
@@ -173,6 +194,8 @@ impl Row {
             "files": self.files,
             "only_metadata_available": self.only_metadata,
             "rotten_chunks": self.rotten,
+            "downloads": self.downloads,
+            "deletion_pending": self.deletion_pending,
             "note": self.note,
         })
     }

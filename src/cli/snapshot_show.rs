@@ -8,13 +8,14 @@ use super::{
     output,
     snapshot::{OneSnapshot, Service, out_of_turn},
     snapshot_list::{completed, folder, manifests, rotten},
+    snapshot_waiting::{deletion, deletion_json, download, lease_json},
 };
 use clap::Args;
 use serde_json::{Value, json};
 use snapferry::{
     catalog::{
-        Attestation, FoundOnDisk, KnownSnapshot, LANDED_DIR, Landed, OnDisk, RottenChunk, STATEMENTS_DIR,
-        StatementStore, list_on_disk,
+        Attestation, FoundOnDisk, HeldLease, KnownSnapshot, LANDED_DIR, Landed, OnDisk, PendingDeletion, RottenChunk,
+        STATEMENTS_DIR, StatementStore, list_on_disk,
     },
     service::{
         clock::fabric_time,
@@ -47,6 +48,10 @@ struct View {
     landed: bool,
     attestations: Vec<Attestation>,
     rotten: Vec<RottenChunk>,
+    /// Who downloads it.
+    leases: Vec<HeldLease>,
+    /// Its deletion, if that waits for them.
+    deletion: Option<PendingDeletion>,
     /// Whether a service serves it.
     running: bool,
 }
@@ -60,7 +65,8 @@ impl Show {
             Some(Response::Shown(shown)) => {
                 let rotten = rotten(&service.state, &shown.known)?;
                 let (known, landed, attestations) = (shown.known, shown.landed, shown.attestations);
-                View { known, landed, attestations, rotten, running: true }
+                let (leases, deletion) = (shown.leases, shown.deletion);
+                View { known, landed, attestations, rotten, leases, deletion, running: true }
             }
             Some(_) => return Err(out_of_turn()),
             None => View::on_disk(&service, &id)?,
@@ -100,10 +106,13 @@ impl View {
             None => false,
         };
         let rotten = rotten(&service.state, &known)?;
-        Ok(Self { known, landed, attestations, rotten, running: false })
+        Ok(Self { known, landed, attestations, rotten, leases: Vec::new(), deletion: None, running: false })
     }
 
     fn status(&self) -> &'static str {
+        if self.deletion.is_some() {
+            return "to be deleted: served to those who download it, nobody else";
+        }
         match (self.known.entry.only_metadata_available, self.running) {
             (true, _) => "only metadata left: it can be signed, not fetched",
             (false, true) => "served",
@@ -136,6 +145,8 @@ impl View {
             let state = if one.repaired { "repaired: given from our own state" } else { "not given to others" };
             ["rotten".to_owned(), format!("{}, chunk {} ({state})", one.file, one.chunk.0)]
         }));
+        rows.extend(self.leases.iter().map(|lease| ["download".to_owned(), download(lease)]));
+        rows.extend(self.deletion.map(|one| ["deletion".to_owned(), deletion(one, self.leases.len())]));
         let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
         let mut files = vec![["FILE", "SIZE", "SHA-256", "BLAKE3"].map(str::to_owned).to_vec()];
         files.extend(
@@ -211,6 +222,8 @@ impl View {
             "only_metadata_available": entry.only_metadata_available,
             "served": self.running && !entry.only_metadata_available,
             "landed": self.landed,
+            "downloads": self.leases.iter().map(lease_json).collect::<Vec<_>>(),
+            "deletion": self.deletion.map(deletion_json),
             "rotten": self.rotten.iter().map(rotten).collect::<Vec<_>>(),
             "files": self.known.manifest.files().iter().map(file).collect::<Vec<_>>(),
             "attestations": self.attestations.iter().map(attestation).collect::<Vec<_>>(),

@@ -152,6 +152,9 @@ fn words(event: &JoinEvent) -> Option<String> {
         JoinEvent::OtherSnapshot { block_number, reason } => {
             format!("block {block_number} can't be fetched any more, another snapshot is looked for: {reason}")
         }
+        JoinEvent::SourceEnds { source, drain } => {
+            format!("{source} deletes the snapshot: it gives chunks for {} more", duration(*drain))
+        }
         JoinEvent::DiskFull { reason } => format!("the disk is full, waiting until there is room: {reason}"),
         _ => return None,
     })

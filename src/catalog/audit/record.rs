@@ -42,6 +42,8 @@ pub enum AuditWhat {
     FetchEnded,
     /// A snapshot's data were deleted.
     Deleted,
+    /// A snapshot is to be deleted once nobody downloads it any more.
+    DeletionCommanded,
     /// The first record of a file that goes on where another one ended.
     Continued,
     /// The first record after a file that was found damaged.
@@ -95,6 +97,18 @@ impl AuditRecord {
     #[must_use]
     pub fn deleted(by: AuditBy, snapshot: SnapshotId) -> Self {
         Self { by: Some(by), snapshot: Some(snapshot), ..Self::bare(AuditWhat::Deleted) }
+    }
+
+    /// Somebody will have a snapshot deleted, once nobody downloads it any more.
+    #[must_use]
+    pub fn deletion_commanded(by: AuditBy, snapshot: SnapshotId) -> Self {
+        Self { by: Some(by), snapshot: Some(snapshot), ..Self::bare(AuditWhat::DeletionCommanded) }
+    }
+
+    /// A deletion that waited is done; who commanded it is on record already.
+    #[must_use]
+    pub fn deleted_at_last(snapshot: SnapshotId) -> Self {
+        Self { snapshot: Some(snapshot), ..Self::bare(AuditWhat::Deleted) }
     }
 
     pub(super) fn continued(before: AuditChain) -> Self {

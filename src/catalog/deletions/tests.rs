@@ -50,12 +50,12 @@ fn a_deletion_waits_for_the_last_lease_and_those_who_watch_are_told() {
     assert_eq!(catalog.request_deletion(&id(83), false, now).unwrap(), Deleted::Pending, "commanded again");
     assert_eq!(catalog.closed_to(&holder(3), now), [id(83)].into());
     assert_eq!(catalog.open_lease(&id(83), &holder(3), now), Err(LeaseRefusal::Ending));
-    assert_eq!(catalog.finish_pending(now), Some(now + LEASE_TIME));
+    assert_eq!(catalog.finish_pending(now).again, Some(now + LEASE_TIME));
     assert!(is_there(&catalog));
     catalog.use_lease(lease.lease_id, &id(83), &holder(2), now).unwrap();
     catalog.close_lease(lease.lease_id, &holder(2), now).unwrap();
     assert!(changes.has_changed().unwrap(), "somebody looks again");
-    assert_eq!(catalog.finish_pending(now), None);
+    assert_eq!(catalog.finish_pending(now).again, None);
     assert!(!is_there(&catalog) && versions.has_changed().unwrap());
     assert_eq!(catalog.pending_deletion(&id(83), now), None);
     assert!(!site.path("manifests/mychannel/83.deletion").exists());
@@ -77,7 +77,7 @@ fn a_forced_deletion_waits_for_ten_minutes() {
     catalog.use_lease(lease.lease_id, &id(83), &holder(2), later).unwrap();
     catalog.renew_lease(lease.lease_id, &holder(2), later + DRAIN_TIME / 2).unwrap();
     assert_eq!(catalog.request_deletion(&id(83), true, later + DRAIN_TIME / 2).unwrap(), Deleted::Pending);
-    assert_eq!(catalog.finish_pending(later), Some(last), "its time doesn't begin anew");
+    assert_eq!(catalog.finish_pending(later).again, Some(last), "its time doesn't begin anew");
     assert!(is_there(&catalog));
     catalog.finish_pending(last);
     assert!(!is_there(&catalog));
@@ -91,7 +91,7 @@ fn a_restart_forgets_neither_the_promise_nor_who_it_waits_for() {
     before.request_deletion(&id(83), false, now).unwrap();
     drop(before);
     let after = site.catalog();
-    assert_eq!(after.finish_pending(now), Some(now + LEASE_TIME));
+    assert_eq!(after.finish_pending(now).again, Some(now + LEASE_TIME));
     assert!(is_there(&after));
     assert_eq!(after.open_lease(&id(83), &holder(3), now), Err(LeaseRefusal::Ending));
     let lease = after.open_lease(&id(83), &holder(2), now).unwrap();
@@ -113,12 +113,12 @@ fn a_promise_isnt_kept_against_another_folder_and_waits_for_the_first_scan() {
     let unscanned = Catalog::open(site.open("completed"), site.open("manifests"), wall_time()).with_deletion(true);
     let later = now + LEASE_TIME;
     assert_eq!(unscanned.pending_deletion(&id(83), now).unwrap().waiting, Duration::ZERO);
-    assert_eq!(unscanned.finish_pending(later), Some(later + LOOK_AGAIN_AFTER));
+    assert_eq!(unscanned.finish_pending(later).again, Some(later + LOOK_AGAIN_AFTER));
     assert!(site.folder(83).exists());
     fs::rename(site.folder(83), site.path("aside")).unwrap();
     site.add(83, 83);
     unscanned.scan().unwrap();
-    assert_eq!(unscanned.finish_pending(later + LOOK_AGAIN_AFTER), None);
+    assert_eq!(unscanned.finish_pending(later + LOOK_AGAIN_AFTER).again, None);
     assert!(is_there(&unscanned) && site.folder(83).exists(), "the peer made it anew");
 }
 
@@ -148,7 +148,7 @@ fn a_promise_that_cant_be_kept_yet_is_tried_again() {
     let bytes = fs::read(&state).unwrap();
     fs::write(&state, [&bytes[..], b"more"].concat()).unwrap();
     catalog.close_lease(lease.lease_id, &holder(2), now).unwrap();
-    assert_eq!(catalog.finish_pending(now), Some(now + TRY_AGAIN_AFTER));
+    assert_eq!(catalog.finish_pending(now).again, Some(now + TRY_AGAIN_AFTER));
     assert!(site.folder(83).exists() && catalog.pending_deletion(&id(83), now).is_some());
-    assert_eq!(catalog.finish_pending(now + TRY_AGAIN_AFTER / 2), Some(now + TRY_AGAIN_AFTER), "not at once");
+    assert_eq!(catalog.finish_pending(now + TRY_AGAIN_AFTER / 2).again, Some(now + TRY_AGAIN_AFTER), "not at once");
 }

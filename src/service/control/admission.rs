@@ -98,7 +98,7 @@ pub(super) fn admit(
         let (subject, found) = (by.subject().to_owned(), by.msp_id().clone());
         return Err(NotAdmitted::OtherOrganisation { subject, found, ours: ours.identity.msp_id().clone() });
     }
-    let Method::Delete(id) = &body.method;
+    let id = body.method.snapshot();
     let config = config(&id.channel).ok_or_else(|| NotAdmitted::UnknownChannel(id.channel.clone()))?;
     config.validate(&by, now).map_err(NotAdmitted::Certificate)?;
     let not_admin =

@@ -1,17 +1,17 @@
 //! What the service answers on its control socket: a request in, a response out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     admission::{Admitted, NotAdmitted, admit},
     command::{Method, SignedCommand},
     seen::{SeenCommands, SeenError},
-    wire::{LISTED_MAX, Refused, RefusedCode, Request, Response, Shown},
+    wire::{LISTED_MAX, Listed, Refused, RefusedCode, Request, Response, Shown},
 };
 use crate::{
     catalog::{
-        AttestRefusal, Attestor, AuditBy, AuditLog, AuditRecord, Catalog, CatalogEntry, DeleteError, Deleted, Landed,
-        StatementError, StatementStore,
+        AttestRefusal, Attestor, AuditBy, AuditLog, AuditRecord, Catalog, DeleteError, Deleted, Landed, StatementError,
+        StatementStore,
     },
     msp::LocalIdentity,
     snapshot::{ChannelId, SnapshotId},
@@ -50,7 +50,8 @@ pub(super) fn answer(context: &ControlContext, seen: &SeenCommands, request: Req
     answered.unwrap_or_else(Response::Refused)
 }
 
-fn list(catalog: &Catalog, channel: Option<&ChannelId>) -> Vec<CatalogEntry> {
+fn list(catalog: &Catalog, channel: Option<&ChannelId>) -> Vec<Listed> {
+    let now = monotonic();
     let channels = channel.map_or_else(|| catalog.channels(), |channel| [channel.clone()].into());
     let mut left = LISTED_MAX;
     let mut listed = Vec::new();
@@ -58,7 +59,11 @@ fn list(catalog: &Catalog, channel: Option<&ChannelId>) -> Vec<CatalogEntry> {
         let entries = catalog.page(&channel).1;
         let skipped = entries.len().saturating_sub(left); // the oldest
         left = left.saturating_sub(entries.len());
-        listed.extend(entries.into_iter().skip(skipped));
+        listed.extend(entries.into_iter().skip(skipped).map(|entry| {
+            let downloads = u32::try_from(catalog.leases_of(&entry.id, now).len()).unwrap_or(u32::MAX);
+            let deletion_pending = catalog.pending_deletion(&entry.id, now).is_some();
+            Listed { entry, downloads, deletion_pending }
+        }));
     }
     listed
 }
@@ -69,7 +74,9 @@ fn show(context: &ControlContext, id: &SnapshotId) -> Result<Response, Refused> 
     let mut attestations: Vec<_> = context.statements.own(id).into_iter().collect();
     attestations.extend(context.statements.foreign(id, (context.clock)()));
     let identity_id = context.identity.identity.id();
-    Ok(Response::Shown(Box::new(Shown { known, landed, attestations, identity_id })))
+    let now = monotonic();
+    let (leases, deletion) = (context.catalog.leases_of(id, now), context.catalog.pending_deletion(id, now));
+    Ok(Response::Shown(Box::new(Shown { known, landed, attestations, identity_id, leases, deletion })))
 }
 
 fn sign(context: &ControlContext, id: &SnapshotId, nonce: &[u8]) -> Result<Response, Refused> {
@@ -85,18 +92,29 @@ fn sign(context: &ControlContext, id: &SnapshotId, nonce: &[u8]) -> Result<Respo
 fn obey(context: &ControlContext, seen: &SeenCommands, command: &SignedCommand) -> Result<Response, Refused> {
     let admitted =
         admit(command, &context.identity, |channel| context.channels.current(channel), seen, (context.clock)());
-    let Admitted { method: Method::Delete(id), by } = admitted.map_err(|error| {
+    let Admitted { method, by } = admitted.map_err(|error| {
         tracing::warn!(reason = %error, "a command wasn't obeyed");
         error
     })?;
-    let deleted = context.catalog.delete(&id)?;
-    tracing::info!(snapshot = %id, by = by.subject(), identity = %by.id(), ?deleted, "delete commanded");
-    if deleted == Deleted::Now {
-        let by = AuditBy { msp_id: by.msp_id().clone(), identity_id: by.id(), address: None };
-        // It is done; that it isn't recorded is in the service's log.
-        let _ = context.audit.append(&AuditRecord::deleted(by, id), (context.clock)());
+    let (id, forced) = (method.snapshot().clone(), matches!(method, Method::DeleteForced(_)));
+    let deleted = context.catalog.request_deletion(&id, forced, monotonic())?;
+    tracing::info!(snapshot = %id, by = by.subject(), identity = %by.id(), forced, ?deleted, "delete commanded");
+    let by = AuditBy { msp_id: by.msp_id().clone(), identity_id: by.id(), address: None };
+    let record = match deleted {
+        Deleted::Now => Some(AuditRecord::deleted(by, id)),
+        Deleted::Pending => Some(AuditRecord::deletion_commanded(by, id)),
+        Deleted::Already => None,
+    };
+    if let Some(record) = record {
+        // It is done, or promised; that it isn't recorded is in the service's log.
+        let _ = context.audit.append(&record, (context.clock)());
     }
-    Ok(Response::Deleted { already: deleted == Deleted::Already })
+    Ok(Response::Deleted(deleted))
+}
+
+/// Of the clock that leases go by.
+fn monotonic() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 impl From<AttestRefusal> for Refused {

@@ -18,13 +18,32 @@ pub const CONTROL_BODY_BYTES_MAX: usize = 20 << 10;
 
 const VERSION: u64 = 1;
 const METHOD_DELETE: u64 = 1;
+const METHOD_DELETE_FORCED: u64 = 2;
 
 /// What is commanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Method {
-    /// The RFC's DeleteSnapshot.
+    /// The RFC's DeleteSnapshot: once nobody downloads it any more.
     Delete(SnapshotId),
+    /// The same; who downloads it has ten minutes.
+    DeleteForced(SnapshotId),
+}
+
+impl Method {
+    /// What it is about.
+    #[must_use]
+    pub const fn snapshot(&self) -> &SnapshotId {
+        let (Self::Delete(id) | Self::DeleteForced(id)) = self;
+        id
+    }
+
+    const fn number(&self) -> u64 {
+        match self {
+            Self::Delete(_) => METHOD_DELETE,
+            Self::DeleteForced(_) => METHOD_DELETE_FORCED,
+        }
+    }
 }
 
 /// `ControlBody`: a command, who gives it, when, and to which service.
@@ -95,14 +114,14 @@ impl ControlBody {
     /// The canonical bytes: what is signed, after the prefix of [`Purpose::Control`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let Method::Delete(id) = &self.method;
+        let id = self.method.snapshot();
         let (mut args, mut header, mut out) = (Vec::new(), Vec::new(), Vec::new());
         put_bytes(&mut args, 1, id.channel.as_str().as_bytes());
         put_number(&mut args, 2, id.block_number.0);
         put_bytes(&mut header, 1, &self.creator.encode());
         put_bytes(&mut header, 2, &self.nonce);
         put_number(&mut out, 1, VERSION);
-        put_number(&mut out, 2, METHOD_DELETE);
+        put_number(&mut out, 2, self.method.number());
         put_bytes(&mut out, 3, &args);
         put_bytes(&mut out, 4, &header);
         put_number(&mut out, 5, self.issued_at);
@@ -131,14 +150,15 @@ impl ControlBody {
                 (field, _) => return Err(WireError::Field(field).into()),
             }
         }
-        match (version, method) {
-            (VERSION, METHOD_DELETE) => {}
+        let method = match (version, method) {
+            (VERSION, METHOD_DELETE) => Method::Delete,
+            (VERSION, METHOD_DELETE_FORCED) => Method::DeleteForced,
             (VERSION, method) => return Err(ControlBodyError::Method(method)),
             (version, _) => return Err(ControlBodyError::Version(version)),
-        }
+        };
         let (creator, nonce) = decode_header(header)?;
         let body = Self {
-            method: Method::Delete(decode_snapshot(args)?),
+            method: method(decode_snapshot(args)?),
             creator: SerializedIdentity::decode(creator)?,
             nonce: nonce.try_into().map_err(|_| ControlBodyError::Length)?,
             issued_at,
@@ -205,6 +225,9 @@ mod tests {
             &format!("3220{}", "22".repeat(32)),
         ];
         assert_eq!(hex::encode(body().encode()), parts.concat());
+        let forced = ControlBody { method: Method::DeleteForced(body().method.snapshot().clone()), ..body() };
+        assert_eq!(hex::encode(forced.encode()), parts.concat().replacen("1001", "1002", 1));
+        assert_eq!(ControlBody::decode(&forced.encode()).unwrap(), forced);
     }
 
     #[test]
@@ -229,11 +252,11 @@ mod tests {
     fn limits_versions_and_methods_are_held() {
         let changed = |at: usize| {
             let mut bytes = body().encode();
-            bytes[at] = 2;
+            bytes[at] = 3;
             ControlBody::decode(&bytes)
         };
-        assert!(matches!(changed(1), Err(ControlBodyError::Version(2))));
-        assert!(matches!(changed(3), Err(ControlBodyError::Method(2))));
+        assert!(matches!(changed(1), Err(ControlBodyError::Version(3))));
+        assert!(matches!(changed(3), Err(ControlBodyError::Method(3))));
         let too_long = ControlBody::decode(&[0; CONTROL_BODY_BYTES_MAX + 1]);
         assert!(matches!(too_long, Err(ControlBodyError::TooLong(_))));
     }

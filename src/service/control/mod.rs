@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! snapshot list|show|sign --Request--> control.sock (own user, root) --> answer --> Catalog, Attestor
-//! snapshot delete --ControlBody signed by an admin--> admission (target, time, ADMIN, signature, once) --> Catalog::delete
+//! snapshot delete --ControlBody signed by an admin--> admission (target, time, ADMIN, signature, once) --> Catalog::request_deletion
 //! ```
 //!
 //! `proto/snapferry/v1/control.proto` is the specification. Being able to connect is enough to read and to get what the service
@@ -27,5 +27,6 @@ pub use seen::{COMMANDS_REMEMBERED_MAX, NONCE_MEMORY, SeenCommands, SeenError};
 pub use server::{CONTROL_CONNECTIONS_MAX, CONTROL_IO_TIMEOUT, ControlError, ControlServer};
 pub use socket::control_socket_path;
 pub use wire::{
-    ControlWireError, LISTED_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Refused, RefusedCode, Request, Response, Shown,
+    ControlWireError, LISTED_MAX, Listed, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Refused, RefusedCode, Request,
+    Response, Shown,
 };

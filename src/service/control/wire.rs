@@ -1,12 +1,17 @@
 //! Requests and responses of the control socket, as our own types; what is malformed ends here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 
 use super::{command::SignedCommand, pb};
 use crate::{
-    catalog::{Attestation, AttestationError, CatalogEntry, KnownSnapshot, NONCE_BYTES_MAX},
-    msp::IdentityId,
+    catalog::{
+        Attestation, AttestationError, CatalogEntry, Deleted, HeldLease, Holder, KnownSnapshot, NONCE_BYTES_MAX,
+        PendingDeletion,
+    },
+    msp::{IdentityId, MspId},
     snapshot::{
         BlockHash, BlockNumber, ChannelId, ChannelIdError, HexError, Manifest, ManifestError, ManifestHash,
         SnapshotHash, SnapshotId,
@@ -41,16 +46,24 @@ pub enum Response {
     /// No.
     Refused(Refused),
     /// To [`Request::List`]: by channel and block.
-    Listed(Vec<CatalogEntry>),
+    Listed(Vec<Listed>),
     /// To [`Request::Show`].
     Shown(Box<Shown>),
     /// To [`Request::Sign`]: the service's own one first.
     Signed(Vec<Attestation>),
-    /// To a command that deletes; whether only the metadata were left before.
-    Deleted {
-        /// It was so already.
-        already: bool,
-    },
+    /// To a command that deletes.
+    Deleted(Deleted),
+}
+
+/// One snapshot of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is.
+    pub entry: CatalogEntry,
+    /// How many clients hold a lease of it.
+    pub downloads: u32,
+    /// It is to be deleted, once they are through.
+    pub deletion_pending: bool,
 }
 
 /// All about one snapshot.
@@ -65,6 +78,10 @@ pub struct Shown {
     pub attestations: Vec<Attestation>,
     /// The service's identity: the target of commands.
     pub identity_id: IdentityId,
+    /// Who downloads it, by age.
+    pub leases: Vec<HeldLease>,
+    /// Its deletion, if that waits for them.
+    pub deletion: Option<PendingDeletion>,
 }
 
 /// A refusal, for the operator.
@@ -167,7 +184,7 @@ impl Response {
             Self::Refused(refused) => {
                 Body::Refused(pb::Refused { code: refused.code.number(), text: refused.text.clone() })
             }
-            Self::Listed(entries) => Body::Listed(pb::Listed { entries: entries.iter().map(entry_to_pb).collect() }),
+            Self::Listed(entries) => Body::Listed(pb::Listed { entries: entries.iter().map(listed_to_pb).collect() }),
             Self::Shown(shown) => Body::Shown(pb::Shown {
                 manifest: shown.known.manifest_bytes.clone(),
                 last_block_commit_hash: hash_bytes(shown.known.commit_hash),
@@ -175,11 +192,16 @@ impl Response {
                 landed: shown.landed,
                 attestations: shown.attestations.iter().map(attestation_to_pb).collect(),
                 identity_id: Bytes::copy_from_slice(shown.identity_id.as_bytes()),
+                leases: shown.leases.iter().map(lease_to_pb).collect(),
+                deletion: shown.deletion.map(deletion_to_pb),
             }),
             Self::Signed(attestations) => {
                 Body::Signed(pb::Signed { attestations: attestations.iter().map(attestation_to_pb).collect() })
             }
-            Self::Deleted { already } => Body::Deleted(pb::Deleted { already: *already }),
+            Self::Deleted(deleted) => Body::Deleted(pb::Deleted {
+                already: *deleted == Deleted::Already,
+                pending: *deleted == Deleted::Pending,
+            }),
         };
         pb::Response { body: Some(body) }.encode_to_vec()
     }
@@ -196,11 +218,16 @@ impl Response {
                 text: refused.text,
             }),
             Body::Listed(listed) => {
-                Self::Listed(listed.entries.into_iter().map(entry_from_pb).collect::<Result<_, _>>()?)
+                Self::Listed(listed.entries.into_iter().map(listed_from_pb).collect::<Result<_, _>>()?)
             }
             Body::Shown(shown) => Self::Shown(Box::new(shown_from_pb(shown)?)),
             Body::Signed(signed) => Self::Signed(attestations_from_pb(signed.attestations)?),
-            Body::Deleted(deleted) => Self::Deleted { already: deleted.already },
+            Body::Deleted(deleted) => Self::Deleted(match (deleted.already, deleted.pending) {
+                (false, false) => Deleted::Now,
+                (true, false) => Deleted::Already,
+                (false, true) => Deleted::Pending,
+                (true, true) => return Err(ControlWireError::Missing("word on a deletion")),
+            }),
         })
     }
 }
@@ -234,7 +261,8 @@ fn id_from_pb(id: Option<pb::SnapshotId>) -> Result<SnapshotId, ControlWireError
     Ok(SnapshotId { channel: id.channel_id.parse()?, block_number: BlockNumber(id.last_block_number) })
 }
 
-fn entry_to_pb(entry: &CatalogEntry) -> pb::Entry {
+fn listed_to_pb(listed: &Listed) -> pb::Entry {
+    let entry = &listed.entry;
     pb::Entry {
         snapshot: Some(id_to_pb(&entry.id)),
         snapshot_hash: Bytes::copy_from_slice(entry.snapshot_hash.as_bytes()),
@@ -242,11 +270,14 @@ fn entry_to_pb(entry: &CatalogEntry) -> pb::Entry {
         total_bytes: entry.total_bytes,
         files: entry.files,
         only_metadata_available: entry.only_metadata_available,
+        downloads: listed.downloads,
+        deletion_pending: listed.deletion_pending,
     }
 }
 
-fn entry_from_pb(entry: pb::Entry) -> Result<CatalogEntry, ControlWireError> {
-    Ok(CatalogEntry {
+fn listed_from_pb(entry: pb::Entry) -> Result<Listed, ControlWireError> {
+    let (downloads, deletion_pending) = (entry.downloads, entry.deletion_pending);
+    let entry = CatalogEntry {
         id: id_from_pb(entry.snapshot)?,
         manifest_hash: ManifestHash::try_from(&*entry.manifest_hash)?,
         snapshot_hash: SnapshotHash::try_from(&*entry.snapshot_hash)?,
@@ -254,7 +285,39 @@ fn entry_from_pb(entry: pb::Entry) -> Result<CatalogEntry, ControlWireError> {
         files: entry.files,
         only_metadata_available: entry.only_metadata_available,
         partial: false,
-    })
+    };
+    Ok(Listed { entry, downloads, deletion_pending })
+}
+
+fn lease_to_pb(lease: &HeldLease) -> pb::Lease {
+    pb::Lease {
+        msp_id: lease.holder.msp_id.as_str().to_owned(),
+        identity_id: Bytes::copy_from_slice(lease.holder.identity_id.as_bytes()),
+        held_ms: millis(lease.held),
+        left_ms: millis(lease.left),
+    }
+}
+
+fn lease_from_pb(lease: &pb::Lease) -> Result<HeldLease, ControlWireError> {
+    let msp_id = MspId::new(&lease.msp_id).ok_or(ControlWireError::Missing("organisation of a download"))?;
+    let identity_id = lease.identity_id.as_ref().try_into();
+    let identity_id = IdentityId(identity_id.map_err(|_| ControlWireError::Missing("identity of a download"))?);
+    let ms = Duration::from_millis;
+    Ok(HeldLease { holder: Holder { msp_id, identity_id }, held: ms(lease.held_ms), left: ms(lease.left_ms) })
+}
+
+fn deletion_to_pb(deletion: PendingDeletion) -> pb::PendingDeletion {
+    let PendingDeletion { waiting, forced_in } = deletion;
+    pb::PendingDeletion { waiting_ms: millis(waiting), forced_in_ms: forced_in.map(millis) }
+}
+
+fn deletion_from_pb(deletion: pb::PendingDeletion) -> PendingDeletion {
+    let ms = Duration::from_millis;
+    PendingDeletion { waiting: ms(deletion.waiting_ms), forced_in: deletion.forced_in_ms.map(ms) }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn shown_from_pb(shown: pb::Shown) -> Result<Shown, ControlWireError> {
@@ -268,6 +331,8 @@ fn shown_from_pb(shown: pb::Shown) -> Result<Shown, ControlWireError> {
         landed: shown.landed,
         attestations: attestations_from_pb(shown.attestations)?,
         identity_id: IdentityId(identity_id.map_err(|_| ControlWireError::Missing("identity of the service"))?),
+        leases: shown.leases.iter().map(lease_from_pb).collect::<Result<_, _>>()?,
+        deletion: shown.deletion.map(deletion_from_pb),
     })
 }
 
@@ -320,11 +385,28 @@ mod tests {
             partial: false,
         };
         let again = |response: Response| Response::decode(response.encode().into()).unwrap();
-        assert!(matches!(again(Response::Listed(vec![entry.clone()])), Response::Listed(found) if found == [entry]));
-        assert!(matches!(again(Response::Deleted { already: true }), Response::Deleted { already: true }));
+        let listed = Listed { entry, downloads: 3, deletion_pending: true };
+        assert!(matches!(again(Response::Listed(vec![listed.clone()])), Response::Listed(found) if found == [listed]));
+        for deleted in [Deleted::Now, Deleted::Already, Deleted::Pending] {
+            assert!(matches!(again(Response::Deleted(deleted)), Response::Deleted(found) if found == deleted));
+        }
         for code in RefusedCode::ALL {
             let refused = Refused { code, text: "no".to_owned() };
             assert!(matches!(again(Response::Refused(refused.clone())), Response::Refused(found) if found == refused));
+        }
+    }
+
+    #[test]
+    fn downloads_and_what_waits_for_them_come_back() {
+        let holder = Holder { msp_id: MspId::new("Org2MSP").unwrap(), identity_id: IdentityId([7; 32]) };
+        let lease = HeldLease { holder, held: Duration::from_secs(61), left: Duration::from_millis(1) };
+        let pb = lease_to_pb(&lease);
+        assert_eq!(lease_from_pb(&pb).unwrap(), lease);
+        assert!(lease_from_pb(&pb::Lease { msp_id: String::new(), ..pb.clone() }).is_err());
+        assert!(lease_from_pb(&pb::Lease { identity_id: Bytes::new(), ..pb }).is_err());
+        for forced_in in [None, Some(Duration::ZERO), Some(Duration::from_secs(600))] {
+            let deletion = PendingDeletion { waiting: Duration::from_secs(5), forced_in };
+            assert_eq!(deletion_from_pb(deletion_to_pb(deletion)), deletion);
         }
     }
 
@@ -351,6 +433,7 @@ mod tests {
             only_metadata_available: true,
             partial: false,
         };
-        assert!(Response::Listed(vec![entry; LISTED_MAX]).encode().len() < RESPONSE_BYTES_MAX);
+        let listed = Listed { entry, downloads: u32::MAX, deletion_pending: true };
+        assert!(Response::Listed(vec![listed; LISTED_MAX]).encode().len() < RESPONSE_BYTES_MAX);
     }
 }

@@ -46,7 +46,7 @@ pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     let mut writing = JoinSet::new();
     writing.spawn(writer);
     let mut deleting = JoinSet::new();
-    deleting.spawn(deletions::finish(shared.context.clone()));
+    deleting.spawn(deletions::finish(Arc::clone(&shared)));
     loop {
         tokio::select! {
             biased;
@@ -73,7 +73,7 @@ pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     // The last packets, which say so, must leave before the socket goes.
     let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
     // Ends when the last session has given its records.
-    drop((sessions, shared));
+    drop((sessions, deleting, shared));
     if tokio::time::timeout(RECORDS_TIMEOUT, writing.join_next()).await.is_err() {
         tracing::error!("the audit log's last records weren't written in time");
     }

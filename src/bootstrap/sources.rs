@@ -236,8 +236,8 @@ impl Sources {
         all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
     }
 
-    /// Why another snapshot is worth a look: for long enough nobody who is connected has offered this one, and somebody offers the data
-    /// of another at or above `floor`.
+    /// Why another snapshot is worth a look: nobody who is connected offers this one, for long enough if somebody may still come who
+    /// does, and somebody offers the data of another at or above `floor`.
     pub(super) fn vanished(&mut self, agreed: &AgreedSnapshot, floor: BlockNumber) -> Option<JoinError> {
         let now = time::Instant::now();
         let here =
@@ -248,7 +248,8 @@ impl Sources {
         }
         let since = *self.missed_since.get_or_insert(now);
         let other = |ready: &Ready| ready.offers_another(agreed.id(), floor);
-        if now.duration_since(since) < REFUSED_FOR_MIN || !self.ready.values().any(other) {
+        let too_early = now.duration_since(since) < REFUSED_FOR_MIN && self.somebody_comes();
+        if too_early || !self.ready.values().any(other) {
             return None;
         }
         let troubles = self.ready.keys().map(|index| SourceTrouble {

@@ -5,7 +5,12 @@ use std::{
     time::Duration,
 };
 
-use snapferry::{catalog::Catalog, snapshot::SnapshotId};
+use snapferry::{
+    catalog::{Catalog, Holder, LEASE_TIME},
+    msp::IdentityId,
+    snapshot::SnapshotId,
+};
+use tokio::time::{Instant, sleep};
 
 use crate::sim::{
     run::{Report, run_with},
@@ -81,6 +86,74 @@ fn a_forced_deletion_gives_ten_minutes_and_no_more() {
     let ends = told(&report, "SourceEnds");
     assert!(ends.len() == 1 && ends[0] < Duration::from_millis(3_500), "{}", report.account("told once, at once"));
     assert_eq!((report.attempts.len(), left), (1, vec![false, true, true]));
+}
+
+/// C1: nobody has the snapshot any more, but a newer one: that is joined instead.
+#[test]
+fn when_every_source_has_deleted_it_another_block_is_joined() {
+    let newer = (1..=3).map(|number| (2_000, Happening::NewSnapshot(number)));
+    let gone = (1..=3).map(|number| (3_000, Happening::Delete(number)));
+    let (report, left) = run(newer.chain(gone).collect(), 37);
+    let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
+    let agreed = told(&report, "agreed on");
+    assert!(agreed.len() == 2 && agreed[1] > Duration::from_secs(3), "{}", report.account("agreed anew"));
+    assert!(told(&report, "OtherSnapshot").len() == 1 && report.landed.is_none(), "{}", report.account("x"));
+    assert!(joined.id.block_number.0 > 100, "{}", joined.id);
+    assert_eq!(left, [false; 3]);
+}
+
+/// Each source's catalog and the snapshot, handed to a task that runs beside the join.
+fn beside<F: Future<Output = ()> + Send + 'static>(seed: u64, task: fn(Vec<Held>, Holder) -> F) -> Report {
+    let scenario = Scenario { snapshot_bytes: 4 << 20, links: SLOW, deadline_s: 1_200, ..Scenario::default() };
+    run_with(&scenario, seed, |world| {
+        let held =
+            world.services.iter().map(|service| (Arc::clone(service.catalog().unwrap()), world.golden.id.clone()));
+        let identity = &world.joiner.peer.identity.identity;
+        let joiner = Holder { msp_id: identity.msp_id().clone(), identity_id: identity.id() };
+        tokio::spawn(task(held.collect(), joiner));
+    })
+}
+
+/// Defence: a lease that ended under way is opened anew, and the request repeated. Removed, every source refuses from then on.
+#[test]
+fn a_lease_that_ends_under_way_is_opened_anew() {
+    let report = beside(38, |sources, joiner| async move {
+        for _ in 0..3 {
+            sleep(Duration::from_secs(2)).await;
+            for (catalog, id) in &sources {
+                assert_eq!(catalog.leases_of(id, now()).len(), 1, "it has one");
+                // Leases are numbered from 1.
+                let closed = (1..10).filter(|lease_id| catalog.close_lease(*lease_id, &joiner, now()).is_ok());
+                assert_eq!(closed.count(), 1);
+            }
+        }
+    });
+    report.check();
+    assert!(told(&report, "lost").is_empty() && report.attempts.len() == 1, "{}", report.account("without a break"));
+}
+
+/// S7: all sources have given their leases to others of the joiner's organisation: it waits politely until one is free.
+#[test]
+fn a_join_waits_for_a_lease_and_says_so() {
+    let report = beside(39, |sources, joiner| {
+        for (catalog, id) in &sources {
+            for other in 1..=4 {
+                let other = Holder { identity_id: IdentityId([other; 32]), ..joiner.clone() };
+                catalog.open_lease(id, &other, now()).unwrap();
+            }
+        }
+        async {}
+    });
+    report.check();
+    assert!(told(&report, "Landed")[0] > LEASE_TIME, "{}", report.account("none was free"));
+    assert_eq!(report.attempts.len(), 1);
+    let waits = |words: &Option<String>| words.as_ref().is_some_and(|words| words.contains("busy sources"));
+    let waited = report.samples.iter().filter(|sample| waits(&sample.waiting_for)).count();
+    assert!(waited * 2 > report.samples.len(), "{waited} of {}", report.samples.len());
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// C2: sources are killed or stopped in mid-transfer and come back: they are dialled again, and nothing that was proved is fetched again

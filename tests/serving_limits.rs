@@ -285,3 +285,14 @@ async fn a_deletion_waits_for_who_downloads_and_is_over_for_everybody_else() {
     assert!(!completed.path().join("mychannel/83").exists());
     service.stop().await;
 }
+
+#[tokio::test]
+async fn a_bounded_rate_is_announced() {
+    let completed = loopback::recorded();
+    let limits = ServeLimits { rate_per_org: Some(5 << 20), ..ServeLimits::default() };
+    let service = Service::start_with(loopback::context(1), loopback::bind_server(1), completed.path(), limits);
+    let session = Joiner::new(3).connect(service.address).await.unwrap();
+    assert_eq!(session.hello().limits.rate_bytes_per_s, 5 << 20);
+    drop(session);
+    service.stop().await;
+}

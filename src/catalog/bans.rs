@@ -57,7 +57,9 @@ impl Ban {
 
     fn encode(&self) -> Vec<u8> {
         let since = self.since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let (name, end) = (self.msp_id.as_str().as_bytes(), self.reason.floor_char_boundary(REASON_BYTES_MAX));
+        let name = self.msp_id.as_str().as_bytes();
+        let ends = (0..=REASON_BYTES_MAX.min(self.reason.len())).rev();
+        let end = ends.into_iter().find(|end| self.reason.is_char_boundary(*end)).unwrap_or(0);
         let mut content = since.to_le_bytes().to_vec();
         // An MSP ID has at most 256 bytes.
         content.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -216,8 +218,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_bans_nobody_and_their_number_is_bounded() {
         let (folder, bans) = bans();
-        std::fs::write(folder.path().join("11".repeat(32)), "no ban").unwrap();
-        std::fs::write(folder.path().join("foreign"), "").unwrap();
+        let dir = OsDir::open(folder.path()).unwrap();
+        write_durably(&*dir, &"11".repeat(32), b"no ban").unwrap();
+        write_durably(&*dir, "foreign", b"").unwrap();
         assert!(bans.in_force(UNIX_EPOCH).unwrap().is_empty());
         for number in 0..BANS_MAX {
             let mut one = ban(0, 5);

@@ -39,7 +39,7 @@ pub(super) struct UnbanCommand {
 
 impl BansCommand {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
-        let now = SystemTime::now();
+        let now = (channel::wall_clock())();
         let bans = match records(context, &self.flags)? {
             Some(records) => records.bans(now)?,
             None => Vec::new(),
@@ -68,7 +68,8 @@ impl UnbanCommand {
             return Err(Failure::new(Exit::Usage, what).next("see `snapferry catalog bans`"));
         }
         let records = records(context, &self.flags)?;
-        let bans = records.as_ref().map(|records| records.bans(SystemTime::now())).transpose()?.unwrap_or_default();
+        let bans =
+            records.as_ref().map(|records| records.bans((channel::wall_clock())())).transpose()?.unwrap_or_default();
         let named: Vec<&Ban> = bans.iter().filter(|ban| ban.identity_id.to_string().starts_with(&prefix)).collect();
         let (Some(records), [ban]) = (records, named.as_slice()) else {
             let what = match named.len() {

@@ -105,6 +105,7 @@ pub(super) fn serve_limits(config: &Config) -> ServeLimits {
     ServeLimits {
         sessions_per_org: limits.sessions_per_org as usize,
         sessions_per_address: limits.sessions_per_address as usize,
+        rate_per_org: limits.rate_per_org,
         streams: limits.streams,
         ..ServeLimits::default()
     }

@@ -111,6 +111,9 @@ pub const SESSIONS_MAX: usize = 32;
 /// Handshakes under way above which an address has to prove itself by a retry token.
 pub const HANDSHAKES_BEFORE_RETRY: usize = 16;
 
+/// What an organisation may be sent at once after a pause, where its rate is bounded, as time at that rate; a whole run at least.
+pub const RATE_BURST: Duration = Duration::from_secs(1);
+
 /// Chunk buffers of the whole serving side: 16 MiB, whatever happens.
 pub const SERVE_BUFFERS: usize = 16;
 

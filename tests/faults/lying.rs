@@ -18,9 +18,8 @@ use snapferry::{
 
 use crate::sim::{
     channel::SimChannel,
-    disk::sim_dir,
     liar::{LyingService, Of as Lie},
-    run::{Line, Report, run, run_with},
+    run::{Report, run, run_with},
     scenario::{Expect, LinkSpec, Scenario, SourceSpec},
 };
 
@@ -85,30 +84,6 @@ fn a_flipped_bit_is_refused_and_its_source_is_dropped() {
     assert_eq!(share(&report), 0);
     let asked = liar.chunk_requests();
     assert!((1..=8).contains(&asked), "no more than what was under way: {asked}");
-}
-
-/// L1: who lied in one join isn't asked anything in the next one; the record of it says what it did.
-#[test]
-fn who_lied_is_not_asked_by_the_next_join_either() {
-    let disk = SimDisk::new();
-    let join = |seed| {
-        let mut liar = None;
-        let report = run_with(&with_liar(Lie::Chunks), seed, |world| {
-            world.joiner.disk = disk.clone();
-            liar = world.source(LIAR).liar.clone();
-        });
-        report.check();
-        (report, liar.unwrap().chunk_requests())
-    };
-    let (first, asked) = join(101);
-    assert_dropped(&first, "is not what the manifest names");
-    assert!(asked > 0);
-    sim_dir(&disk).open_dir("land").unwrap().remove_dir_all("simchannel").unwrap();
-    let (second, asked) = join(102);
-    assert_eq!((asked, second.attempts[0].chunks_rejected), (0, 0), "{}", second.account("it was asked"));
-    assert!(second.attempts[0].received_bytes > 0);
-    let told = |line: &&Line| line.text.contains("lied before") && line.text.contains("is not what the manifest names");
-    assert_eq!(second.log.iter().filter(told).count(), 1, "{}", second.account("it isn't said"));
 }
 
 /// L2: right bytes under a wrong index, of another file, too short, too long, with more behind them, or that unpack to more.

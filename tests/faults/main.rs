@@ -6,8 +6,10 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the example")]
 mod sim;
 
+mod bans;
 mod company;
 mod disk;
+mod fair;
 mod life_cycle;
 mod lying;
 mod network;

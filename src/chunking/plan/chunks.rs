@@ -29,7 +29,8 @@ struct Asked {
 #[derive(Debug)]
 struct Held {
     copies: u32,
-    source: SourceId,
+    /// `None`: its request was given up as it came.
+    source: Option<SourceId>,
     verified: bool,
 }
 
@@ -97,12 +98,21 @@ impl Chunks {
         if self.verified.contains(linear) {
             self.permits_used -= 1; // the copy that lost: dropped by the driver
         } else {
-            self.held.entry(linear).or_insert(Held { copies: 0, source, verified: false }).copies += 1;
+            self.held.entry(linear).or_insert(Held { copies: 0, source: Some(source), verified: false }).copies += 1;
         }
     }
 
-    /// Returns whose chunk was proved; `None` if none was waiting for it.
-    pub(super) fn verify(&mut self, linear: u64) -> Option<SourceId> {
+    /// A chunk came as its request was given up: until it is proved or dropped it takes memory as any other.
+    pub(super) fn arrive_late(&mut self, linear: u64) {
+        if linear < self.total && self.is_wanted(linear) {
+            self.missing.remove(linear..linear + 1);
+            self.held.entry(linear).or_insert(Held { copies: 0, source: None, verified: false }).copies += 1;
+            self.permits_used += 1;
+        }
+    }
+
+    /// Returns whose chunk was proved, if that is known; `None` if none was waiting for it.
+    pub(super) fn verify(&mut self, linear: u64) -> Option<Option<SourceId>> {
         let held = self.held.get_mut(&linear).filter(|held| !held.verified)?;
         held.verified = true;
         self.permits_used -= held.copies - 1;

@@ -30,7 +30,7 @@ pub enum Class {
 }
 
 /// What happened. Positions are those of [`super::Layout`]. An event that doesn't fit (an unknown or cancelled request, a
-/// chunk out of turn) changes nothing: whoever drives the plan drops the bytes of a request that the plan has cancelled.
+/// chunk out of turn) changes nothing; but a chunk that came as its request was cancelled takes a permit until it is proved or rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A source can be asked; `rtt` is the round trip measured by its connection. Also after [`Self::SourceLeft`].

@@ -163,7 +163,9 @@ impl Plan {
             Event::Progress { request, bytes } => self.progress(request, bytes),
             Event::ChunkVerified { linear } => {
                 if let Some(source) = self.chunks.verify(linear) {
-                    self.sources.entry(source).and_modify(|source| source.verified += 1);
+                    if let Some(source) = source.and_then(|id| self.sources.get_mut(&id)) {
+                        source.verified += 1;
+                    }
                     self.cancel_unneeded();
                 }
             }
@@ -232,6 +234,12 @@ impl Plan {
     }
 
     fn arrived(&mut self, id: RequestId, linear: u64, wire_bytes: u64) {
+        if !self.requests.contains_key(&id) {
+            if id.0 < self.next_request {
+                self.chunks.arrive_late(linear);
+            }
+            return;
+        }
         let raw_bytes = self.layout.bytes(linear);
         let Some(request) = self.requests.get_mut(&id).filter(|request| request.owes.start == linear) else { return };
         let Some(source) = self.sources.get_mut(&request.source) else { return };

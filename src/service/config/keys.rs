@@ -78,7 +78,8 @@ pub(super) const KEYS: &[Key] = &[
     key("trust.anchor", Kind::NotSupported),
     // protocol.md 9: a permit per chunk in flight; below 8 MiB one source alone can't fill its window.
     with_default("limits.memory", Kind::Bytes(8 * MIB, 1024 * MIB), "32MiB"),
-    key("limits.ratePerOrg", Kind::NotSupported),
+    // Bytes a second. With less, a client's chunks would come so late that it takes the source for stalled.
+    key("limits.ratePerOrg", Kind::Bytes(MIB, 1 << 40)),
     with_default("limits.sessionsPerOrg", Kind::Count(1, 1024), "8"),
     with_default("limits.sessionsPerAddress", Kind::Count(1, 1024), "8"),
     // Requests at a time; the control stream comes on top.

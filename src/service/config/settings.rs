@@ -118,6 +118,8 @@ pub enum NameCheck {
 pub struct Limits {
     /// Chunks in flight and not yet written, in bytes.
     pub memory_bytes: u64,
+    /// Bytes a second that one organisation is sent, by all its sessions together; `None`: not bounded.
+    pub rate_per_org: Option<u64>,
     /// Sessions of one organisation.
     pub sessions_per_org: u32,
     /// Sessions from one address.
@@ -182,6 +184,7 @@ impl Config {
             scrub_period: values.duration("snapshots.scrubPeriod")?,
             limits: Limits {
                 memory_bytes: values.number("limits.memory")?,
+                rate_per_org: values.optional_number("limits.ratePerOrg")?,
                 sessions_per_org: values.number("limits.sessionsPerOrg")?,
                 sessions_per_address: values.number("limits.sessionsPerAddress")?,
                 streams: values.number("limits.streams")?,

@@ -116,6 +116,18 @@ fn an_unknown_key_names_the_nearest() {
 }
 
 #[test]
+fn a_rate_per_organisation_is_optional_and_bounded() {
+    let rate = |text: &str| {
+        let (_dir, inputs) = with_own(text);
+        load(&inputs).map(|loaded| loaded.config.limits.rate_per_org)
+    };
+    assert_eq!(rate("limits: {}").unwrap(), None);
+    assert_eq!(rate("limits: {ratePerOrg: 50MiB}").unwrap(), Some(50 << 20));
+    let error = rate("limits: {ratePerOrg: 1000KiB}").unwrap_err();
+    assert!(error.to_string().contains("limits.ratePerOrg"), "{error}");
+}
+
+#[test]
 fn keys_of_features_that_are_not_there_are_refused() {
     for text in ["peer: {address: a:1}", "trust: {anchor: orderer}", "backup:", "operations: {}"] {
         let (_dir, inputs) = with_own(text);

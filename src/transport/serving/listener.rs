@@ -10,6 +10,7 @@ use super::{
     buffers::ServeBuffers,
     deletions,
     produce::Producer,
+    rates::Rates,
     recorder::Recorder,
     seats::{Seat, Seats},
     session,
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) context: ServeContext,
     pub(super) buffers: ServeBuffers,
     pub(super) producer: Producer,
+    pub(super) rates: Rates,
     pub(super) recorder: Recorder,
 }
 
@@ -37,7 +39,8 @@ pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     let mut shutdown = context.shutdown.clone();
     let producer = Producer::new(context.workers.clone(), context.limits.compressions);
     let (recorder, writer) = Recorder::new(context.audit.clone(), context.workers.clone());
-    let shared = Arc::new(Shared { context, buffers: ServeBuffers::new(), producer, recorder });
+    let rates = Rates::new(context.limits.rate_per_org);
+    let shared = Arc::new(Shared { context, buffers: ServeBuffers::new(), producer, rates, recorder });
     let mut sessions = JoinSet::new();
     // In a set, so that it ends with this future, too.
     let mut writing = JoinSet::new();

@@ -1,6 +1,7 @@
 //! The serving side: accepts members of the channels, tells them what the catalog has, and sends manifests, trees and chunks.
 //!
-//! Decides: who gets a seat, who may ask what, what a legal request is, in which order streams are sent, what is compressed. Leaves to
+//! Decides: who gets a seat, who may ask what, what a legal request is, in which order streams are sent and how
+//! fast, what is compressed. Leaves to
 //! [`crate::catalog`] what exists and whether its bytes are still right, and to `super::session` who somebody is. Reading, hashing and
 //! compressing run on [`Workers`], never on the thread that drives QUIC.
 //!
@@ -18,6 +19,7 @@ mod leases;
 mod listener;
 mod produce;
 mod range;
+mod rates;
 mod recorder;
 mod seats;
 mod session;
@@ -81,6 +83,8 @@ pub struct ServeLimits {
     pub sessions: usize,
     /// Streams of one session at a time.
     pub streams: u32,
+    /// Bytes of chunks that one organisation is sent in a second, by all its sessions together; `None`: as fast as it goes.
+    pub rate_per_org: Option<u64>,
     /// Chunks that are compressed at the same time; the next one then goes as it is: the CPU is busy. 0: never compress.
     pub compressions: usize,
     /// An answer of which nothing is taken for this long is given up.
@@ -96,6 +100,7 @@ impl Default for ServeLimits {
             sessions_per_address: SESSIONS_PER_ADDRESS_MAX,
             sessions: SESSIONS_MAX,
             streams: STREAMS_MAX,
+            rate_per_org: None,
             compressions: 2,
             write_stall: WRITE_STALL_TIMEOUT,
             revalidate_every: REVALIDATE_EVERY,

@@ -153,11 +153,15 @@ async fn chunks(
     );
     let _ = send.set_priority(priority(request.class, request_id));
     for index in request.first_chunk.0..end {
+        let raw = ChunkIndex(index).range(file.size);
         // Given up while it waits: the wait must end then, not when its turn comes.
-        let buffer = tokio::select! {
+        let (leave, buffer) = tokio::select! {
             biased;
             _ = send.stopped() => return Err(Stop::Gone),
-            buffer = session.buffers.take() => buffer,
+            both = async {
+                let leave = session.shared.rates.take(&session.peer.msp_id, raw.end - raw.start).await;
+                (leave, session.buffers.take().await)
+            } => both,
         };
         let wanted = Wanted {
             snapshot: Arc::clone(&snapshot),
@@ -172,6 +176,7 @@ async fn chunks(
             None => return Err(refused(ErrorCode::Internal, "")),
         };
         let bytes = wire.len() as u64;
+        leave.spend(bytes);
         write(session, send, [header.encode(), wire]).await?;
         session.count(&request.id, bytes);
     }

@@ -180,10 +180,15 @@ async fn greet(shared: &Arc<Shared>, connection: Connection, seat: &mut Seat) ->
 
 fn our_hello(shared: &Shared) -> Hello {
     let now = (shared.context.session.clock)();
+    let limits = &shared.context.limits;
     Hello {
         minor: 0,
         features: 0,
-        limits: SessionLimits { streams: shared.context.limits.streams, chunks_in_flight: 0, rate_bytes_per_s: 0 },
+        limits: SessionLimits {
+            streams: limits.streams,
+            chunks_in_flight: 0,
+            rate_bytes_per_s: limits.rate_per_org.unwrap_or(0),
+        },
         time_unix_s: now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         join_grant: Bytes::new(),
     }

@@ -14,7 +14,7 @@ use snapferry::{
         Dialling, JoinError, JoinEvent, JoinRequest, JoinTrust, Joined, Observer, Records, ServeWhileJoining,
         SourceAddress, join,
     },
-    catalog::{RootOfTrust, Statements, TrustPolicy, TrustSettings},
+    catalog::{BANS_DIR, Ban, Bans, RootOfTrust, Statements, TrustPolicy, TrustSettings},
     chunking::{Executor, HandedJob, Workers, plan::PlanConfig},
     transport::{
         WallClock,
@@ -47,6 +47,8 @@ pub struct Joiner {
     pub dual_stack: bool,
     /// The port at which it serves what it has proved while it joins.
     pub serves_at: Option<u16>,
+    /// The folder where snapshots land.
+    pub lands_in: &'static str,
     clock: WallClock,
     seed: u64,
 }
@@ -72,7 +74,19 @@ impl Joiner {
     ) -> Self {
         let disk = SimDisk::new();
         disk.set_capacity(spec.disk_bytes);
-        Self { host, peer, disk, live, spec, min_orgs, dual_stack: false, serves_at: None, clock, seed }
+        Self {
+            host,
+            peer,
+            disk,
+            live,
+            spec,
+            min_orgs,
+            dual_stack: false,
+            serves_at: None,
+            lands_in: "land",
+            clock,
+            seed,
+        }
     }
 
     /// What it asks for.
@@ -112,7 +126,7 @@ impl Joiner {
             },
             root: RootOfTrust::ConfigBlock,
             records,
-            land: open("land")?,
+            land: open(self.lands_in)?,
             plan,
             accept_zstd: true,
             serve: self.serves_at.map(|port| ServeWhileJoining {
@@ -193,13 +207,19 @@ impl Joiner {
 
     /// The published folder of that name, byte for byte; `None`: nothing is published.
     pub fn landed(&self, channel: &str, block: u64) -> Option<std::collections::BTreeMap<String, Vec<u8>>> {
-        self.disk.folder(PathBuf::from(format!("land/{channel}/{block}")))
+        self.disk.folder(PathBuf::from(format!("{}/{channel}/{block}", self.lands_in)))
+    }
+
+    /// Who is banned at this moment.
+    pub fn bans(&self) -> Vec<Ban> {
+        let bans = sim_dir(&self.disk).open_dir("state").and_then(|state| state.open_dir(BANS_DIR));
+        bans.and_then(|dir| Bans::open(dir).in_force((self.clock)())).unwrap_or_default()
     }
 
     /// Makes what it needs on its disk, so that a run doesn't begin with it.
     pub fn prepare(&self) {
         let root = sim_dir(&self.disk);
-        drop((folder(&*root, "state"), folder(&*root, "land")));
+        drop((folder(&*root, "state"), folder(&*root, self.lands_in)));
     }
 }
 

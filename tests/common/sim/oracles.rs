@@ -2,7 +2,7 @@
 //!
 //! 1. Nothing unverified reaches the loader: the compiler's (`VerifiedChunk`), and seen in 2.
 //! 2. The published bytes are the quorum's, or nothing is published and the refusal says why.
-//! 3. No honest source is dropped for what it did.
+//! 3. No honest source is dropped for what it did, or banned beyond the join.
 //! 4. The chunks' memory stays in its budget, plus one chunk per worker (here: one).
 //! 5. Bytes that were fetched for nothing: hedges (5 %), the end-game, what was in flight at each crash and cut, what liars sent.
 //! 6. Once faults stop, the run ends within its deadline.
@@ -58,14 +58,14 @@ impl Report {
 
     fn no_honest_source_is_dropped(&self) -> Result<(), String> {
         let dropped = self.attempts.iter().flat_map(|attempt| &attempt.dropped);
-        for (number, reason) in dropped {
+        for (number, reason) in dropped.chain(&self.banned) {
             if self
                 .scenario
                 .sources
                 .get(number - 1)
                 .is_some_and(|source| source.lies.is_none_or(|lie| !lie.0.is_malice()))
             {
-                return Err(format!("source {number} is honest, and was dropped: {reason}"));
+                return Err(format!("source {number} is honest, and was dropped or banned: {reason}"));
             }
         }
         Ok(())

@@ -26,6 +26,8 @@ pub struct Report {
     /// How the last join ended; `None`: it hadn't at its deadline.
     pub ended: Option<Result<Joined, JoinError>>,
     pub attempts: Vec<AttemptReport>,
+    /// Numbers of the sources that later joins won't ask, and why.
+    pub banned: BTreeMap<usize, String>,
     /// What lies published, byte for byte.
     pub landed: Option<BTreeMap<String, Vec<u8>>>,
     /// What should.
@@ -324,6 +326,7 @@ impl Run {
             seed,
             ended,
             attempts: self.attempts,
+            banned: self.world.banned(),
             landed,
             golden: self.world.golden.files.clone(),
             log: self.log,

@@ -111,9 +111,14 @@ impl World {
 
     /// Another joining peer of the joiner's organisation, on a machine of its own.
     pub fn another_joiner(&mut self, ip: IpAddr) -> Joiner {
+        self.joiner_of(self.scenario.organisations, ip)
+    }
+
+    /// Another joining peer, on a machine of its own: the first one of that organisation that is neither a source nor the joiner.
+    pub fn joiner_of(&mut self, org: usize, ip: IpAddr) -> Joiner {
         let host = self.net.host([ip]).unwrap();
-        let org = self.scenario.organisations;
-        let taken = self.scenario.sources.iter().filter(|source| source.org == org).count() + 1;
+        let sources = self.scenario.sources.iter().filter(|source| source.org == org).count();
+        let taken = sources + usize::from(org == self.scenario.organisations);
         let (base, began) = (self.channel.now(), self.began);
         let joiner = Joiner::new(
             host,
@@ -133,6 +138,17 @@ impl World {
         for live in self.services.iter().map(|service| &service.live).chain([&self.joiner.live]) {
             let _ = live.replace(config.clone());
         }
+    }
+
+    /// Whom the joiner won't ask from now on, by their numbers, and why.
+    pub fn banned(&self) -> BTreeMap<usize, String> {
+        let bans = self.joiner.bans();
+        let of_peer = |service: &Service| {
+            let identity = service.peer.identity.identity.id();
+            bans.iter().find(|ban| ban.identity_id == identity).map(|ban| ban.reason.clone())
+        };
+        let numbered = (1..).zip(&self.services);
+        numbered.filter_map(|(number, service)| Some((number, of_peer(service)?))).collect()
     }
 
     /// Virtual time since it was set up.

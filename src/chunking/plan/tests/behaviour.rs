@@ -387,3 +387,24 @@ fn what_is_lost_behind_the_loader_is_asked_first_and_by_several_requests() {
     // A source that isn't measured is asked for four chunks; measured, for more: never one at a time.
     assert!(plan.status().chunks_asked >= 2);
 }
+
+#[test]
+fn a_chunk_that_came_as_its_request_was_given_up_takes_a_permit_until_it_is_dealt_with() {
+    let budget_chunks = 4;
+    let layout = Layout::new([16 * CHUNK_BYTES]).unwrap();
+    let mut plan = Plan::new(layout, PlanConfig { budget_chunks, ..PlanConfig::default() });
+    let joined = |source, identity| Event::SourceJoined { source: SourceId(source), identity: [identity; 32], rtt: MS };
+    plan.handle(Duration::ZERO, joined(0, 1));
+    let Some(Action::Request { id, first, .. }) = plan.poll(Duration::ZERO) else { panic!("nothing is asked") };
+    plan.handle(MS, Event::SourceBanned { source: SourceId(0) });
+    plan.handle(MS, Event::ChunkArrived { request: id, linear: first.0.into(), wire_bytes: CHUNK_BYTES });
+    assert_eq!(plan.status().permits_used, 1);
+    plan.handle(MS, joined(1, 2));
+    let asked: u32 = std::iter::from_fn(|| plan.poll(MS))
+        .map(|action| if let Action::Request { count, .. } = action { count } else { 0 })
+        .sum();
+    assert!(asked < budget_chunks, "{asked} beside the one that is here");
+    plan.handle(MS, Event::ChunkVerified { linear: first.0.into() });
+    plan.handle(MS, Event::ChunkReleased { linear: first.0.into() });
+    assert_eq!((plan.status().chunks_verified, plan.status().permits_used), (1, asked));
+}

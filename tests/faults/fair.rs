@@ -1,0 +1,68 @@
+//! What one organisation takes, others don't miss: rates are bounded per organisation, whatever the number of its sessions.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use snapferry::{bootstrap::Outcome, snapshot::CHUNK_BYTES};
+use tokio::time::Instant;
+
+use crate::sim::{
+    joiner::Joiner,
+    scenario::{Scenario, SourceSpec},
+    world::World,
+};
+
+const fn ip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+}
+
+/// How long that joiner takes.
+async fn took(joiner: &Joiner, world: &World) -> Duration {
+    let begun = Instant::now();
+    let joined = joiner.start(&world.addresses()).task.await.unwrap().unwrap();
+    assert_eq!(joined.outcome, Outcome::Landed);
+    assert!(joined.shares.iter().all(|share| !share.dropped && share.chunks_rejected == 0), "nobody is blamed");
+    let id = &world.golden.id;
+    assert_eq!(joiner.landed(id.channel.as_str(), id.block_number.0).as_ref(), Some(&world.golden.files));
+    begun.elapsed()
+}
+
+/// Two joiners of the last organisation and one of the second fetch from a single source at the same time: how long each takes, and how
+/// many bytes each of them fetches.
+fn three_join(rate_per_org: Option<u64>) -> ([Duration; 3], u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let snapshot_bytes = 16 * CHUNK_BYTES;
+        let scenario =
+            Scenario { snapshot_bytes, sources: vec![SourceSpec::of(1)], min_orgs: 1, ..Scenario::default() };
+        let mut world = World::new(&scenario, 1_201);
+        let source = world.source(1);
+        source.crash();
+        // So that what goes out is what the files hold.
+        (source.limits.compressions, source.limits.rate_per_org) = (0, rate_per_org);
+        source.start();
+        let same = world.another_joiner(ip(101));
+        let other = world.joiner_of(2, ip(102));
+        let world = &world;
+        let (first, second, other) = tokio::join!(took(&world.joiner, world), took(&same, world), took(&other, world));
+        let data = world.golden.files.iter().filter(|(name, _)| !name.ends_with(".json"));
+        ([first, second, other], data.map(|(_, bytes)| bytes.len() as u64).sum())
+    })
+}
+
+/// Defence: one bucket for all sessions of an organisation. Removed, it takes its share once per session, or others wait for it.
+/// Two sessions of one organisation share its rate, and another organisation's join takes as long as without any bound.
+#[test]
+fn an_organisations_sessions_share_its_rate_and_no_other_is_slowed() {
+    const RATE: u64 = 1 << 20;
+    let (free, bytes) = three_join(None);
+    let ([first, second, other], _) = three_join(Some(RATE));
+    // A bucket holds 16 MiB: one of the two could be through with that alone.
+    let least = Duration::from_secs((2 * bytes - 16 * CHUNK_BYTES) / RATE);
+    let last = first.max(second);
+    assert!(last >= least, "{first:?} and {second:?} for {} MiB", 2 * bytes / CHUNK_BYTES);
+    assert!(last <= least + least / 4, "{last:?} where {least:?} is possible");
+    assert!(other <= free[2] + Duration::from_secs(1), "{other:?}, and without a bound {:?}", free[2]);
+}

@@ -18,7 +18,8 @@
 //! |  |  | serving_limits.rs::under_many_handshakes_an_address_has_to_prove_itself_and_then_gets_in |
 //! |  |  | serving_limits.rs::more_handshakes_than_the_cap_are_refused_at_once |
 //! |  |  | wire_session.rs::an_organisation_gets_its_share_of_sessions_and_no_more |
-//! |  |  | a_flood_leaves_accepted_sessions_their_rate (ignored) |
+//! |  |  | faults/floods.rs::a_flood_of_handshakes_leaves_accepted_sessions_their_rate_and_newcomers_their_way_in |
+//! |  |  | faults/floods.rs::a_member_that_opens_all_it_can_and_reads_nothing_slows_nobody_else |
 //! | relay, replay | exporter, TLS hashes, transcript, role, signature: `TlsSession::check` in transport/session.rs; no 0-RTT, no resumption: `client_config` and `server_config` in transport/tls.rs | session_auth.rs::a_replayed_authentication_is_worthless |
 //! |  |  | session_auth.rs::a_bit_of_the_signature_and_a_high_s_are_noticed |
 //! |  |  | session_auth.rs::the_clients_own_words_are_no_answer |
@@ -186,8 +187,13 @@ const ROWS: &[Row] = &[
             ("tests/serving_limits.rs", "under_many_handshakes_an_address_has_to_prove_itself_and_then_gets_in"),
             ("tests/serving_limits.rs", "more_handshakes_than_the_cap_are_refused_at_once"),
             ("tests/wire_session.rs", "an_organisation_gets_its_share_of_sessions_and_no_more"),
+            (
+                "tests/faults/floods.rs",
+                "a_flood_of_handshakes_leaves_accepted_sessions_their_rate_and_newcomers_their_way_in",
+            ),
+            ("tests/faults/floods.rs", "a_member_that_opens_all_it_can_and_reads_nothing_slows_nobody_else"),
         ],
-        waiting: &["a_flood_leaves_accepted_sessions_their_rate"],
+        waiting: &[],
     },
     Row {
         attacker: "relay, replay",
@@ -556,14 +562,6 @@ fn no_handshake_is_resumed_and_nothing_is_sent_early() {
     // The eager one can with it, else this test would find nothing.
     eager.handshake(&willing);
     assert_eq!(eager.handshake(&willing), (true, HandshakeKind::Resumed));
-}
-
-#[test]
-#[ignore = "needs the simulator (faults.md N7, R5, R6): a flood is told from a slow machine only in virtual time"]
-fn a_flood_leaves_accepted_sessions_their_rate() {
-    unimplemented!(
-        "handshakes and streams by the thousand from a simulated network, beside a session that keeps its rate"
-    );
 }
 
 /// An accepted session of Org1's own admin, by hand.

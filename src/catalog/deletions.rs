@@ -235,9 +235,11 @@ impl Catalog {
     fn leases(&self, now: Instant) -> MutexGuard<'_, Leases> {
         let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
         let mut leases = self.table();
-        // Of before the start, whose clock was another; each is kept on disk while nothing may be deleted.
+        // Of before the start, whose clock was another; each stays on record while nothing may be deleted.
         if !self.deletion_allowed {
-            promised.clear();
+            for Promised { id, .. } in promised.drain(..) {
+                tracing::warn!(snapshot = %id, "its deletion was commanded, but isn't allowed any more: it is served as before");
+            }
         }
         for Promised { id, forced, inode, manifest_hash, holders } in promised.drain(..) {
             let by = forced.then(|| now + DRAIN_TIME);

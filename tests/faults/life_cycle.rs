@@ -88,6 +88,24 @@ fn a_forced_deletion_gives_ten_minutes_and_no_more() {
     assert_eq!((report.attempts.len(), left), (1, vec![false, true, true]));
 }
 
+/// C1: a join that takes longer than a lease renews it: the deletion waits for all of it.
+#[test]
+fn a_lease_is_renewed_while_chunks_flow() {
+    let slower = LinkSpec { bandwidth_bytes_per_s: Some(1_800), queue_bytes: 6_000, ..SLOW };
+    let slower = (1..=3).map(|number| (2_500, Happening::Link(number, slower)));
+    let asked = (1..=3).map(|number| (3_000, Happening::AskDeletion(number)));
+    let happenings = slower.chain(asked).map(|(at_ms, what)| Timed { at_ms, what }).collect();
+    let report = run_with(
+        &Scenario { snapshot_bytes: 5 << 20, links: SLOW, happenings, deadline_s: 3_600, ..Scenario::default() },
+        40,
+        |_| (),
+    );
+    report.check();
+    let landed = told(&report, "Landed")[0];
+    assert!(landed > LEASE_TIME + LEASE_TIME / 4, "it was too quick: {landed:?}");
+    assert_eq!(report.attempts.len(), 1, "{}", report.account("in one go"));
+}
+
 /// C1: nobody has the snapshot any more, but a newer one: that is joined instead.
 #[test]
 fn when_every_source_has_deleted_it_another_block_is_joined() {

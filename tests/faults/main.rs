@@ -10,6 +10,7 @@ mod bans;
 mod company;
 mod disk;
 mod fair;
+mod floods;
 mod life_cycle;
 mod lying;
 mod network;

@@ -103,6 +103,19 @@ fn a_restart_forgets_neither_the_promise_nor_who_it_waits_for() {
 }
 
 #[test]
+fn a_promise_rests_while_nothing_may_be_deleted() {
+    let (site, now) = (Site::new(), start());
+    let catalog = site.catalog();
+    catalog.open_lease(&id(83), &holder(2), now).unwrap();
+    catalog.request_deletion(&id(83), false, now).unwrap();
+    drop(catalog);
+    let forbidding = site.catalog().with_deletion(false);
+    assert_eq!(forbidding.finish_pending(now + LEASE_TIME), Looked::default());
+    assert!(forbidding.open_lease(&id(83), &holder(3), now).is_ok(), "it is served as before");
+    assert!(site.catalog().pending_deletion(&id(83), now).is_some());
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a test moves a folder")]
 fn a_promise_isnt_kept_against_another_folder_and_waits_for_the_first_scan() {
     let (site, now) = (Site::new(), start());

@@ -15,7 +15,7 @@ use snapferry::{
         session::{SessionContext, authenticate_server},
         wire::{
             self, AttestationGet, Body, CatalogClaim, CatalogPage, ChunkHeader, ChunkRequest, Frame, Hello, Lease,
-            WireCodec,
+            Notice, WireCodec,
         },
     },
 };
@@ -99,6 +99,8 @@ impl Liar {
             Body::LeaseOpen(_) | Body::LeaseRenew(_) | Body::LeaseClose(_) => {
                 Body::Lease(Lease { lease_id: 1, expires: LEASE_TIME, quota: 1 })
             }
+            // Its catalog never changes: it says so once, and goes on answering.
+            Body::CatalogWatch => Body::Notice(Notice::CatalogChanged { version: 1 }),
             Body::Ping => Body::Pong,
             _ => return None,
         })

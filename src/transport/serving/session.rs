@@ -82,7 +82,7 @@ pub(super) async fn run(shared: Arc<Shared>, incoming: Incoming, mut seat: Seat)
     let Some(accepted) = accept(&shared, incoming, &mut seat).await else { return };
     let Accepted { connection, send, recv, peer, access, config, changes } = accepted;
     let (out, frames) = mpsc::channel(CONTROL_QUEUE_FRAMES);
-    let buffers = shared.buffers.for_session();
+    let buffers = shared.buffers.for_session(&peer.msp_id);
     let channel = config.channel().clone();
     tracing::info!(%address, org = %peer.msp_id, identity = %peer.identity_id, %channel, "session opened");
     let (pace, watching, watches, sent) =

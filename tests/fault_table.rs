@@ -177,7 +177,7 @@ const GROUPS: &[(&str, &[Fault])] = &[
             fault("R6", "slow accept", "caps; others keep their rate"),
             fault("R7", "names made by peers in logs", "bounded, control characters escaped")
                 .but("there are no metrics yet, so no labels"),
-            fault("R8", "descriptors exhausted", "pauses, recovers").but("the scenario is not written yet"),
+            fault("R8", "descriptors exhausted", "pauses, recovers"),
         ],
     ),
     (

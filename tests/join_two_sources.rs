@@ -157,3 +157,38 @@ fn a_source_that_is_away_is_a_reason_to_try_later() {
     let ended = Join::new(&[here.address, away], land.path()).run();
     ended.assert_failed(4, &["Org1MSP (live) attests", &away.to_string(), "UDP"]);
 }
+
+/// R8: descriptors of both services are used up: whoever joins is told to wait and waits, and what is new isn't seen. Both go on once there
+/// are descriptors again.
+#[test]
+fn services_without_descriptors_have_joiners_wait_and_recover() {
+    const EXHAUSTED: &str = "Too many open files";
+    let root = Root::new();
+    root.put(132, &processes::fixture("snapshots/org1/132"));
+    let services = [1, 2].map(|org| Service::start(org, &root, &[132]));
+    let from = services.each_ref().map(|service| service.address);
+    let said = |service: &Service, what: &str| {
+        service.wait_log(|line| (line.contains(what) && line.contains(EXHAUSTED)).then_some(()));
+    };
+    services.iter().for_each(|service| service.descriptors(true));
+    let block = root.add_sample(MIB, 3);
+    services.iter().for_each(|service| said(service, "nothing new is advertised"));
+
+    let land = TempDir::new().unwrap();
+    let join = Join::new(&from, land.path()).block(132).start();
+    services.iter().for_each(|service| said(service, "asked for an attestation, and refused"));
+    services.iter().for_each(|service| service.descriptors(false));
+    let ended = join.wait();
+    assert_eq!(ended.result()["outcome"], "landed");
+    assert_eq!((ended.of("source_failed").len(), ended.of("source_dropped").len()), (0, 0), "{}", ended.stdout);
+    assert_identical(&land.path().join("mychannel/132"), &root.snapshot(132));
+
+    let advertised = format!("mychannel/{block}");
+    for service in &services {
+        service.wait_log(|line| {
+            (line.contains("-> advertised ") && processes::field(line, "snapshot")? == advertised).then_some(())
+        });
+    }
+    Join::new(&from, land.path()).block(block).run().result();
+    assert_identical(&land.path().join(format!("mychannel/{block}")), &root.snapshot(block));
+}

@@ -22,6 +22,7 @@ use snapferry::{
         fault::{ErrorCode, Fault},
         limits::{FRAME_BYTES_MAX, SERVE_BUFFERS_PER_SESSION},
         serving::ServeLimits,
+        tls::ALPN,
         wire::{Body, ChunkHeader, ChunkRequest, ChunkTreeRequest, LeaseOpen, RequestClass, WireCodec},
     },
 };
@@ -304,6 +305,22 @@ async fn a_frame_over_its_cap_closes_the_connection() {
     let mut client = ByHand::connect(&service).await;
     client.send.write_all(&[0, 0, 0, 1, 0xff]).await.unwrap();
     assert_eq!(client.close_code().await, 2, "undecodable");
+    service.stop().await;
+}
+
+/// C10: who speaks only another major version, or names none, gets no connection, and is told why; who speaks ours too speaks ours.
+#[tokio::test]
+async fn another_major_version_is_refused_as_such() {
+    let completed = recorded();
+    let service = Service::start(1, completed.path(), ServeLimits::default());
+    let joiner = Joiner::new(3);
+    let others: [&[&[u8]]; 4] = [&[b"snapferry/2"], &[b"snapferry/0"], &[b"snapferry/2", b"h3"], &[]];
+    for protocols in others {
+        let error = joiner.connect_with(&joiner.params_speaking(service.address, protocols)).await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::Version), "{protocols:?}: {error}");
+    }
+    let both = joiner.params_speaking(service.address, &[b"snapferry/2", ALPN]);
+    joiner.connect_with(&both).await.unwrap();
     service.stop().await;
 }
 

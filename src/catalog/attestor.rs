@@ -56,6 +56,14 @@ pub enum AttestRefusal {
     Signing(#[from] AttestationError),
 }
 
+impl AttestRefusal {
+    /// Whether the same may be signed later, with nothing changed but our machine: its disk or its descriptors are in the way.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Statement(StatementError::Disk(_)) | Self::Record(LandedError::Disk(_)))
+    }
+}
+
 impl Attestor {
     /// Signs as `identity`.
     #[must_use]

@@ -309,6 +309,10 @@ pub fn attest(catalog: &Arc<Catalog>, attestor: &Arc<Attestor>, clock: &WallCloc
         let signed = attestor.attest(&catalog, &get.id, &get.nonce, config, clock());
         let signed = signed.map_err(|error| {
             tracing::warn!(snapshot = %get.id, reason = %chain(&error), "asked for an attestation, and refused");
+            if error.may_pass() {
+                // Else a joiner takes it for our last word, and goes away while we recover.
+                return Refusal::new(ErrorCode::Busy, "this snapshot can't be attested just now");
+            }
             Refusal::new(ErrorCode::NotFound, "this snapshot isn't attested here")
         })?;
         let on_wire = |attestation: Attestation| wire::Attestation {

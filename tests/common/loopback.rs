@@ -199,7 +199,13 @@ impl Joiner {
     }
 
     pub fn params(&self, address: SocketAddr) -> ConnectParams {
-        let tls = tls::client_config(live().trust(), &self.tls, NameCheck::San, clock()).unwrap();
+        self.params_speaking(address, &[tls::ALPN])
+    }
+
+    /// That offers those protocols in the handshake, best first.
+    pub fn params_speaking(&self, address: SocketAddr, protocols: &[&[u8]]) -> ConnectParams {
+        let mut tls = tls::client_config(live().trust(), &self.tls, NameCheck::San, clock()).unwrap();
+        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         ConnectParams {
             address,
             server_name: "localhost".to_owned(),

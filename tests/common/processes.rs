@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -229,6 +229,13 @@ fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
+/// What it has open stays so; `exhausted`: it can open nothing more.
+fn descriptors(child: &Child, exhausted: bool) {
+    let usual = getrlimit(Resource::Nofile);
+    let current = if exhausted { Some(0) } else { usual.current };
+    prlimit(Some(Pid::from_child(child)), Resource::Nofile, Rlimit { current, ..usual }).unwrap();
+}
+
 /// `serve` beside a peer.
 pub struct Service {
     child: Child,
@@ -286,6 +293,11 @@ impl Service {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Its descriptors run out, or are enough again.
+    pub fn descriptors(&self, exhausted: bool) {
+        descriptors(&self.child, exhausted);
     }
 
     /// SIGTERM.

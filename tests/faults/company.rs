@@ -9,19 +9,7 @@ use crate::sim::{
 };
 
 /// Of a good source: a megabyte a second.
-const GOOD: LinkSpec = LinkSpec {
-    down: false,
-    latency_ms: 20,
-    jitter_ms: 0,
-    bandwidth_bytes_per_s: Some(1_000_000),
-    queue_bytes: 128_000,
-    loss_ppm: 0,
-    duplicate_ppm: 0,
-    reorder_ppm: 0,
-    reorder_ms: 0,
-    corrupt_ppm: 0,
-    mtu: None,
-};
+const GOOD: LinkSpec = LinkSpec::of(20, 1_000_000, 128_000);
 const SLOW: LinkSpec = LinkSpec { bandwidth_bytes_per_s: Some(10_000), ..GOOD };
 
 /// The good source and one that only vouches, so that two do; or the good one, one a hundred times slower, one that falls silent and one

@@ -8,12 +8,12 @@ use std::{
 use snapferry::{
     catalog::{Catalog, Holder, LEASE_TIME},
     msp::IdentityId,
-    snapshot::SnapshotId,
+    snapshot::{CHUNK_BYTES, SnapshotId},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::sim::{
-    run::{Report, run_with},
+    run::{Line, Report, Who, run_with},
     scenario::{Expect, Happening, LinkSpec, Scenario, Timed},
 };
 
@@ -21,19 +21,7 @@ use crate::sim::{
 type Held = (Arc<Catalog>, SnapshotId);
 
 /// So slow that a join of 4 MiB is still going on when something happens.
-const SLOW: LinkSpec = LinkSpec {
-    down: false,
-    latency_ms: 20,
-    jitter_ms: 0,
-    bandwidth_bytes_per_s: Some(400_000),
-    queue_bytes: 64_000,
-    loss_ppm: 0,
-    duplicate_ppm: 0,
-    reorder_ppm: 0,
-    reorder_ms: 0,
-    corrupt_ppm: 0,
-    mtu: None,
-};
+const SLOW: LinkSpec = LinkSpec::of(20, 400_000, 64_000);
 
 /// Of a join of three sources: what came of it, and whether each has its data still.
 fn run(happenings: Vec<(u64, Happening)>, seed: u64) -> (Report, Vec<bool>) {
@@ -219,6 +207,24 @@ fn who_is_no_member_any_more_sends_nothing_from_then_on() {
         assert_eq!(by(Duration::from_secs(4)), by(Duration::from_secs(3_600)), "{gone:?}");
         assert!(report.attempts[0].dropped.is_empty(), "no malice");
     }
+}
+
+/// C6: an organisation rotates its CAs in mid-transfer: the configuration has both generations, the peer comes back with certificates of
+/// the next one, and gives chunks before and after. The others, whose sessions nothing ends, are never lost.
+#[test]
+fn a_source_gives_chunks_before_and_after_its_ca_is_rotated() {
+    let happenings = [(3_000, Happening::RotateCa(1)), (4_000, Happening::Stop(1)), (11_000, Happening::Restart(1))];
+    let happenings = happenings.map(|(at_ms, what)| Timed { at_ms, what }).into();
+    let scenario = Scenario { snapshot_bytes: 24 << 20, links: SLOW, happenings, ..Scenario::default() };
+    let report = run_with(&scenario, 39, |_| ());
+    report.check();
+    assert_eq!(report.attempts.len(), 1, "{}", report.account("in one go"));
+    let by = |at| report.samples.iter().rfind(|sample| sample.at <= at).unwrap().by_source.get(&1).copied();
+    let (before, after) = (by(Duration::from_secs(11)).unwrap_or(0), by(Duration::from_secs(3_600)).unwrap_or(0));
+    assert!(before > 0 && after > before + CHUNK_BYTES, "{}", report.account("it gave none afterwards"));
+    let lost = |line: &&Line| line.text.starts_with("lost") || line.text.starts_with("can't be used");
+    assert!(report.log.iter().filter(lost).all(|line| line.who == Who::Source(1)), "{}", report.account("a break"));
+    assert!(report.attempts[0].dropped.is_empty(), "no malice");
 }
 
 /// C7: a clock that is a day off: a source's own word then is of another day, and isn't taken; the others are enough. If it is the joiner's

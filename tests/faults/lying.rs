@@ -27,19 +27,7 @@ use crate::sim::{
 const LIAR: usize = 1;
 
 /// So slow that whoever lies is heard before the honest ones are through.
-const SLOW: LinkSpec = LinkSpec {
-    down: false,
-    latency_ms: 40,
-    jitter_ms: 0,
-    bandwidth_bytes_per_s: Some(400_000),
-    queue_bytes: 64_000,
-    loss_ppm: 0,
-    duplicate_ppm: 0,
-    reorder_ppm: 0,
-    reorder_ms: 0,
-    corrupt_ppm: 0,
-    mtu: None,
-};
+const SLOW: LinkSpec = LinkSpec::of(40, 400_000, 64_000);
 
 /// Three honest organisations, and a second peer of the first one that lies and is the fastest of all.
 fn with_liar(lie: Lie) -> Scenario {
@@ -106,7 +94,7 @@ fn chunks_of_another_place_or_length_are_refused_and_their_source_is_dropped() {
 #[test]
 fn a_chunk_that_was_not_asked_of_it_ends_a_source() {
     let (report, _) = lied_to(Lie::UnaskedChunks, 103);
-    assert_dropped(&report, "chunk");
+    assert_dropped(&report, "came instead of chunk");
     assert_eq!(share(&report), 0, "it may not even be right");
 }
 
@@ -164,7 +152,8 @@ fn an_older_catalog_than_before_is_passed_over() {
 fn a_source_that_claims_all_and_has_nothing_costs_no_time() {
     let (report, liar) = lied_to(Lie::ChunksRefused(ErrorCode::ChunkUnavailable), 108);
     assert_not_dropped(&report);
-    assert!(liar.chunk_requests() >= 1, "else nobody was misled");
+    let asked = liar.chunk_requests();
+    assert!((1..=4).contains(&asked), "it is demoted at the third, one more may be under way: {asked}");
     // One that offers nothing at all is what it's worth.
     let mut without = with_liar(Lie::Nothing);
     without.sources.remove(0);
@@ -211,7 +200,8 @@ fn a_source_that_turns_bad_near_the_end_is_replaced() {
     let (report, _) = lied_to(Lie::GoodThenTrickles, 111);
     assert_not_dropped(&report);
     assert!(share(&report) > 0);
-    assert!(report.took < Duration::from_secs(120), "{}", report.account("it was waited for"));
+    // The others alone take 4 s; the rest of one chunk would take it two months.
+    assert!(report.took < Duration::from_secs(12), "{}", report.account("it was waited for"));
 }
 
 /// L10: fewer organisations than the rule asks for tell the same lie. There is no agreement, and nothing is fetched.

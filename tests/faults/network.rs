@@ -11,19 +11,7 @@ use crate::sim::{
 };
 
 /// So slow that a join of 4 MiB is still going on when something happens.
-const SLOW: LinkSpec = LinkSpec {
-    down: false,
-    latency_ms: 20,
-    jitter_ms: 0,
-    bandwidth_bytes_per_s: Some(400_000),
-    queue_bytes: 64_000,
-    loss_ppm: 0,
-    duplicate_ppm: 0,
-    reorder_ppm: 0,
-    reorder_ms: 0,
-    corrupt_ppm: 0,
-    mtu: None,
-};
+const SLOW: LinkSpec = LinkSpec::of(20, 400_000, 64_000);
 
 fn slowly(happenings: Vec<(u64, Happening)>) -> Scenario {
     let happenings = happenings.into_iter().map(|(at_ms, what)| Timed { at_ms, what }).collect();

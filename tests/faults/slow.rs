@@ -11,19 +11,7 @@ use crate::sim::{
 };
 
 /// A megabyte a second.
-const GOOD: LinkSpec = LinkSpec {
-    down: false,
-    latency_ms: 20,
-    jitter_ms: 0,
-    bandwidth_bytes_per_s: Some(1_000_000),
-    queue_bytes: 128_000,
-    loss_ppm: 0,
-    duplicate_ppm: 0,
-    reorder_ppm: 0,
-    reorder_ms: 0,
-    corrupt_ppm: 0,
-    mtu: None,
-};
+const GOOD: LinkSpec = LinkSpec::of(20, 1_000_000, 128_000);
 const HUNDREDTH: LinkSpec = LinkSpec { bandwidth_bytes_per_s: Some(10_000), ..GOOD };
 
 fn sources(first: SourceSpec) -> Vec<SourceSpec> {
@@ -38,6 +26,30 @@ fn last(report: &Report) -> &Sample {
 fn from_at(report: &Report, number: usize, at: Duration) -> u64 {
     let before = report.samples.iter().rfind(|sample| sample.at <= at);
     before.and_then(|sample| sample.by_source.get(&number)).copied().unwrap_or(0)
+}
+
+/// S1: a source gives a byte of a chunk every five seconds, the first of all. What it owes is given by others, none of its bytes are
+/// waited for, and it isn't dropped: slowness is no malice.
+#[test]
+fn a_trickling_source_is_gone_around() {
+    assert_gone_around(Lie::Trickles, 56);
+}
+
+/// S2: a source is asked for chunks and says nothing, on a connection that lives.
+#[test]
+fn a_silent_source_is_gone_around() {
+    assert_gone_around(Lie::SilentChunks, 57);
+}
+
+fn assert_gone_around(lie: Lie, seed: u64) {
+    let first = SourceSpec::of(1).over(GOOD).lying(lie);
+    // Far more than may be asked a second time (5 %), and than the end-game covers.
+    let report = run(&Scenario { snapshot_bytes: 48 << 20, sources: sources(first), ..Scenario::default() }, seed);
+    report.check();
+    assert!(report.attempts[0].dropped.is_empty(), "no malice");
+    assert_eq!(last(&report).by_source.get(&1).copied().unwrap_or(0), 0, "none of it is a chunk");
+    // The others alone take 25 s, and 5 s of silence are allowed, 10 s of next to nothing.
+    assert!(report.took < Duration::from_secs(40), "{}", report.account("it was waited for"));
 }
 
 /// S3: a third of what one source sends is lost, nothing of what it is sent: the others do its work, and it is not dropped.

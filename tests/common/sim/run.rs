@@ -10,6 +10,7 @@ use snapferry::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    channel::Change,
     joiner::Attempt,
     scenario::{Happening, Scenario, Timed},
     world::{JOINER, World, source_ip},
@@ -259,6 +260,12 @@ impl Run {
                 let peer = std::sync::Arc::clone(&world.source(*number).peer);
                 let config = world.channel.revoking(&peer);
                 world.reconfigure(&config);
+            }
+            Happening::RotateCa(number) => {
+                let (org, channel) = (world.source(*number).peer.org(), std::sync::Arc::clone(&world.channel));
+                let rotating = Change { rotating: vec![org], ..Change::default() };
+                world.reconfigure(&channel.newer(1, &rotating));
+                world.source(*number).peer = std::sync::Arc::new(channel.rotated_peer(org));
             }
             Happening::DiskHolds(bytes) => world.joiner.disk.set_capacity(Some(*bytes)),
             Happening::DiskFreed => world.joiner.disk.set_capacity(None),

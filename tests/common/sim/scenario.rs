@@ -162,6 +162,23 @@ pub struct LinkSpec {
 }
 
 impl LinkSpec {
+    /// One on which nothing goes wrong: of that latency, rate and room for what waits.
+    pub const fn of(latency_ms: u64, bytes_per_s: u64, queue_bytes: u64) -> Self {
+        Self {
+            down: false,
+            latency_ms,
+            jitter_ms: 0,
+            bandwidth_bytes_per_s: Some(bytes_per_s),
+            queue_bytes,
+            loss_ppm: 0,
+            duplicate_ppm: 0,
+            reorder_ppm: 0,
+            reorder_ms: 0,
+            corrupt_ppm: 0,
+            mtu: None,
+        }
+    }
+
     /// For the simulator.
     pub fn link(self) -> Link {
         let ms = Duration::from_millis;
@@ -227,6 +244,8 @@ pub enum Happening {
     RemoveOrg(usize),
     /// A source's peer is revoked; everybody hears of it.
     Revoke(usize),
+    /// The organisation of a source gets its next CAs beside the first; it has certificates of those when it starts again.
+    RotateCa(usize),
     /// The joiner's process dies; it is started again.
     KillJoiner,
     /// The joiner's machine loses power, and with it part of what wasn't synced; it is started again.

@@ -302,8 +302,16 @@ impl<'a> Vouching<'a> {
             *self.lesser.entry((*org).clone()).or_default() += 1;
         }
         let id = SnapshotId { channel: config.channel().clone(), block_number: block };
-        let enough = self.needed(config) as usize;
-        for heard in sources.attestations(&id, &self.nonce, enough).await {
+        let in_play: Vec<Offer> = offers.iter().filter(|offer| offer.entry.id == id).cloned().collect();
+        // Judged by the rule itself: that some organisations have answered says nothing if the rule asks for another.
+        let enough = |heard: Vec<Heard>| {
+            let mut statements = self.statements.clone();
+            statements.heard.extend(heard);
+            let agreed = agree(&self.judging(config), config.channel(), &in_play, &statements, Some(block));
+            matches!(agreed, Ok(_) | Err(AgreementError::ManifestMissing { .. }))
+        };
+        let all_heard = sources.attestations(&id, &self.nonce, enough).await;
+        for heard in all_heard {
             // Made for us: by the source itself, one each.
             let own = heard.attestation.body().request_nonce == self.nonce;
             self.heard_bytes = self.heard_bytes.saturating_add(heard.attestation.body_bytes().len());

@@ -45,3 +45,17 @@ fn bad_company_makes_a_join_at_most_three_tenths_longer() {
         assert!(ratio <= 1.3, "{} MiB: {together:?} for {alone:?}", snapshot_bytes >> 20);
     }
 }
+
+/// S2: a source falls silent before it has said what it attests, and the others don't agree: its word decides, so it is waited for.
+#[test]
+fn a_silent_source_is_waited_for_while_the_others_do_not_agree() {
+    let forked = SourceSpec { forked: true, ..SourceSpec::of(1).over(GOOD) };
+    // The slow one holds the question up until the third is silent.
+    let sources = vec![forked, SourceSpec::of(2).over(SLOW), SourceSpec::of(3).over(GOOD)];
+    let happenings = [(300, Happening::Mute(vec![3])), (12_000, Happening::Heal(vec![3]))];
+    let happenings = happenings.map(|(at_ms, what)| Timed { at_ms, what }).into();
+    let report = run(&Scenario { snapshot_bytes: 100_000, sources, happenings, ..Scenario::default() }, 6);
+    report.check();
+    let agreed = report.log.iter().find(|line| line.text.starts_with("agreed on")).unwrap();
+    assert!(agreed.at > Duration::from_secs(12), "{}", report.account("it wasn't silent when it was asked"));
+}

@@ -13,10 +13,10 @@ use crate::{
         dialer::again_after,
         error::{JoinError, SourceTrouble},
         event::JoinEvent,
-        keeper::{News, SourceIndex},
+        keeper::{News, Peer, SourceIndex},
         ready::{AttestError, GiveError, Ready},
     },
-    catalog::{AgreedSnapshot, Heard},
+    catalog::{AgreedSnapshot, Attestation, Heard},
     chunking::FileTree,
     snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
 };
@@ -24,7 +24,7 @@ use crate::{
 /// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
 const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
 
-/// How long an answer is waited for once enough organisations have given theirs: a source that is silent for so long has stalled.
+/// How long an answer is waited for once the others' are enough: a source that is silent for so long has stalled.
 const LATE_ANSWER_MIN: Duration = Duration::from_secs(5);
 /// Or so many times what those others took.
 const LATE_ANSWER_FACTOR: u32 = 4;
@@ -47,13 +47,13 @@ impl Sources {
     }
 
     /// What every connected source that offers that block attests, asked of all at once, with what they relay of others. Who sends
-    /// something that no honest service would is dropped. Once `enough` organisations have answered, a source that falls silent holds
-    /// up nobody for long.
+    /// something that no honest service would is dropped. Once what was said is `enough` to agree on, a source that falls
+    /// silent holds up nobody for long.
     pub(in crate::bootstrap) async fn attestations(
         &mut self,
         id: &SnapshotId,
         nonce: &[u8],
-        enough: usize,
+        enough: impl Fn(Vec<Heard>) -> bool,
     ) -> Vec<Heard> {
         let mut asking = JoinSet::new();
         let mut awaited = BTreeSet::new();
@@ -77,8 +77,15 @@ impl Sources {
                 awaited.remove(&index);
                 answers.insert(index, (peer, answer));
             }
-            let said = answers.values().filter(|(_, answer)| answer.is_ok());
-            if until.is_none() && said.map(|(peer, _)| &peer.0).collect::<BTreeSet<_>>().len() >= enough {
+            let said = || {
+                let of_one = |(index, (_, answer)): (&SourceIndex, &(Peer, Result<Vec<Attestation>, AttestError>))| {
+                    let source = self.address(*index).to_owned();
+                    let attestations = answer.iter().flatten().cloned();
+                    attestations.map(|attestation| Heard { attestation, source: source.clone() }).collect::<Vec<_>>()
+                };
+                answers.iter().flat_map(of_one).collect::<Vec<Heard>>()
+            };
+            if until.is_none() && !awaited.is_empty() && enough(said()) {
                 until = Some(time::Instant::now() + LATE_ANSWER_MIN.max(asked_at.elapsed() * LATE_ANSWER_FACTOR));
             }
         }

@@ -56,6 +56,7 @@ fn a_silent_source_is_waited_for_while_the_others_do_not_agree() {
     let happenings = happenings.map(|(at_ms, what)| Timed { at_ms, what }).into();
     let report = run(&Scenario { snapshot_bytes: 100_000, sources, happenings, ..Scenario::default() }, 6);
     report.check();
+    assert_eq!(report.attempts.len(), 1, "{}", report.account("it was given up"));
     let agreed = report.log.iter().find(|line| line.text.starts_with("agreed on")).unwrap();
     assert!(agreed.at > Duration::from_secs(12), "{}", report.account("it wasn't silent when it was asked"));
 }

@@ -36,6 +36,8 @@ pub struct Service {
     /// What its watcher of configuration blocks puts in force.
     pub live: LiveChannels,
     pub limits: ServeLimits,
+    /// Whether others on its machine need it more.
+    pub busy: watch::Sender<bool>,
     /// What runs in its place if it lies.
     pub liar: Option<Arc<LyingService>>,
     clock: WallClock,
@@ -54,7 +56,8 @@ impl Service {
     /// Of `peer` on `host`, over the snapshots on `disk`; not started.
     pub fn new(host: Host, peer: Arc<SimPeer>, disk: SimDisk, live: LiveChannels, clock: WallClock, seed: u64) -> Self {
         let limits = ServeLimits::default();
-        Self { host, peer, disk, live, limits, liar: None, clock, lies: None, seed, running: None }
+        let busy = watch::Sender::new(false);
+        Self { host, peer, disk, live, limits, busy, liar: None, clock, lies: None, seed, running: None }
     }
 
     /// One that lies.
@@ -104,6 +107,7 @@ impl Service {
                 Arc::clone(&self.clock),
             ),
             only_org: None,
+            busy: self.busy.subscribe(),
             limits: self.limits,
             workers: Workers::Inline,
             shutdown,

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     catalog::{
-        Attestation, Attestor, AuditLog, AuditRecord, Catalog, LANDED_DIR, Landed, REPAIRS_DIR, Repairs,
-        STATEMENTS_DIR, Scrubber, StatementStore,
+        Attestation, Attestor, AuditLog, AuditRecord, Catalog, LANDED_DIR, Landed, Repairs, STATEMENTS_DIR, Scrubber,
+        StatementStore,
     },
     chunking::{Workers, step_back},
     disk::{Dir, DiskError},
@@ -176,7 +176,7 @@ impl Daemon {
         check_membership(&settings, &channels)?;
         let completed = open_completed(&*settings.snapshots_root)?;
         let manifests = subfolder(&*settings.state, MANIFESTS_DIR)?;
-        let repairs = Repairs::open(subfolder(&*settings.state, REPAIRS_DIR)?);
+        let repairs = Repairs::in_state(&*settings.state)?;
         let catalog = Catalog::open(completed, manifests, (settings.clock)())
             .with_deletion(settings.allow_delete)
             .with_repairs(repairs);

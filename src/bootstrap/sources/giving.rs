@@ -19,6 +19,7 @@ use crate::{
     catalog::{AgreedSnapshot, Attestation, Heard},
     chunking::FileTree,
     snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
+    transport::sleep_until,
 };
 
 /// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
@@ -213,11 +214,4 @@ struct Answer {
     /// When it is asked again; `None`: it won't say anything else.
     again: Option<time::Instant>,
     at: time::Instant,
-}
-
-async fn sleep_until(at: Option<time::Instant>) {
-    match at {
-        Some(at) => time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -151,9 +151,7 @@ impl Row {
             rotten,
             downloads: 0,
             deletion_pending: false,
-            note: (rotten > 0).then(|| {
-                format!("rotten chunks: {rotten}, `snapferry snapshot show` names them, `snapshot repair` mends them")
-            }),
+            note: (rotten > 0).then(|| format!("rotten chunks: {rotten}, `snapferry snapshot show` names them")),
         }
     }
 

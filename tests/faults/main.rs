@@ -17,4 +17,5 @@ mod network;
 mod partial;
 mod seeds;
 mod slow;
+mod slow_accept;
 mod swarm;

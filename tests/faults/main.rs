@@ -18,4 +18,5 @@ mod partial;
 mod repair;
 mod seeds;
 mod slow;
+mod slow_accept;
 mod swarm;

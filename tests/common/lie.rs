@@ -27,6 +27,8 @@ pub enum Lie {
     Tree,
     /// Its lists of chunk trees never come.
     SilentTree,
+    /// All values of a chunk tree come, and then no end.
+    TreeNeverEnds,
     /// A bit of a root in every manifest.
     Manifest,
     /// Its catalog doesn't ascend.
@@ -96,7 +98,7 @@ pub enum Lie {
 
 impl Lie {
     /// All that a seed may draw.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Nothing,
         Self::Chunks,
         Self::SwappedChunks,
@@ -137,6 +139,7 @@ impl Lie {
         Self::ShortTree,
         Self::LongTree,
         Self::OtherTree,
+        Self::TreeNeverEnds,
         Self::ShortManifest,
         Self::LongManifest,
         Self::OtherGroups,
@@ -148,6 +151,7 @@ impl Lie {
             self,
             Self::Nothing
                 | Self::SilentTree
+                | Self::TreeNeverEnds
                 | Self::BusyAtFirst
                 | Self::RestartsAtFirst
                 | Self::TreesRefused(_)

@@ -297,6 +297,10 @@ impl LyingService {
             Body::ChunkTreeRequest(request) => self.tree(&mut send, &request).await,
             _ => return,
         }
+        if self.lie == Lie::TreeNeverEnds {
+            let _ = send.stopped().await;
+            return;
+        }
         let _ = send.finish();
         let _ = send.stopped().await;
     }

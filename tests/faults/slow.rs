@@ -35,6 +35,16 @@ fn a_trickling_source_is_gone_around() {
     assert_gone_around(Lie::Trickles, 56);
 }
 
+/// S2: all values of a chunk tree come, and never the end of the stream. It is asked elsewhere after 5 s, and the join ends.
+#[test]
+fn a_tree_that_never_ends_is_asked_elsewhere() {
+    let sources = [SourceSpec::of(1).lying(Lie::TreeNeverEnds), SourceSpec::of(1), SourceSpec::of(2)];
+    let report = run(&Scenario { snapshot_bytes: 4 << 20, sources: sources.into(), ..Scenario::default() }, 104);
+    report.check();
+    assert!(report.took <= Duration::from_secs(60), "{}", report.account("it waited for the end"));
+    assert!(report.attempts[0].dropped.is_empty(), "silence is no lie");
+}
+
 /// S2: a source is asked for chunks and says nothing, on a connection that lives.
 #[test]
 fn a_silent_source_is_gone_around() {

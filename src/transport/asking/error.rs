@@ -54,6 +54,9 @@ pub enum AskProblem {
         /// Which wait is over, e.g. `within 10 s`.
         what: &'static str,
     },
+    /// Its catalog changed each time between two of its pages, as it may while a service reads its peer's folder.
+    #[error("its catalog changes while it is read: it is asked again")]
+    CatalogChanges,
     /// The connection broke.
     #[error("the connection is lost: {0}")]
     Lost(ConnectionError),
@@ -205,7 +208,9 @@ impl AskError {
     pub fn fault(&self) -> Fault {
         match &self.problem {
             AskProblem::Misbehaved(_) => Fault::Peer,
-            AskProblem::Silent { .. } | AskProblem::Lost(_) | AskProblem::ControlEnded => Fault::Link,
+            AskProblem::Silent { .. } | AskProblem::CatalogChanges | AskProblem::Lost(_) | AskProblem::ControlEnded => {
+                Fault::Link
+            }
             AskProblem::Dial(_) | AskProblem::Tls { .. } | AskProblem::TlsRefused | AskProblem::BadRequest { .. } => {
                 Fault::Operator
             }

@@ -2,7 +2,7 @@
 
 use super::{
     connect::Session,
-    error::{AskError, Misbehaviour},
+    error::{AskError, AskProblem, Misbehaviour},
 };
 use crate::{
     snapshot::{Manifest, ManifestHash, SnapshotId},
@@ -35,7 +35,7 @@ impl Session {
                 return Ok(listing);
             }
         }
-        Err(self.control.accuse(Misbehaviour::EndlessCatalog))
+        Err(self.control.error(AskProblem::CatalogChanges))
     }
 
     /// `None` if the catalog changed in between.

@@ -16,6 +16,8 @@ mod life_cycle;
 mod lying;
 mod network;
 mod partial;
+mod repair;
 mod seeds;
 mod slow;
+mod slow_accept;
 mod swarm;

@@ -20,6 +20,8 @@ const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
 const ALERT_NO_ALPN: u64 = 0x100 + 120;
 /// `bad_certificate`: what our verifier says of a name that isn't in the certificate.
 const ALERT_BAD_CERTIFICATE: u64 = 0x100 + 42;
+/// `unsupported_certificate`: for the other side of a connection.
+const ALERT_UNSUPPORTED_CERTIFICATE: u64 = 0x100 + 43;
 /// `certificate_expired`: past its dates, or before them.
 const ALERT_EXPIRED: u64 = 0x100 + 45;
 /// `unknown_ca`: no organisation's roots lead to it.
@@ -120,6 +122,11 @@ pub enum TlsRefusal {
          nameCheck: org_only, if it has none) for this address under sources"
     )]
     Name,
+    /// It is for clients only.
+    #[error(
+        "it is not for servers: it lacks the extended key usage serverAuth; its operator has to have it issued with that"
+    )]
+    Purpose,
     /// Something else; in TLS's words.
     #[error("{0}")]
     Other(String),
@@ -257,6 +264,7 @@ fn refused_by_us(alert: u64, reason: String) -> AskProblem {
         ALERT_UNKNOWN_CA => TlsRefusal::Stranger,
         ALERT_EXPIRED => TlsRefusal::Dates,
         ALERT_BAD_CERTIFICATE => TlsRefusal::Name,
+        ALERT_UNSUPPORTED_CERTIFICATE => TlsRefusal::Purpose,
         _ => TlsRefusal::Other(reason),
     };
     AskProblem::Tls { refusal }

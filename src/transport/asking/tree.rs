@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use crate::snapshot::{CHUNK_BYTES, SPAN_BYTES};
 
+    /// R1: sizes beyond count have no values.
     #[test]
     fn the_size_of_a_file_gives_the_number_of_values() {
         for (size, span, due) in [
@@ -92,6 +93,8 @@ mod tests {
             (SPAN_BYTES + 1, Some(1), Some(1)),
             (SPAN_BYTES + 1, Some(2), None),
             (SPAN_BYTES + 1, Some(u32::MAX), None),
+            (1 << 63, None, None),
+            (1 << 63, Some(0), None),
             (u64::MAX, None, None),
         ] {
             assert_eq!(values_due(size, span), due, "{size} bytes, span {span:?}");

@@ -55,6 +55,10 @@ pub enum Lie {
     AttestsAgain,
     /// It attests its snapshot, and another one of the same block.
     AttestsTwo,
+    /// It attests what the test gives it, and may relay what others signed.
+    AttestsAsTold,
+    /// Its catalog has an entry of another channel, too.
+    OtherChannel,
     /// It has a manifest of its own under the right metadata, which proves every chunk of a file that it has altered. It attests
     /// nothing. (Only for files of one chunk.)
     OwnManifest,

@@ -114,6 +114,10 @@ pub const HANDSHAKES_BEFORE_RETRY: usize = 16;
 /// What an organisation may be sent at once after a pause, where its rate is bounded, as time at that rate; a whole run at least.
 pub const RATE_BURST: Duration = Duration::from_secs(1);
 
+/// Bytes a second that all joiners together are sent while the host is busy: some hundredth of a CPU and a twentieth of a spinning disk.
+/// With every session taken each still gets twice what a joiner takes for stalled, so that a network whose peers are all busy moves on.
+pub const YIELDING_RATE: u64 = 4 << 20;
+
 /// Chunk buffers of the whole serving side: 16 MiB, whatever happens.
 pub const SERVE_BUFFERS: usize = 16;
 

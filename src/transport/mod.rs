@@ -17,9 +17,11 @@ mod pb;
 pub mod serving;
 pub mod session;
 pub mod tls;
+mod until;
 pub mod wire;
 
 pub(crate) use blocking::off_the_driver;
+pub(crate) use until::sleep_until;
 
 /// Wall time as a value: certificates are judged by it, so tests shift it.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;

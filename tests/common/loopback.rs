@@ -155,6 +155,7 @@ impl Service {
             audit: Some(Arc::new(AuditLog::new(open(audit.path())))),
             session,
             only_org: None,
+            busy: watch::channel(false).1,
             limits,
             workers: Workers::threads(2, 16).unwrap(),
             shutdown,

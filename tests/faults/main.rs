@@ -15,6 +15,7 @@ mod life_cycle;
 mod lying;
 mod network;
 mod partial;
+mod repair;
 mod seeds;
 mod slow;
 mod slow_accept;

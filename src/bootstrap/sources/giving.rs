@@ -19,6 +19,7 @@ use crate::{
     catalog::{AgreedSnapshot, Attestation, Heard},
     chunking::FileTree,
     snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
+    transport::sleep_until,
 };
 
 /// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
@@ -133,7 +134,7 @@ impl Sources {
 
     /// Asks those who offer it, one after the other, until one gives it. Who is busy, silent or lost is asked again, if this job has
     /// the patience; a lie or a refusal that won't change is the last word of a source.
-    async fn whoever_gives<T, F: Future<Output = Result<T, GiveError>>>(
+    pub(super) async fn whoever_gives<T, F: Future<Output = Result<T, GiveError>>>(
         &mut self,
         id: &SnapshotId,
         what: &str,
@@ -213,11 +214,4 @@ struct Answer {
     /// When it is asked again; `None`: it won't say anything else.
     again: Option<time::Instant>,
     at: time::Instant,
-}
-
-async fn sleep_until(at: Option<time::Instant>) {
-    match at {
-        Some(at) => time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
 
 use super::listener::Shared;
-use crate::{catalog::AuditRecord, transport::off_the_driver};
+use crate::{
+    catalog::AuditRecord,
+    transport::{off_the_driver, sleep_until},
+};
 
 /// For as long as the service runs.
 pub(super) async fn finish(shared: Arc<Shared>) {
@@ -25,14 +28,7 @@ pub(super) async fn finish(shared: Arc<Shared>) {
             changed = changes.changed() => if changed.is_err() {
                 return;
             },
-            () = sleep_until(looked.again) => {}
+            () = sleep_until(looked.again.map(Instant::from_std)) => {}
         }
-    }
-}
-
-async fn sleep_until(at: Option<std::time::Instant>) {
-    match at {
-        Some(at) => time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

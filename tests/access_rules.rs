@@ -149,6 +149,7 @@ async fn admins_and_whom_they_granted_it_list_and_have_signed() {
     service.stop().await;
 }
 
+/// Defence: a peer lists and has signed by the grant of its own admin only. Removed, any key of a member has our service sign.
 /// A1: grants, expired ones too.
 #[tokio::test]
 async fn without_a_grant_that_holds_a_peer_is_told_the_same_whatever_is_wrong() {
@@ -203,6 +204,7 @@ async fn a_grant_reaches_no_further_than_it_says() {
     service.stop().await;
 }
 
+/// Defence: to be a reader is not enough to fetch, nor to learn what there is. Removed, an application's key takes whole ledgers.
 /// A1: wrong unit.
 #[tokio::test]
 async fn a_client_of_an_application_fetches_nothing() {

@@ -30,11 +30,14 @@ use snapferry::{
     msp::{ChannelConfig, GrantBody, JoinGrant, LocalIdentity, MspId, Operation},
     snapshot::{BlockNumber, ChunkIndex, Manifest, SnapshotId},
     transport::{
-        asking::{AskError, AskProblem, Session},
+        asking::{AskError, AskProblem, ConnectParams, Session},
         fault::{ErrorCode, Fault},
         limits::{ATTESTATION_BURST, ATTESTATION_EVERY},
+        live::LiveChannels,
         serving::{Attest, ServeLimits},
-        wire::{Attestation, AttestationGet, ChunkRequest, ChunkTreeRequest, LeaseOpen, Refusal, RequestClass},
+        wire::{
+            Attestation, AttestationGet, ChunkRequest, ChunkTreeRequest, HaveGet, LeaseOpen, Refusal, RequestClass,
+        },
     },
 };
 
@@ -65,8 +68,13 @@ fn attesting() -> Attest {
 /// The detail of a FORBIDDEN, which is all that the other side said.
 fn forbidden(error: AskError) -> String {
     assert_eq!((error.code(), error.fault()), (Some(ErrorCode::Forbidden), Fault::Operator), "{error}");
+    refused(error).1
+}
+
+/// The code and words of a refusal, which are all that the other side said.
+fn refused(error: AskError) -> (ErrorCode, String) {
     match error.problem {
-        AskProblem::Refused { refusal, .. } => refusal.detail,
+        AskProblem::Refused { refusal, .. } => (refusal.code, refusal.detail),
         other => panic!("{other}"),
     }
 }
@@ -81,9 +89,14 @@ async fn admin_operations(session: &Session) -> [Result<(), AskError>; 3] {
 }
 
 /// Everything that fetches; `manifest` is that of a snapshot that is there.
-async fn fetches(session: &Session, manifest: &Manifest) -> [Result<(), AskError>; 4] {
+async fn fetches(session: &Session, manifest: &Manifest) -> [Result<(), AskError>; 5] {
+    fetches_of(session, manifest.id(), manifest).await
+}
+
+/// The same of the snapshot of another id, as if that were its manifest.
+async fn fetches_of(session: &Session, id: &SnapshotId, manifest: &Manifest) -> [Result<(), AskError>; 5] {
     let size = manifest.files()[0].size;
-    let (id, manifest_hash) = (manifest.id().clone(), manifest.hash());
+    let manifest_hash = manifest.hash();
     let (first_chunk, class) = (ChunkIndex(0), RequestClass::Bulk);
     let lease = session.open_lease(LeaseOpen { id: id.clone(), manifest_hash }).await;
     let lease_id = lease.as_ref().map_or(0, |lease| lease.lease_id);
@@ -99,8 +112,9 @@ async fn fetches(session: &Session, manifest: &Manifest) -> [Result<(), AskError
     };
     let chunk = async { session.chunks(request, size).await?.next().await.map(drop) };
     let tree = ChunkTreeRequest { id: id.clone(), manifest_hash, file_index: 0, span: None };
-    let manifest = session.manifest(&id, manifest_hash).await.map(drop);
-    [manifest, lease.map(drop), chunk.await, session.tree(tree, size).await.map(drop)]
+    let have = session.have(HaveGet { id: id.clone(), manifest_hash, file_index: 0 }).await.map(drop);
+    let manifest = session.manifest(id, manifest_hash).await.map(drop);
+    [manifest, lease.map(drop), chunk.await, session.tree(tree, size).await.map(drop), have]
 }
 
 /// Somebody of org3 with that OU.
@@ -135,6 +149,7 @@ async fn admins_and_whom_they_granted_it_list_and_have_signed() {
     service.stop().await;
 }
 
+/// Defence: a peer lists and has signed by the grant of its own admin only. Removed, any key of a member has our service sign.
 /// A1: grants, expired ones too.
 #[tokio::test]
 async fn without_a_grant_that_holds_a_peer_is_told_the_same_whatever_is_wrong() {
@@ -189,6 +204,7 @@ async fn a_grant_reaches_no_further_than_it_says() {
     service.stop().await;
 }
 
+/// Defence: to be a reader is not enough to fetch, nor to learn what there is. Removed, an application's key takes whole ledgers.
 /// A1: wrong unit.
 #[tokio::test]
 async fn a_client_of_an_application_fetches_nothing() {
@@ -236,6 +252,60 @@ async fn the_channels_acl_governs_from_the_next_request_on() {
     acl(4, "snapferry/Fetch", "/Channel/Application/Admins");
     for done in fetches(&session, &manifest).await {
         forbidden(done.unwrap_err());
+    }
+    service.stop().await;
+}
+
+/// Defence: a session is one channel's, and whatever is asked on it is looked for in that channel. Removed, who is in one channel of a
+/// service reads all of them.
+/// A3: on a session of one channel all there is of another one on the same service is asked for, even by the right hashes.
+#[tokio::test]
+async fn a_session_of_one_channel_gets_nothing_of_another() {
+    let completed = recorded();
+    let elsewhere = loopback::sample_of("other", completed.path(), 1 << 20, false);
+    let config = loopback::config();
+    let bytes = config.config_envelope_bytes();
+    let other = ChannelConfig::from_config_envelope(elsewhere.channel.clone(), config.block_number(), bytes).unwrap();
+    let channels = LiveChannels::new([(*config).clone(), other.clone()]);
+    let (endpoint, limits) = (bind_server_trusting(&tls_pair(1), channels.trust()), ServeLimits::default());
+    let service = Service::start_attesting(context(1), endpoint, completed.path(), limits, channels, attesting());
+    let manifest = service.catalog.snapshot(&elsewhere).unwrap().manifest.clone();
+
+    // An admin, who may do everything where it is.
+    let joiner = Joiner::with(admin(3), tls_pair(3)).granted(None);
+    let params = ConnectParams { channel: Arc::new(other), ..joiner.params(service.address) };
+    let there = joiner.connect_with(&params).await.unwrap();
+    for answer in fetches(&there, &manifest).await {
+        answer.unwrap();
+    }
+    let session = joiner.connect(service.address).await.unwrap();
+    let listed = session.catalog().await.unwrap().claims;
+    assert_eq!(listed.iter().map(|claim| &claim.id).collect::<Vec<_>>(), [&id(83), &id(132)]);
+    let nowhere = SnapshotId { channel: "nowhere".parse().unwrap(), ..elsewhere.clone() };
+    let mut said = Vec::new();
+    for id in [&elsewhere, &nowhere] {
+        let get = AttestationGet { id: id.clone(), ..get(0) };
+        let fetched = fetches_of(&session, id, &manifest).await;
+        let answers = fetched.into_iter().chain([session.attestations(get).await.map(drop)]);
+        said.push(answers.map(|answer| refused(answer.unwrap_err())).collect::<Vec<_>>());
+    }
+    // Word for word what is said of a channel that isn't there.
+    assert_eq!(said[0], said[1]);
+    assert!(said[0].iter().all(|(code, _)| *code == ErrorCode::NotFound), "{said:?}");
+    // What is here by another's name is refused just so.
+    for answer in fetches_of(&session, &id(elsewhere.block_number.0), &manifest).await {
+        assert_eq!(refused(answer.unwrap_err()), said[0][0]);
+    }
+    // News of the other channel are none here.
+    let news = session.news();
+    session.watch_catalog().await.unwrap();
+    let before = news.borrow().catalog_version;
+    std::fs::remove_dir_all(completed.path().join("other")).unwrap();
+    service.catalog.scan().unwrap();
+    session.ping().await.unwrap();
+    assert_eq!(news.borrow().catalog_version, before);
+    for answer in fetches(&session, &service.catalog.snapshot(&id(83)).unwrap().manifest).await {
+        answer.unwrap();
     }
     service.stop().await;
 }

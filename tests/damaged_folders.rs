@@ -296,6 +296,32 @@ fn counts_that_are_not_those_of_the_data_are_refused() {
     }
 }
 
+/// Defence: in the files of private hashes keys and values are hashes. Removed, a folder with the private data themselves is served to
+/// every member.
+#[test]
+fn private_data_in_place_of_their_hashes_are_refused() {
+    let data = SnapshotFile::PrivateStateHashesData;
+    type Plain = fn(&mut StateRecord<'_>);
+    let changes: [Plain; 3] = [
+        |record| record.value = b"{\"owner\":\"Org1\"}",
+        |record| record.key = b"p2-000002",
+        |record| record.value = &[0],
+    ];
+    for change in changes {
+        let folder = Folder::recorded();
+        let mut items = folder.records(data);
+        let item = items[7].clone();
+        // Behind its length, whose last byte has no high bit.
+        let start = 1 + item.iter().position(|byte| byte & 0x80 == 0).unwrap();
+        let mut record = StateRecord::decode(&item[start..]).unwrap();
+        change(&mut record);
+        items[7].clear();
+        record.encode_into(&mut items[7]);
+        let error = folder.lie(data, &data_file(&items)).content_error();
+        assert!(is_item(&error, data, &ItemFault::NoHash), "{error}");
+    }
+}
+
 #[test]
 fn state_out_of_order_is_refused_and_so_is_a_wrong_boundary_of_namespaces() {
     for (data, metadata) in [

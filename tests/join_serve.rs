@@ -32,6 +32,7 @@ fn serving_at(join: &Joining) -> SocketAddr {
     join.wait_for(|told| (told["event"] == "serving").then(|| told["address"].as_str().unwrap().parse().unwrap()))
 }
 
+/// Defence: while it joins, a peer lets in its own organisation only. Removed, every member takes from it what no peer has vouched for yet.
 #[test]
 fn a_joiner_gives_what_it_has_proved_to_its_own_organisation_and_to_nobody_else() {
     let root = Root::new();

@@ -433,7 +433,6 @@ fn a_folder_with_another_commit_hash_than_is_vouched_for_is_refused_offline() {
 
 /// Defence: nobody is waited for without an end while something else can be agreed on. Removed, one organisation that contradicts itself
 /// at a newer block and is always too busy to give the manifest holds up for ever what two honest ones could end.
-/// S7: one of several.
 #[test]
 fn one_busy_organisation_does_not_hold_up_what_others_agree_on() {
     let (root, other, older, block) = (Root::with_recorded(), Root::new(), Root::new(), 132);

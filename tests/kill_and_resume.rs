@@ -235,7 +235,7 @@ fn a_deadline_ends_with_6_and_the_next_run_goes_on() {
     });
 }
 
-/// D6, B3: with the real binary.
+/// D6: with the real binary.
 #[test]
 fn a_second_joiner_on_the_same_landing_folder_is_refused() {
     let network = Network::with_sample(24 * MIB);

@@ -89,7 +89,6 @@ async fn a_session_ends_with_its_identity() {
 }
 
 /// Defence: roots have dates, at which webpki doesn't look; removed, an expired root accepts for ever.
-/// C6: a root that has ended.
 #[test]
 fn a_tls_root_past_its_dates_counts_for_nothing() {
     let (config, org3) = (loopback::config(), MspId::new("Org3MSP").unwrap());

@@ -202,7 +202,6 @@ fn a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count() {
     assert_nothing_published(&land);
 }
 
-/// L6: with the real binary.
 #[test]
 fn a_liar_in_the_catalog_is_dropped_by_name() {
     let honest = Honest::new();

@@ -12,7 +12,7 @@ mod issued;
 
 use std::sync::Arc;
 
-use issued::{tls_of_a_stranger, tls_until};
+use issued::{Usage, tls_for, tls_of_a_stranger, tls_until};
 use loopback::{Joiner, Service};
 use snapferry::{
     msp::{ChannelConfig, TlsPair},
@@ -26,22 +26,32 @@ use snapferry::{
 
 /// What org3's peer says of a service of org3 with that TLS pair.
 async fn said_of(pair: &TlsPair) -> AskError {
+    dialled(pair).await.unwrap_err()
+}
+
+/// How org3's peer gets on with a service of org3 with that TLS pair.
+async fn dialled(pair: &TlsPair) -> Result<(), AskError> {
     let completed = loopback::recorded();
     let session = SessionContext { tls_leaf: pair.leaf().clone(), ..loopback::context(3) };
     let endpoint = loopback::bind_server_with(pair);
     let service = Service::start_with(session, endpoint, completed.path(), ServeLimits::default());
-    let error = Joiner::new(3).connect(service.address).await.unwrap_err();
+    let connected = Joiner::new(3).connect(service.address).await.map(drop);
     service.stop().await;
-    error
+    connected
 }
 
 /// What org3's peer, with that TLS pair, says of a service of org1.
 async fn said_with(pair: TlsPair) -> AskError {
+    dialling(pair).await.unwrap_err()
+}
+
+/// How org3's peer, with that TLS pair, gets on with a service of org1.
+async fn dialling(pair: TlsPair) -> Result<(), AskError> {
     let completed = loopback::recorded();
     let service = Service::start(1, completed.path(), ServeLimits::default());
-    let error = Joiner::with(loopback::identity(3), pair).connect(service.address).await.unwrap_err();
+    let connected = Joiner::with(loopback::identity(3), pair).connect(service.address).await.map(drop);
     service.stop().await;
-    error
+    connected
 }
 
 fn refusal(error: &AskError) -> &TlsRefusal {
@@ -88,6 +98,21 @@ async fn whoever_is_refused_hears_what_it_may_be() {
         assert!(error.problem.to_string().starts_with("it refuses us without saying why: "), "{error}");
         is_the_operators(&error);
     }
+}
+
+/// Defence: a chain is verified for the side that shows it. Removed, the key of any of a member's web servers dials as one of its peers.
+/// A2: the TLS certificate of a server as a client's, and of a client as a server's.
+#[tokio::test]
+async fn a_certificate_for_the_other_side_is_refused() {
+    let error = said_with(tls_for(Usage::ServerAuth)).await;
+    assert!(error.problem.to_string().starts_with("it refuses us without saying why: "), "{error}");
+    is_the_operators(&error);
+    let error = said_of(&tls_for(Usage::ClientAuth)).await;
+    assert_eq!(refusal(&error), &TlsRefusal::Purpose, "{error}");
+    is_the_operators(&error);
+    // Each is good where it belongs.
+    dialling(tls_for(Usage::ClientAuth)).await.unwrap();
+    dialled(&tls_for(Usage::ServerAuth)).await.unwrap();
 }
 
 /// A3: a service that has only another channel.

@@ -368,7 +368,6 @@ async fn the_dialled_name_counts_unless_only_the_organisation_does() {
     }
 }
 
-/// C6: the TLS roots.
 #[tokio::test]
 async fn a_swapped_bundle_judges_the_next_connection() {
     let trust = trust();
@@ -553,9 +552,12 @@ async fn relayed_or_foreign_bodies_are_refused() {
     let (client, server) = (Side::of(2), Side::of(1));
     type Change = fn(&mut Forged);
     type Expected = fn(&SessionError) -> bool;
-    let cases: [(Change, Expected); 7] = [
+    let cases: [(Change, Expected); 9] = [
         (|body| body.version = 2, |error| matches!(error, SessionError::Version(2))),
         (|body| body.role = 2, |error| matches!(error, SessionError::Role(2))),
+        // A server's words, whole: role and exporter; and with the role changed only.
+        (|body| (body.role, body.exporter_role) = (2, 2), |error| matches!(error, SessionError::Role(2))),
+        (|body| body.exporter_role = 2, is_bad_signature),
         (|body| body.channel = "other".to_owned(), |error| matches!(error, SessionError::Channel(_))),
         (|body| body.channel.clear(), |error| matches!(error, SessionError::Channel(_))),
         (|body| body.own_leaf[0] ^= 1, |error| matches!(error, SessionError::TlsCertificate)),

@@ -27,7 +27,7 @@ use snapferry::{
         fault::{ErrorCode, Fault},
         limits::{
             ACCEPT_TIMEOUT, CATALOG_PAGES_MAX, CLOCK_SKEW_MAX, CONTROL_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX,
-            RANGE_REQUEST_TIMEOUT, REQUESTS_OPEN_MAX, SERVE_RECEIVE_WINDOW_BYTES, STREAMS_MAX,
+            FRAME_BYTES_MAX, RANGE_REQUEST_TIMEOUT, REQUESTS_OPEN_MAX, SERVE_RECEIVE_WINDOW_BYTES, STREAMS_MAX,
         },
         serving::ServeLimits,
         session::{SessionContext, authenticate_client, authenticate_server},
@@ -100,6 +100,46 @@ async fn a_catalog_of_64_pages_is_taken_and_one_that_goes_on_is_the_sources_faul
     }
 }
 
+/// C8: a catalog of another channel.
+#[tokio::test]
+async fn a_catalog_with_an_entry_of_another_channel_is_the_sources_fault() {
+    let (session, _endpoint) = with_source(|body| {
+        let Some(Body::CatalogPage(mut page)) = page(body, 1) else { return None };
+        page.entries[0].id.channel = "other".parse().unwrap();
+        Some(Body::CatalogPage(page))
+    })
+    .await;
+    let error = session.catalog().await.unwrap_err();
+    let AskProblem::Misbehaved(Misbehaviour::ForeignEntry(id)) = &error.problem else { panic!("{error}") };
+    assert_eq!((id.channel.as_str(), error.fault()), ("other", Fault::Peer));
+}
+
+/// Defence: the cap on a source's frames. Removed, the joiner waits for what is announced, and holds what comes of it.
+/// R1: a frame of a source, as for a page of a million entries. Nothing follows its length, so nothing of it is waited for.
+#[tokio::test]
+async fn a_frame_that_a_source_announces_beyond_the_cap_is_refused_unread() {
+    for announced in [FRAME_BYTES_MAX as u32 + 1, u32::MAX] {
+        let server = loopback::bind_server(1);
+        let address = server.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let connection = server.accept().await.unwrap().await.unwrap();
+            let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+            let (context, channels) = (loopback::context(1), loopback::live());
+            authenticate_server(&connection, &mut send, &mut recv, &context, &channels).await.unwrap();
+            let hello = read(&mut recv).await.unwrap();
+            loopback::write(&mut send, hello.request_id, Body::HelloAck(Default::default())).await;
+            let _asked = read(&mut recv).await.unwrap();
+            send.write_all(&announced.to_be_bytes()).await.unwrap();
+            connection.closed().await
+        });
+        let session = Joiner::new(3).connect(address).await.unwrap();
+        let error = session.catalog().await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Peer, "{announced}: {error}");
+        let ConnectionError::ApplicationClosed(close) = serving.await.unwrap() else { panic!("{announced}") };
+        assert_eq!(close.error_code, ErrorCode::Protocol.varint());
+    }
+}
+
 #[tokio::test]
 async fn a_catalog_that_changes_between_all_pages_is_given_up_on() {
     /// Listings that are started (src/transport/asking/listing.rs), each with a page and one that doesn't fit it.
@@ -111,7 +151,8 @@ async fn a_catalog_that_changes_between_all_pages_is_given_up_on() {
     })
     .await;
     let error = session.catalog().await.unwrap_err();
-    assert!(matches!(error.problem, AskProblem::Misbehaved(Misbehaviour::EndlessCatalog)), "{error}");
+    assert!(matches!(error.problem, AskProblem::CatalogChanges), "{error}");
+    assert_eq!(error.fault(), Fault::Link, "a service that is reading its folder lies to nobody");
     assert_eq!(ASKED.load(Ordering::SeqCst), 2 * RESTARTS_MAX);
 
     static CHANGED_TWICE: AtomicU64 = AtomicU64::new(0);
@@ -123,7 +164,6 @@ async fn a_catalog_that_changes_between_all_pages_is_given_up_on() {
     assert_eq!(session.catalog().await.unwrap().version, 4);
 }
 
-/// R5: streams.
 #[tokio::test]
 async fn more_requests_than_may_be_open_fail_at_once_and_the_others_wait_on() {
     let (session, _endpoint) = with_source(|_| None).await;
@@ -140,6 +180,7 @@ async fn more_requests_than_may_be_open_fail_at_once_and_the_others_wait_on() {
     assert_eq!(asking.len(), REQUESTS_OPEN_MAX);
 }
 
+/// R5: streams.
 #[tokio::test]
 async fn a_stream_more_than_allowed_waits_until_others_are_done() {
     let completed = loopback::recorded();

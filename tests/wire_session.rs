@@ -254,18 +254,19 @@ impl ByHand {
     }
 }
 
+/// R1: runs of 2^32 chunks, and the last chunk that can be counted.
 #[tokio::test]
 async fn requests_that_our_own_side_would_never_send_get_their_codes() {
     let completed = recorded();
     let service = Service::start(1, completed.path(), ServeLimits::default());
     let mut client = ByHand::connect(&service).await;
     let hash = service.catalog.page(&"mychannel".parse().unwrap()).1[0].manifest_hash;
-    let chunk_request = |request_id: u64, count: u32| {
+    let chunk_request = |request_id: u64, first: u32, count: u32| {
         let request = ChunkRequest {
             id: id(83),
             manifest_hash: hash,
             file_index: 4,
-            first_chunk: ChunkIndex(0),
+            first_chunk: ChunkIndex(first),
             count,
             accept_zstd: true,
             class: RequestClass::Frontier,
@@ -273,20 +274,24 @@ async fn requests_that_our_own_side_would_never_send_get_their_codes() {
         };
         snapferry::transport::wire::Frame { request_id, body: Body::ChunkRequest(request) }.encode().to_vec()
     };
-    assert_eq!(client.range(&chunk_request(10, 0)).await, (10, 14), "no chunk");
-    assert_eq!(client.range(&chunk_request(11, 17)).await, (11, 14), "more than 16");
-    assert_eq!(client.range(&chunk_request(12, 2)).await, (12, 2), "behind the end");
+    assert_eq!(client.range(&chunk_request(10, 0, 0)).await, (10, 14), "no chunk");
+    assert_eq!(client.range(&chunk_request(11, 0, 17)).await, (11, 14), "more than 16");
+    assert_eq!(client.range(&chunk_request(12, 0, 2)).await, (12, 2), "behind the end");
     let unknown = [0x08, 13, 0x9a, 0x01, 0x00];
     assert_eq!(client.range(&unknown).await, (13, 2), "a body of a later version");
-    loopback::write(&mut client.send, 14, Body::Pong).await;
+    assert_eq!(client.range(&chunk_request(14, 0, u32::MAX)).await, (14, 14), "all that can be counted");
+    assert_eq!(client.range(&chunk_request(15, u32::MAX - 1, 1)).await, (15, 2), "the last that can be counted");
+    assert_eq!(client.range(&chunk_request(16, u32::MAX, 1)).await, (16, 2), "behind it");
+    loopback::write(&mut client.send, 17, Body::Pong).await;
     let answer = read(&mut client.recv).await.unwrap();
     assert!(matches!(answer.body, Body::Error(refusal) if refusal.code == ErrorCode::Protocol));
-    loopback::write(&mut client.send, 15, Body::Ping).await;
+    loopback::write(&mut client.send, 18, Body::Ping).await;
     assert_eq!(read(&mut client.recv).await.unwrap().body, Body::Pong, "the session lives on");
     service.stop().await;
 }
 
 /// Defence: the cap on frames of accepted sessions; removed, a member makes us hold what it announces.
+/// R1: a frame of a member.
 #[tokio::test]
 async fn a_frame_over_its_cap_closes_the_connection() {
     let completed = recorded();
@@ -520,10 +525,10 @@ async fn every_breach_of_the_framing_is_the_sources_fault() {
     }
 }
 
-/// L5: over real sockets.
+/// L5, R1: over real sockets. A list that is longer than said is not read on.
 #[tokio::test]
 async fn a_tree_of_another_length_and_a_swapped_manifest_are_the_sources_fault() {
-    for values in [1_usize, 2, 4] {
+    for values in [1_usize, 2, 4, 1_000_000] {
         let (address, _endpoint) = liar(
             1,
             |_| None,

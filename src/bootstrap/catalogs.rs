@@ -6,11 +6,10 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt,
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
-    RuledOut,
+    GOODBYE_TIMEOUT, RuledOut,
     dialer::{Dialer, Dialling, SourceAddress},
     error::{JoinError, SourceTrouble},
     event::Observer,
@@ -24,9 +23,6 @@ use crate::{
     snapshot::{BlockNumber, Manifest, ManifestHash},
     transport::asking::Listing,
 };
-
-/// How long the sources may take to hear that we are done.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Whom to ask, about which snapshots, and the rule that chooses one.
 #[derive(Clone)]

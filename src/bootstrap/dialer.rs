@@ -312,7 +312,9 @@ pub(super) fn again_after(error: &AskError) -> Option<Duration> {
         AskProblem::Refused { refusal, .. } => refusal.retry_after,
         _ => None,
     };
-    let by_code = error.code().is_some_and(is_final) && matches!(error.problem, AskProblem::Refused { .. });
+    // A source mends its own copy in hours, if at all.
+    let final_here = |code| is_final(code) || code == ErrorCode::ChunkCorruptAtSource;
+    let by_code = error.code().is_some_and(final_here) && matches!(error.problem, AskProblem::Refused { .. });
     let over = by_code || error.fault() == Fault::Peer || matches!(error.problem, AskProblem::BadRequest { .. });
     (!over).then(|| retry_after.unwrap_or(ErrorCode::RETRY_AFTER_DEFAULT).max(AGAIN_MIN))
 }

@@ -109,6 +109,17 @@ pub enum JoinEvent {
         #[serde(rename = "drain_seconds", serialize_with = "whole_seconds")]
         drain: Duration,
     },
+    /// A chunk that had rotted lies in our own state as it should be.
+    ChunkRepaired {
+        /// Its file.
+        file: String,
+        /// Its number in the file.
+        chunk: u32,
+        /// Which of those to repair it was, from 1 on.
+        nth: usize,
+        /// How many are to be repaired.
+        of: usize,
+    },
     /// The disk is full: the transfer waits until there is room.
     DiskFull {
         /// What the disk said, with the path.

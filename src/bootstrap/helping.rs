@@ -69,6 +69,8 @@ impl Helper {
             audit: None,
             session: SessionContext::new(Arc::clone(&dialling.identity), leaf, Arc::clone(&dialling.clock)),
             only_org: Some(dialling.identity.identity.msp_id().clone()),
+            // Who joins has no peer yet to step back for.
+            busy: watch::channel(false).1,
             limits: settings.limits,
             workers: match workers {
                 // Of its own: its queue has a place for every buffer, so that nothing waits on the thread that drives QUIC.

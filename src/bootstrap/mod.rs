@@ -19,6 +19,7 @@ mod meter;
 mod ready;
 mod receipt;
 mod records;
+mod repair;
 mod request;
 mod reuse;
 mod shortage;
@@ -47,6 +48,7 @@ pub use helping::ServeWhileJoining;
 pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
+pub use repair::{RepairRequest, Repaired, repair};
 use shortage::with_descriptors;
 use sources::Sources;
 use tokio::{sync::watch, time::Instant};
@@ -175,7 +177,7 @@ pub async fn join(
         helper.stop().await;
     }
     // The sources hear that we are done, however it ended, or they keep our places for a while; a lost one doesn't hold us up.
-    let _ = tokio::time::timeout(Duration::from_millis(200), dialer.wait_idle()).await;
+    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, dialer.wait_idle()).await;
     joined
 }
 
@@ -322,6 +324,9 @@ struct Means<'a> {
     changes: watch::Receiver<u64>,
     observer: &'a Observer,
 }
+
+/// How long the sources may take to hear that we are done.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Fetches what was agreed on and publishes it, unless it is there.
 async fn land(

@@ -4,6 +4,7 @@
 
 mod giving;
 mod lies;
+mod mending;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -42,6 +42,7 @@ mod receipt;
 mod remains;
 mod repairs;
 mod report;
+mod reread;
 mod rot;
 mod said;
 mod scan;

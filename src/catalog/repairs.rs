@@ -24,6 +24,17 @@ impl Repairs {
         Self(dir)
     }
 
+    /// Over `STATE/repairs`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn in_state(state: &dyn Dir) -> Result<Self, DiskError> {
+        state.create_dir(REPAIRS_DIR)?;
+        // Else a power cut may take what is kept with its folder.
+        state.sync_dir()?;
+        Ok(Self(state.open_dir(REPAIRS_DIR)?))
+    }
+
     /// Whether there is one for that chunk; nothing is read.
     #[must_use]
     pub fn has(&self, id: &SnapshotId, file: SnapshotFile, chunk: ChunkIndex) -> bool {

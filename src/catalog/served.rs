@@ -221,7 +221,7 @@ impl ServedSnapshot {
         if rot.found(place) {
             tracing::error!(
                 snapshot = %self.id(), file = %listed.file, chunk = place.1.0,
-                "a chunk has rotted on our disk: it isn't served. `snapferry join -b N --land DIR` fetches a good copy of the file from other organisations"
+                "a chunk has rotted on our disk: it isn't served. `snapferry snapshot repair` fetches it again from other peers"
             );
         }
     }

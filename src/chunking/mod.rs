@@ -16,4 +16,4 @@ pub use codec::{Codec, CodecContext, CodecError, WINDOW_LOG_MAX, ZSTD_LEVEL};
 pub use proof::{FileProof, FileTree, ProofError, VerifiedChunk, VerifiedFile};
 pub use spans::SpanTree;
 pub use store::{Candidates, FILES_DIR, JOURNAL_FILE, LOCK_FILE, SYNC_BYTES, SYNC_INTERVAL, Store, StoreError};
-pub use workers::{Executor, HandedJob, WorkerState, WorkerThreads, Workers};
+pub use workers::{Executor, HandedJob, WorkerState, WorkerThreads, Workers, step_back};

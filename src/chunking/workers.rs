@@ -6,13 +6,16 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Barrier, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
 use super::codec::CodecContext;
+
+/// A tenth of the CPU that a program of common priority gets beside it: not nothing, so that a joiner is still served.
+const BACKGROUND_NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce(&mut WorkerState) + Send>;
 
@@ -71,6 +74,25 @@ impl Workers {
         Ok(Self::Threads(Arc::new(pool)))
     }
 
+    /// As [`Self::threads`], on threads that step back for other programs on the same machine: they get the CPU when others leave it (nice
+    /// 10), and on Linux their reads wait for those of others, where the disk's scheduler knows priorities.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn background(count: usize, queued_max: usize) -> io::Result<Self> {
+        let workers = Self::threads(count, queued_max)?;
+        let all_there = Arc::new(Barrier::new(count.max(1)));
+        for _ in 0..count.max(1) {
+            let all_there = Arc::clone(&all_there);
+            // Each thread gets one: none takes a second before every other has its own.
+            workers.run(move |_| {
+                step_back();
+                all_there.wait();
+            });
+        }
+        Ok(workers)
+    }
+
     /// Runs `job` soon (or, inline, before it returns). Waits while the queue is full. A job that panics ends alone:
     /// what it should have answered is dropped.
     ///
@@ -108,6 +130,14 @@ impl Drop for WorkerThreads {
                 let _: Result<(), Box<dyn Any + Send>> = thread.join(); // jobs' panics are caught
             }
         }
+    }
+}
+
+/// Makes the calling thread a background one. No system refuses that; if one does, it stays as it was.
+pub fn step_back() {
+    // Elsewhere than on Linux it would be the whole process.
+    if cfg!(target_os = "linux") {
+        let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
     }
 }
 
@@ -166,6 +196,22 @@ mod tests {
         go.send(()).unwrap();
         drop((workers, sender));
         assert_eq!(receiver.try_iter().count(), 5, "all done when drop returns");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn background_threads_have_a_lower_priority_and_nobody_else() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let workers = Workers::background(3, 8).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..30 {
+            let sender = sender.clone();
+            workers.run(move |_| sender.send(nice()).unwrap());
+        }
+        drop(sender);
+        assert!(receiver.into_iter().all(|nice| nice == BACKGROUND_NICE));
+        assert_eq!(nice(), before);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod serve;
 mod snapshot;
 mod snapshot_delete;
 mod snapshot_list;
+mod snapshot_repair;
 mod snapshot_show;
 mod snapshot_sign;
 mod snapshot_waiting;

@@ -14,7 +14,7 @@ use snapferry::{
         LogLevel,
         config::{Config, Loaded},
         daemon::{Daemon, DaemonError, DaemonSettings},
-        load_channel_config, load_given,
+        load_channel_config, load_given, watch_host,
     },
     transport::serving::ServeLimits,
 };
@@ -90,6 +90,7 @@ impl Serve {
             identity: Arc::new(identity),
             tls: Arc::new(tls),
             tuning: channel::tuning(config),
+            busy: watch_host(config.limits.yield_above)?,
             limits: serve_limits(config),
             scan_interval: SCAN_INTERVAL,
             scrub_period: config.scrub_period,

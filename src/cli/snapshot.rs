@@ -1,4 +1,4 @@
-//! `snapshot list | show | sign | delete`: our own peer's snapshots, mostly by way of the service that runs beside it.
+//! `snapshot list | show | sign | repair | delete`: our own peer's snapshots, mostly by way of the service that runs beside it.
 
 use super::{
     channel,
@@ -6,6 +6,7 @@ use super::{
     exit::{Exit, Failure},
     snapshot_delete::Delete,
     snapshot_list::List,
+    snapshot_repair::Repair,
     snapshot_show::Show,
     snapshot_sign::Sign,
 };
@@ -21,7 +22,7 @@ use snapferry::{
 };
 use std::path::PathBuf;
 
-/// Our own peer's snapshots: lists, shows, signs, deletes
+/// Our own peer's snapshots: lists, shows, signs, repairs, deletes
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotCommand {
     #[command(subcommand)]
@@ -33,6 +34,7 @@ enum Which {
     List(List),
     Show(Show),
     Sign(Sign),
+    Repair(Repair),
     Delete(Delete),
 }
 
@@ -42,6 +44,7 @@ impl SnapshotCommand {
             Which::List(command) => command.run(context),
             Which::Show(command) => command.run(context),
             Which::Sign(command) => command.run(context),
+            Which::Repair(command) => command.run(context),
             Which::Delete(command) => command.run(context),
         }
     }

@@ -142,7 +142,11 @@ impl View {
             ]);
         }
         rows.extend(self.rotten.iter().map(|one| {
-            let state = if one.repaired { "repaired: given from our own state" } else { "not given to others" };
+            let state = if one.repaired {
+                "repaired: given from our own state"
+            } else {
+                "not given to others: `snapferry snapshot repair` fetches it again"
+            };
             ["rotten".to_owned(), format!("{}, chunk {} ({state})", one.file, one.chunk.0)]
         }));
         rows.extend(self.leases.iter().map(|lease| ["download".to_owned(), download(lease)]));

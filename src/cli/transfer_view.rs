@@ -156,6 +156,7 @@ fn words(event: &JoinEvent) -> Option<String> {
         JoinEvent::SourceEnds { source, drain } => {
             format!("{source} deletes the snapshot: it gives chunks for {} more", duration(*drain))
         }
+        JoinEvent::ChunkRepaired { file, chunk, nth, of } => format!("repaired {nth} of {of}: chunk {chunk} of {file}"),
         JoinEvent::DiskFull { reason } => format!("the disk is full, waiting until there is room: {reason}"),
         JoinEvent::NoDescriptors { reason } => {
             format!("no file descriptor is left, waiting until there are some: {reason}")

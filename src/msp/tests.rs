@@ -258,6 +258,7 @@ fn only_the_organisations_own_roots_count_and_only_while_valid() {
     assert_eq!(reason(identity, identity.not_after() + second), InvalidReason::Expired);
 }
 
+/// C8: the tag of what it is for.
 #[test]
 fn a_signature_is_for_one_purpose_one_message_and_one_signer() {
     let (ours, other) = (peer(1), peer(2));

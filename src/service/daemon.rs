@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     catalog::{
-        Attestation, Attestor, AuditLog, AuditRecord, Catalog, LANDED_DIR, Landed, REPAIRS_DIR, Repairs,
-        STATEMENTS_DIR, Scrubber, StatementStore,
+        Attestation, Attestor, AuditLog, AuditRecord, Catalog, LANDED_DIR, Landed, Repairs, STATEMENTS_DIR, Scrubber,
+        StatementStore,
     },
-    chunking::Workers,
+    chunking::{Workers, step_back},
     disk::{Dir, DiskError},
     msp::{LocalIdentity, MspError, TlsPair},
     service::control::{ControlContext, ControlError, ControlServer},
@@ -71,6 +71,8 @@ pub struct DaemonSettings {
     pub tls: Arc<TlsPair>,
     /// Settings of connections.
     pub tuning: Tuning,
+    /// Whether others on this host need it more: see [`super::watch_host`].
+    pub busy: watch::Receiver<bool>,
     /// Caps on what others may use.
     pub limits: ServeLimits,
     /// How often the snapshots folder is looked at.
@@ -174,7 +176,7 @@ impl Daemon {
         check_membership(&settings, &channels)?;
         let completed = open_completed(&*settings.snapshots_root)?;
         let manifests = subfolder(&*settings.state, MANIFESTS_DIR)?;
-        let repairs = Repairs::open(subfolder(&*settings.state, REPAIRS_DIR)?);
+        let repairs = Repairs::in_state(&*settings.state)?;
         let catalog = Catalog::open(completed, manifests, (settings.clock)())
             .with_deletion(settings.allow_delete)
             .with_repairs(repairs);
@@ -215,8 +217,9 @@ impl Daemon {
             audit: Some(Arc::clone(&audit)),
             session: SessionContext::new(settings.identity, settings.tls.leaf().clone(), settings.clock),
             only_org: None,
+            busy: settings.busy,
             limits: settings.limits,
-            workers: Workers::threads(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
+            workers: Workers::background(threads, SERVE_BUFFERS).map_err(DaemonError::Threads)?,
             shutdown,
         };
         let control = ControlContext {
@@ -234,7 +237,7 @@ impl Daemon {
         audit.append(&AuditRecord::started(), (context.session.clock)())?;
         let scanner = Scanner::start(Arc::clone(&catalog), settings.scan_interval).map_err(DaemonError::Threads)?;
         let clock = Arc::clone(&context.session.clock);
-        let scrub = |period| Scrubbing::start(Arc::clone(&catalog), period, clock);
+        let scrub = |period| Scrubbing::start(Arc::clone(&catalog), period, clock, context.busy.clone());
         let scrubbing = settings.scrub_period.map(scrub).transpose().map_err(DaemonError::Threads)?;
         Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner, scrubbing, config_watch })
     }
@@ -368,18 +371,30 @@ impl Scanner {
     }
 }
 
+/// So much slower while others on this host need it: nothing hurries here, but rot is still found where a host is always busy.
+const SCRUB_SLOWER_WHEN_BUSY: u32 = 8;
+
 /// The thread that reads what is served again; dropped, it ends after the chunk that it reads.
 struct Scrubbing {
     _stop: mpsc::Sender<()>,
 }
 
 impl Scrubbing {
-    fn start(catalog: Arc<Catalog>, period: Duration, clock: WallClock) -> io::Result<Self> {
+    fn start(
+        catalog: Arc<Catalog>,
+        period: Duration,
+        clock: WallClock,
+        busy: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         thread::Builder::new().name("scrubber".to_owned()).spawn(move || {
+            step_back();
             let mut scrubber = Scrubber::new(period);
             loop {
-                let pause = scrubber.step(&catalog, clock());
+                let mut pause = scrubber.step(&catalog, clock());
+                if *busy.borrow() {
+                    pause *= SCRUB_SLOWER_WHEN_BUSY;
+                }
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }

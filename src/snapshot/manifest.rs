@@ -279,6 +279,36 @@ mod tests {
         assert!(matches!(Manifest::decode(&vec![0; MANIFEST_BYTES_MAX + 1]), Err(ManifestError::TooLong(_))));
     }
 
+    /// Defence: sizes and entries are counted as they come. Removed, a manifest of a few KiB has chunks without number.
+    /// R1: a file of 2^63 bytes or 2^32 chunks, a ninth file, a million of them.
+    #[test]
+    fn sizes_and_files_beyond_count_are_refused() {
+        let largest = u64::from(u32::MAX) * CHUNK_BYTES;
+        let sized = |size| {
+            let mut whole = manifest();
+            whole.files[2].size = size;
+            Manifest::decode(&whole.encode())
+        };
+        assert_eq!(sized(largest).unwrap().files()[2].size, largest);
+        for size in [largest + 1, 1 << 63, u64::MAX] {
+            let error = sized(size).unwrap_err();
+            assert!(matches!(error, ManifestError::FileSize { size: said, .. } if said == size), "{error}");
+        }
+
+        let bytes = manifest().encode();
+        assert_eq!(manifest().files().len(), SnapshotFile::ALL.len());
+        let mut one_less = manifest();
+        one_less.files.pop();
+        let last = &bytes[one_less.encode().len()..];
+        let ninth = Manifest::decode(&[&bytes[..], last].concat()).unwrap_err();
+        assert!(matches!(&ninth, ManifestError::Files(why) if why == "more than eight"), "{ninth}");
+        let many = Manifest::decode(&[&bytes[..], &last.repeat(500)].concat()).unwrap_err();
+        assert!(matches!(&many, ManifestError::Files(why) if why == "more than eight"), "{many}");
+        // Not even looked at.
+        let million = [0x4a, 0].repeat(1_000_000);
+        assert!(matches!(Manifest::decode(&million), Err(ManifestError::TooLong(2_000_000))));
+    }
+
     #[test]
     fn the_files_are_exactly_those_of_the_metadata() {
         let whole = manifest();

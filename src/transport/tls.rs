@@ -281,6 +281,7 @@ impl Verifier {
                 Err(match (usage, error) {
                     (Usage::Server, webpki::Error::CertExpired { .. }) => CertificateError::Expired,
                     (Usage::Server, webpki::Error::CertNotValidYet { .. }) => CertificateError::NotValidYet,
+                    (Usage::Server, webpki::Error::RequiredEkuNotFoundContext(_)) => CertificateError::InvalidPurpose,
                     _ => CertificateError::UnknownIssuer,
                 }
                 .into())

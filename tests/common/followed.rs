@@ -61,6 +61,7 @@ impl Followed {
             identity: loopback::identity(1),
             tls: Arc::new(loopback::tls_pair(1)),
             tuning: Tuning::default(),
+            busy: tokio::sync::watch::channel(false).1,
             limits: ServeLimits::default(),
             scan_interval: Duration::from_millis(50),
             scrub_period: None,

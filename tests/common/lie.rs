@@ -27,6 +27,8 @@ pub enum Lie {
     Tree,
     /// Its lists of chunk trees never come.
     SilentTree,
+    /// All values of a chunk tree come, and then no end.
+    TreeNeverEnds,
     /// A bit of a root in every manifest.
     Manifest,
     /// Its catalog doesn't ascend.
@@ -53,6 +55,10 @@ pub enum Lie {
     AttestsAgain,
     /// It attests its snapshot, and another one of the same block.
     AttestsTwo,
+    /// It attests what the test gives it, and may relay what others signed.
+    AttestsAsTold,
+    /// Its catalog has an entry of another channel, too.
+    OtherChannel,
     /// It has a manifest of its own under the right metadata, which proves every chunk of a file that it has altered. It attests
     /// nothing. (Only for files of one chunk.)
     OwnManifest,
@@ -96,7 +102,7 @@ pub enum Lie {
 
 impl Lie {
     /// All that a seed may draw.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Nothing,
         Self::Chunks,
         Self::SwappedChunks,
@@ -137,6 +143,7 @@ impl Lie {
         Self::ShortTree,
         Self::LongTree,
         Self::OtherTree,
+        Self::TreeNeverEnds,
         Self::ShortManifest,
         Self::LongManifest,
         Self::OtherGroups,
@@ -148,6 +155,7 @@ impl Lie {
             self,
             Self::Nothing
                 | Self::SilentTree
+                | Self::TreeNeverEnds
                 | Self::BusyAtFirst
                 | Self::RestartsAtFirst
                 | Self::TreesRefused(_)

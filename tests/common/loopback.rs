@@ -14,7 +14,7 @@ use snapferry::{
     chunking::{BufferPool, Workers},
     disk::OsDir,
     msp::{ChannelConfig, GrantBody, Identity, JoinGrant, LocalIdentity, MspId, TlsPair},
-    snapshot::{BlockNumber, SampleNumbers, SampleSpec, write_sample},
+    snapshot::{BlockNumber, SampleNumbers, SampleSpec, SnapshotId, write_sample},
     transport::{
         WallClock,
         asking::{AskError, ChunkStream, ConnectParams, Session},
@@ -155,6 +155,7 @@ impl Service {
             audit: Some(Arc::new(AuditLog::new(open(audit.path())))),
             session,
             only_org: None,
+            busy: watch::channel(false).1,
             limits,
             workers: Workers::threads(2, 16).unwrap(),
             shutdown,
@@ -250,11 +251,17 @@ pub fn recorded() -> tempfile::TempDir {
 /// `ROOT/completed` with a sample of about `bytes`; its number of blocks is in the folder's name.
 pub fn sampled(bytes: u64, compressible: bool) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    let channel = root.path().join("mychannel");
+    sample_of("mychannel", root.path(), bytes, compressible);
+    root
+}
+
+/// A sample of that channel, as another snapshot below `completed`.
+pub fn sample_of(name: &str, completed: &Path, bytes: u64, compressible: bool) -> SnapshotId {
+    let channel = completed.join(name);
     std::fs::create_dir_all(channel.join("making")).unwrap();
     let spec = SampleSpec {
         config_block: BlockNumber(0),
-        channel: "mychannel".parse().unwrap(),
+        channel: name.parse().unwrap(),
         channel_config: config().config_envelope_bytes().to_vec(),
         collection_members: vec!["Org1MSP".to_owned()],
         numbers: SampleNumbers::for_size(bytes, compressible),
@@ -264,7 +271,7 @@ pub fn sampled(bytes: u64, compressible: bool) -> tempfile::TempDir {
     let (_, manifest) = write_sample(OsDir::open(&channel.join("making")).unwrap().as_ref(), &spec).unwrap();
     let block = manifest.id().block_number.to_string();
     std::fs::rename(channel.join("making"), channel.join(block)).unwrap();
-    root
+    manifest.id().clone()
 }
 
 /// A source of `org` that is who it says, and then does what `lie` does with each stream that it is asked on. The answers on its

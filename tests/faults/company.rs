@@ -46,7 +46,7 @@ fn bad_company_makes_a_join_at_most_three_tenths_longer() {
     }
 }
 
-/// S2: a source falls silent before it has said what it attests, and the others don't agree: its word decides, so it is waited for.
+/// A source falls silent before it has said what it attests, and the others don't agree: its word decides, so it is waited for.
 #[test]
 fn a_silent_source_is_waited_for_while_the_others_do_not_agree() {
     let forked = SourceSpec { forked: true, ..SourceSpec::of(1).over(GOOD) };

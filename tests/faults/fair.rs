@@ -1,11 +1,12 @@
-//! What one organisation takes, others don't miss: rates are bounded per organisation, whatever the number of its sessions.
+//! What one organisation takes, others don't miss: rates are bounded per organisation, whatever the number of its sessions; and what
+//! joiners take, a busy host doesn't miss.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
-use snapferry::{bootstrap::Outcome, snapshot::CHUNK_BYTES};
+use snapferry::{bootstrap::Outcome, snapshot::CHUNK_BYTES, transport::limits::YIELDING_RATE};
 use tokio::time::Instant;
 
 use crate::sim::{
@@ -65,4 +66,51 @@ fn an_organisations_sessions_share_its_rate_and_no_other_is_slowed() {
     assert!(last >= least, "{first:?} and {second:?} for {} MiB", 2 * bytes / CHUNK_BYTES);
     assert!(last <= least + least / 4, "{last:?} where {least:?} is possible");
     assert!(other <= free[2] + Duration::from_secs(1), "{other:?}, and without a bound {:?}", free[2]);
+}
+
+/// A join from sources that are busy, or not: how long it takes, and how many bytes the first of them sends.
+fn joined_from(busy: &[bool]) -> (Duration, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let sources = (1..).zip(busy).map(|(org, _)| SourceSpec::of(org)).collect();
+        let scenario = Scenario { snapshot_bytes: 32 * CHUNK_BYTES, sources, min_orgs: 1, ..Scenario::default() };
+        let mut world = World::new(&scenario, 1_202);
+        for (org, busy) in (1..).zip(busy) {
+            let source = world.source(org);
+            source.crash();
+            source.limits.compressions = 0;
+            source.busy.send_replace(*busy);
+            source.start();
+        }
+        let begun = Instant::now();
+        let joined = world.joiner.start(&world.addresses()).task.await.unwrap().unwrap();
+        assert_eq!(joined.outcome, Outcome::Landed);
+        assert!(joined.shares.iter().all(|share| !share.dropped && share.chunks_rejected == 0), "nobody is blamed");
+        let id = &world.golden.id;
+        assert_eq!(world.joiner.landed(id.channel.as_str(), id.block_number.0).as_ref(), Some(&world.golden.files));
+        let first = world.addresses().first().map(ToString::to_string);
+        let given = joined.shares.iter().find(|share| Some(&share.source) == first.as_ref());
+        (begun.elapsed(), given.map_or(0, |share| share.wire_bytes))
+    })
+}
+
+/// Defence: a source steps back while others on its host need it. Removed, it sends as much as one with nothing else to do.
+/// Beside a source that is free it gives next to nothing, and the join takes hardly longer than from the free one alone.
+#[test]
+fn a_busy_source_leaves_the_work_to_one_that_is_free() {
+    let (alone, _) = joined_from(&[false]);
+    let (with_busy, given) = joined_from(&[true, false]);
+    let (_, given_if_free) = joined_from(&[false, false]);
+    assert!(with_busy <= alone * 13 / 10, "{with_busy:?}, and from the free one alone {alone:?}");
+    let most = YIELDING_RATE * (with_busy.as_secs() + 1) + CHUNK_BYTES;
+    assert!(given <= most && given < given_if_free, "{given} of {most} bytes, free {given_if_free}");
+}
+
+/// Defence: a source that steps back refuses nothing. A join from busy ones only takes its time, and ends.
+#[test]
+fn a_join_from_busy_sources_only_takes_its_time_and_ends() {
+    let (took, given) = joined_from(&[true]);
+    assert!(given >= 24 * CHUNK_BYTES, "{given}");
+    let least = Duration::from_secs((given - CHUNK_BYTES) / YIELDING_RATE);
+    assert!(took >= least && took <= least * 3 / 2 + Duration::from_secs(2), "{took:?} where {least:?} is possible");
 }

@@ -13,9 +13,9 @@
 //! | no file descriptor is left ([`SimDisk::lack_descriptors`]) | everything; what is open can be used |
 //! | the disk refuses changes ([`SimDisk::refuse_changes`]), a file can't be read ([`SimDisk::break_file`]) | everything |
 //! | a bit rots ([`SimDisk::rot`]) | that bit flipped, seen by the next read |
+//! | a disk lies about some of its syncs ([`SimDisk::lie_about_syncs`]) | everything; a power cut shows what wasn't durable |
 //!
-//! Not modelled: pages that reach the disk before they are synced and then rot in the cache; a disk that lies about its
-//! syncs; links, owners and modes.
+//! Not modelled: pages that reach the disk before they are synced and then rot in the cache; links, owners and modes.
 //!
 //! [`SimDisk::keep_images`] records the disk before each operation that changes it, so that one run of the program gives
 //! every crash point. Images share their bytes: thousands of them cost little.

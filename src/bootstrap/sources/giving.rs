@@ -134,7 +134,7 @@ impl Sources {
 
     /// Asks those who offer it, one after the other, until one gives it. Who is busy, silent or lost is asked again, if this job has
     /// the patience; a lie or a refusal that won't change is the last word of a source.
-    async fn whoever_gives<T, F: Future<Output = Result<T, GiveError>>>(
+    pub(super) async fn whoever_gives<T, F: Future<Output = Result<T, GiveError>>>(
         &mut self,
         id: &SnapshotId,
         what: &str,

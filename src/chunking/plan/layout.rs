@@ -127,7 +127,11 @@ mod tests {
     /// R1: chunks beyond 32 bits.
     #[test]
     fn a_size_beyond_32_bits_of_chunks_is_refused_by_name() {
-        let error = Layout::new([1, u64::MAX]).unwrap_err();
-        assert_eq!(error, LayoutError { file_index: 1, size_bytes: u64::MAX });
+        let largest = u64::from(u32::MAX) * CHUNK_BYTES;
+        assert_eq!(Layout::new([1, largest]).unwrap().total(), 1 + u64::from(u32::MAX));
+        for size_bytes in [largest + 1, 1 << 63, u64::MAX] {
+            let error = Layout::new([1, size_bytes]).unwrap_err();
+            assert_eq!(error, LayoutError { file_index: 1, size_bytes });
+        }
     }
 }

@@ -215,7 +215,6 @@ fn a_whole_folder_is_published_once() {
 }
 
 /// Defence: publishing takes a proof of every file; removed, a part is published as the whole.
-/// B5: what landed is what was proved.
 #[test]
 fn nothing_is_published_unless_all_is_proved() {
     let sample = Sample::recorded();

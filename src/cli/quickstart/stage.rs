@@ -111,6 +111,7 @@ impl Member {
             identity: Arc::clone(&self.identity),
             tls: Arc::clone(&self.tls),
             tuning: tuning(),
+            busy: tokio::sync::watch::channel(false).1,
             limits: ServeLimits::default(),
             scan_interval: SCAN_INTERVAL,
             scrub_period: None,

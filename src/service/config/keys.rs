@@ -80,6 +80,8 @@ pub(super) const KEYS: &[Key] = &[
     with_default("limits.memory", Kind::Bytes(8 * MIB, 1024 * MIB), "32MiB"),
     // Bytes a second. With less, a client's chunks would come so late that it takes the source for stalled.
     key("limits.ratePerOrg", Kind::Bytes(MIB, 1 << 40)),
+    // Percent of all CPUs, of what other processes use; 100 never comes.
+    with_default("limits.yieldAbove", Kind::Count(1, 100), "80"),
     with_default("limits.sessionsPerOrg", Kind::Count(1, 1024), "8"),
     with_default("limits.sessionsPerAddress", Kind::Count(1, 1024), "8"),
     // Requests at a time; the control stream comes on top.

@@ -120,6 +120,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Bytes a second that one organisation is sent, by all its sessions together; `None`: not bounded.
     pub rate_per_org: Option<u64>,
+    /// Percent of this host's CPUs above which what other processes use makes serving step back; 100: never.
+    pub yield_above: u8,
     /// Sessions of one organisation.
     pub sessions_per_org: u32,
     /// Sessions from one address.
@@ -185,6 +187,7 @@ impl Config {
             limits: Limits {
                 memory_bytes: values.number("limits.memory")?,
                 rate_per_org: values.optional_number("limits.ratePerOrg")?,
+                yield_above: values.number("limits.yieldAbove")?,
                 sessions_per_org: values.number("limits.sessionsPerOrg")?,
                 sessions_per_address: values.number("limits.sessionsPerAddress")?,
                 streams: values.number("limits.streams")?,

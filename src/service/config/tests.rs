@@ -116,6 +116,16 @@ fn an_unknown_key_names_the_nearest() {
 }
 
 #[test]
+fn serving_steps_back_above_a_share_of_the_host() {
+    let above = |text: &str| {
+        let (_dir, inputs) = with_own(text);
+        load(&inputs).map(|loaded| loaded.config.limits.yield_above)
+    };
+    assert_eq!((above("limits: {}").unwrap(), above("limits: {yieldAbove: 100}").unwrap()), (80, 100));
+    assert!(above("limits: {yieldAbove: 0}").is_err() && above("limits: {yieldAbove: 101}").is_err());
+}
+
+#[test]
 fn a_rate_per_organisation_is_optional_and_bounded() {
     let rate = |text: &str| {
         let (_dir, inputs) = with_own(text);

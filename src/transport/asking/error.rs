@@ -20,6 +20,8 @@ const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
 const ALERT_NO_ALPN: u64 = 0x100 + 120;
 /// `bad_certificate`: what our verifier says of a name that isn't in the certificate.
 const ALERT_BAD_CERTIFICATE: u64 = 0x100 + 42;
+/// `unsupported_certificate`: for the other side of a connection.
+const ALERT_UNSUPPORTED_CERTIFICATE: u64 = 0x100 + 43;
 /// `certificate_expired`: past its dates, or before them.
 const ALERT_EXPIRED: u64 = 0x100 + 45;
 /// `unknown_ca`: no organisation's roots lead to it.
@@ -52,6 +54,9 @@ pub enum AskProblem {
         /// Which wait is over, e.g. `within 10 s`.
         what: &'static str,
     },
+    /// Its catalog changed each time between two of its pages, as it may while a service reads its peer's folder.
+    #[error("its catalog changes while it is read: it is asked again")]
+    CatalogChanges,
     /// The connection broke.
     #[error("the connection is lost: {0}")]
     Lost(ConnectionError),
@@ -120,6 +125,11 @@ pub enum TlsRefusal {
          nameCheck: org_only, if it has none) for this address under sources"
     )]
     Name,
+    /// It is for clients only.
+    #[error(
+        "it is not for servers: it lacks the extended key usage serverAuth; its operator has to have it issued with that"
+    )]
+    Purpose,
     /// Something else; in TLS's words.
     #[error("{0}")]
     Other(String),
@@ -139,8 +149,13 @@ pub enum Misbehaviour {
     #[error("it sent something else as manifest {0}")]
     ManifestHash(ManifestHash),
     /// A manifest of that hash that is none, or of another snapshot.
-    #[error("the manifest of {0} that it names isn't a manifest of it")]
-    Manifest(SnapshotId),
+    #[error("the manifest of {id} that it names isn't a manifest of it: {why}")]
+    Manifest {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What is wrong with it: bounded, without control characters.
+        why: String,
+    },
     /// A catalog entry of another channel.
     #[error("its catalog lists {0}, which is of another channel")]
     ForeignEntry(SnapshotId),
@@ -198,7 +213,9 @@ impl AskError {
     pub fn fault(&self) -> Fault {
         match &self.problem {
             AskProblem::Misbehaved(_) => Fault::Peer,
-            AskProblem::Silent { .. } | AskProblem::Lost(_) | AskProblem::ControlEnded => Fault::Link,
+            AskProblem::Silent { .. } | AskProblem::CatalogChanges | AskProblem::Lost(_) | AskProblem::ControlEnded => {
+                Fault::Link
+            }
             AskProblem::Dial(_) | AskProblem::Tls { .. } | AskProblem::TlsRefused | AskProblem::BadRequest { .. } => {
                 Fault::Operator
             }
@@ -252,13 +269,14 @@ fn refused_by_us(alert: u64, reason: String) -> AskProblem {
         ALERT_UNKNOWN_CA => TlsRefusal::Stranger,
         ALERT_EXPIRED => TlsRefusal::Dates,
         ALERT_BAD_CERTIFICATE => TlsRefusal::Name,
+        ALERT_UNSUPPORTED_CERTIFICATE => TlsRefusal::Purpose,
         _ => TlsRefusal::Other(reason),
     };
     AskProblem::Tls { refusal }
 }
 
 /// Text of the other side for logs and terminals: bounded, without control characters.
-fn clean(text: &[u8]) -> String {
+pub(super) fn clean(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.chars().take(256).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -9,6 +9,7 @@ mod error;
 mod have;
 mod lease;
 mod listing;
+mod one;
 mod pieces;
 mod run;
 mod tree;

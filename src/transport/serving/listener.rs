@@ -37,10 +37,10 @@ pub(super) struct Shared {
 pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     let seats = Seats::new(context.limits);
     let mut shutdown = context.shutdown.clone();
-    let producer = Producer::new(context.workers.clone(), context.limits.compressions);
+    let producer = Producer::new(context.workers.clone(), context.limits.compressions, context.busy.clone());
     let (recorder, writer) = Recorder::new(context.audit.clone(), context.workers.clone());
-    let rates = Rates::new(context.limits.rate_per_org);
-    let shared = Arc::new(Shared { context, buffers: ServeBuffers::new(), producer, rates, recorder });
+    let rates = Rates::new(context.limits.rate_per_org, context.busy.clone());
+    let shared = Arc::new(Shared { context, buffers: ServeBuffers::default(), producer, rates, recorder });
     let mut sessions = JoinSet::new();
     // In a set, so that it ends with this future, too.
     let mut writing = JoinSet::new();

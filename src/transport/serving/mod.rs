@@ -11,6 +11,7 @@
 mod access;
 mod answer;
 mod attest;
+mod bucket;
 mod buffers;
 mod control;
 mod deletions;
@@ -64,6 +65,8 @@ pub struct ServeContext {
     pub session: SessionContext,
     /// Only members of that organisation are served; `None`: of every organisation of the channel.
     pub only_org: Option<MspId>,
+    /// Whether others on this host need it more at the moment: then all joiners together get a small rate, and nothing is compressed.
+    pub busy: watch::Receiver<bool>,
     /// Caps.
     pub limits: ServeLimits,
     /// Where files are read, hashed and compressed. Its queue should have 16 places: then nothing ever waits to queue.

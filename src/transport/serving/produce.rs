@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::buffers::ServeBuffer;
 use crate::{
@@ -40,6 +40,8 @@ pub(super) struct Producer {
     workers: Workers,
     compressions_max: usize,
     compressing: Arc<AtomicUsize>,
+    /// Nothing is compressed while others on this host need its CPUs.
+    busy: watch::Receiver<bool>,
     /// Chunks in a row without gain, by manifest and file.
     misses: Arc<Mutex<BTreeMap<(ManifestHash, u32), u32>>>,
 }
@@ -62,8 +64,8 @@ impl Drop for Slot {
 }
 
 impl Producer {
-    pub(super) fn new(workers: Workers, compressions_max: usize) -> Self {
-        Self { workers, compressions_max, compressing: Arc::default(), misses: Arc::default() }
+    pub(super) fn new(workers: Workers, compressions_max: usize, busy: watch::Receiver<bool>) -> Self {
+        Self { workers, compressions_max, compressing: Arc::default(), busy, misses: Arc::default() }
     }
 
     /// Makes a chunk in that buffer. `None` if the worker died of it.
@@ -97,6 +99,9 @@ impl Producer {
 
     /// Leave to compress, unless the file has shown that it is no use, or enough compressions are running.
     fn slot(&self, wanted: &Wanted) -> Option<Slot> {
+        if *self.busy.borrow() {
+            return None;
+        }
         let key = (wanted.snapshot.entry().manifest_hash, wanted.file_index);
         if let Some(misses) = lock(&self.misses).get_mut(&key).filter(|misses| **misses >= MISSES_BEFORE_SKIPPING) {
             *misses = misses.wrapping_add(1).max(MISSES_BEFORE_SKIPPING);

@@ -165,6 +165,7 @@ fn undecodable_frames_spoil_the_connection() {
     }
 }
 
+/// R1: runs of 2^32 chunks, and runs that end behind the last one that can be counted.
 #[test]
 fn fields_that_break_their_rule_are_named() {
     let request = |change: fn(&mut pb::ChunkRequest)| {
@@ -226,7 +227,6 @@ fn what_is_had_is_written_in_one_way_only() {
     assert!(bytes.len() < 64 << 10, "{}", bytes.len());
 }
 
-/// R1, R4: each repeated field.
 #[test]
 fn a_lease_has_a_number_and_ends_within_the_hour() {
     use pb::frame::Body as Pb;
@@ -244,6 +244,7 @@ fn a_lease_has_a_number_and_ends_within_the_hour() {
     }
 }
 
+/// R1, R4: each repeated field.
 #[test]
 fn every_cap_is_reached_and_not_crossed() {
     let bytes = |len: usize| Bytes::from(vec![7; len]);
@@ -283,6 +284,49 @@ fn text_of_the_other_side_is_bounded_and_clean() {
     assert_eq!(refusal.code, ErrorCode::Internal, "an unknown code");
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(600)));
     assert_eq!(Refusal::new(ErrorCode::Busy, &"ä".repeat(200)).detail.len(), 256);
+}
+
+/// Defence: what repeats is counted before memory is taken for it, and a length is held against the bytes that are there. Removed, a
+/// megabyte of empty entries becomes hundreds, and ten bytes ask for all there is.
+/// R1: a page of a million entries, a million ranges of chunks, a field of 2^63 bytes.
+#[test]
+fn a_million_entries_are_refused_before_they_are_decoded() {
+    const MILLION: usize = 1_000_000;
+    /// A frame whose body is field `number`.
+    fn frame(number: u32, body: &[u8]) -> Bytes {
+        let mut frame = vec![0x08, 9];
+        prost::encoding::encode_key(number, prost::encoding::WireType::LengthDelimited, &mut frame);
+        prost::encoding::encode_varint(body.len() as u64, &mut frame);
+        frame.extend_from_slice(body);
+        frame.into()
+    }
+    const PAGE: u32 = 5;
+    const HAVE: u32 = 22;
+    let entries = |count: usize| frame(PAGE, &[0x12, 0x00].repeat(count));
+    // One is read as far as its fields go, so this is a page.
+    assert_eq!(Frame::decode(entries(1)), Err(WireError::Field { request_id: 9, field: "files" }));
+    assert_eq!(Frame::decode(entries(MILLION)), Err(WireError::TooManyFields));
+    let ranges = |count: usize| frame(HAVE, &[0x18, 0x01].repeat(2 * count));
+    let ranged = Frame::decode(ranges(2)).unwrap().body;
+    assert!(
+        matches!(&ranged, Body::Have(Have { ranges: Some(ranges), .. }) if ranges[..] == [1..2, 3..4]),
+        "{ranged:?}"
+    );
+    assert_eq!(Frame::decode(ranges(MILLION)), Err(WireError::TooManyFields));
+    // Packed they are one field, of which a frame holds half a million: four bytes for each, and then no range is made of them.
+    let packed = |count: usize| {
+        let have = pb::Have { version: 3, complete: false, runs: vec![1; 2 * count] };
+        pb::Frame { request_id: 9, body: Some(pb::frame::Body::Have(have)) }.encode_to_vec()
+    };
+    let most = packed(FRAME_BYTES_MAX / 2 - 16);
+    assert!(most.len() <= FRAME_BYTES_MAX);
+    assert_eq!(Frame::decode(most.into()), Err(WireError::Field { request_id: 9, field: "runs" }));
+    for number in [PAGE, HAVE] {
+        let mut huge = vec![0x08, 9];
+        prost::encoding::encode_key(number, prost::encoding::WireType::LengthDelimited, &mut huge);
+        prost::encoding::encode_varint(1 << 63, &mut huge);
+        assert_eq!(Frame::decode(huge.into()), Err(WireError::Undecodable), "{number}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use netsim::{Host, disk::SimDisk};
 use snapferry::{
-    catalog::{Attestor, AuditLog, Catalog, LANDED_DIR, Landed, STATEMENTS_DIR, StatementStore},
+    catalog::{Attestor, AuditLog, Catalog, LANDED_DIR, Landed, Repairs, STATEMENTS_DIR, StatementStore},
     chunking::Workers,
     disk::Dir,
     service::daemon::{MANIFESTS_DIR, attest},
@@ -36,6 +36,8 @@ pub struct Service {
     /// What its watcher of configuration blocks puts in force.
     pub live: LiveChannels,
     pub limits: ServeLimits,
+    /// Whether others on its machine need it more.
+    pub busy: watch::Sender<bool>,
     /// What runs in its place if it lies.
     pub liar: Option<Arc<LyingService>>,
     clock: WallClock,
@@ -54,7 +56,8 @@ impl Service {
     /// Of `peer` on `host`, over the snapshots on `disk`; not started.
     pub fn new(host: Host, peer: Arc<SimPeer>, disk: SimDisk, live: LiveChannels, clock: WallClock, seed: u64) -> Self {
         let limits = ServeLimits::default();
-        Self { host, peer, disk, live, limits, liar: None, clock, lies: None, seed, running: None }
+        let busy = watch::Sender::new(false);
+        Self { host, peer, disk, live, limits, busy, liar: None, clock, lies: None, seed, running: None }
     }
 
     /// One that lies.
@@ -72,6 +75,11 @@ impl Service {
         self.running.as_ref().map(|running| &running.catalog)
     }
 
+    /// Chunks that it fetched again, in its state folder.
+    pub fn repairs(&self) -> Repairs {
+        Repairs::in_state(&*folder(&*sim_dir(&self.disk), "state")).unwrap()
+    }
+
     /// Reads its snapshots, and serves them; if it runs already, nothing.
     pub fn start(&mut self) {
         if self.running.is_some() {
@@ -82,8 +90,8 @@ impl Service {
         let root = sim_dir(&self.disk);
         let state = folder(&*root, "state");
         let completed = folder(&*folder(&*root, "snapshots"), "completed");
-        let catalog =
-            Arc::new(Catalog::open(completed, folder(&*state, MANIFESTS_DIR), (self.clock)()).with_deletion(true));
+        let catalog = Catalog::open(completed, folder(&*state, MANIFESTS_DIR), (self.clock)());
+        let catalog = Arc::new(catalog.with_deletion(true).with_repairs(self.repairs()));
         catalog.scan().unwrap();
         let statements = Arc::new(StatementStore::open(folder(&*state, STATEMENTS_DIR)));
         let landed = Arc::new(Landed::open(folder(&*state, LANDED_DIR)));
@@ -104,6 +112,7 @@ impl Service {
                 Arc::clone(&self.clock),
             ),
             only_org: None,
+            busy: self.busy.subscribe(),
             limits: self.limits,
             workers: Workers::Inline,
             shutdown,

@@ -165,7 +165,7 @@ fn a_folder_that_somebody_edits_is_not_published() {
     }
 }
 
-/// D8: a landed folder that somebody edits, even by one bit and at the same length, isn't taken for the snapshot by the next join.
+/// D8, B5: a landed folder that somebody edits, even by one bit and at the same length, isn't taken for the snapshot by the next join.
 #[test]
 fn a_landed_folder_that_was_edited_is_not_taken_for_the_snapshot() {
     let disk = SimDisk::new();

@@ -40,6 +40,23 @@ fn equal_sources_do_not_fetch_the_end_twice() {
     assert!(status.chunks_asked_twice <= 4, "{}", status.chunks_asked_twice);
 }
 
+/// As many chunks as can be counted: an entry for each would take all memory of this machine.
+/// R1: eight files of nearly 2^32 chunks.
+#[test]
+fn eight_files_of_four_pebibytes_are_one_entry_in_memory() {
+    let largest = u64::from(u32::MAX) * CHUNK_BYTES;
+    let mut plan = Plan::new(Layout::new([largest; 8]).unwrap(), PlanConfig::default());
+    plan.handle(Duration::ZERO, Event::SourceJoined { source: SourceId(0), identity: [0; 32], rtt: MS });
+    let mut asked = 0;
+    while let Some(action) = plan.poll(Duration::ZERO) {
+        let Action::Request { file_index: 0, .. } = action else { panic!("{action:?}") };
+        asked += 1;
+    }
+    assert!(asked > 0);
+    assert_eq!(plan.chunks.missing().runs().count(), 1);
+    assert_eq!(plan.chunks.missing().len() + plan.chunks.asked_len(), 8 * u64::from(u32::MAX));
+}
+
 /// S5: the plan.
 #[test]
 fn nothing_is_asked_without_a_free_permit() {
@@ -67,7 +84,7 @@ fn four_capped_sources_give_nearly_the_sum_of_their_rates() {
     assert!(world.now < ideal + ideal / 20, "{:?} for {ideal:?}", world.now);
 }
 
-/// S4, S6: the plan.
+/// S6: the plan.
 #[test]
 fn a_ten_times_faster_source_does_most_and_the_slow_one_never_delays_the_frontier() {
     let mut world = World::new(1024, vec![source(10), source(100)]);

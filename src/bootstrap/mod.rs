@@ -462,7 +462,7 @@ pub fn join_workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 }
 
 /// Every file's list of values, merged to the root that was agreed on before a chunk is asked for.
-async fn chunk_trees(agreed: &AgreedSnapshot, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+async fn chunk_trees(agreed: &Arc<AgreedSnapshot>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
     let mut trees = Vec::new();
     for (file_index, file) in (0..).zip(agreed.manifest().files()) {
         let tree = if file.size <= CHUNK_BYTES {

@@ -29,6 +29,8 @@ pub enum Lie {
     SilentTree,
     /// All values of a chunk tree come, and then no end.
     TreeNeverEnds,
+    /// Nothing, but once it has attested nothing comes any more, on a connection that lives.
+    SilentOnceAttested,
     /// A bit of a root in every manifest.
     Manifest,
     /// Its catalog doesn't ascend.
@@ -102,7 +104,7 @@ pub enum Lie {
 
 impl Lie {
     /// All that a seed may draw.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::Nothing,
         Self::Chunks,
         Self::SwappedChunks,
@@ -147,6 +149,7 @@ impl Lie {
         Self::ShortManifest,
         Self::LongManifest,
         Self::OtherGroups,
+        Self::SilentOnceAttested,
     ];
 
     /// Whether an honest service would never do it. Slow, silent, busy and rotten ones are only bad.
@@ -155,6 +158,7 @@ impl Lie {
             self,
             Self::Nothing
                 | Self::SilentTree
+                | Self::SilentOnceAttested
                 | Self::TreeNeverEnds
                 | Self::BusyAtFirst
                 | Self::RestartsAtFirst

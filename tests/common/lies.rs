@@ -119,8 +119,12 @@ impl LyingService {
         tokio::spawn(async move {
             while let Some(frame) = read(&mut recv).await {
                 let watched = matches!(frame.body, Body::CatalogWatch);
+                let attests = matches!(frame.body, Body::AttestationGet(_));
                 let answer = control.answer(frame.body);
                 write(&mut send, frame.request_id, answer).await;
+                if attests && control.lie == Lie::SilentOnceAttested {
+                    std::future::pending::<()>().await;
+                }
                 if watched && control.lie == Lie::OlderCatalog {
                     write(&mut send, 0, Body::Notice(Notice::CatalogChanged { version: u64::MAX })).await;
                 }
@@ -313,6 +317,7 @@ impl LyingService {
             requests.push((request.file_index, request.first_chunk));
         }
         match (frame.body, self.lie) {
+            (_, Lie::SilentOnceAttested) => drop(send.stopped().await),
             (Body::ChunkTreeRequest(_), Lie::RestartsAtFirst) if first => {
                 connection.close(ErrorCode::ShuttingDown.varint(), b"restarting");
             }

@@ -63,6 +63,21 @@ fn sources_that_are_silent_once_they_have_attested_make_a_join_at_most_three_ten
     }
 }
 
+/// S2: the first source gives its manifest and its chunks, but the lists of its chunk trees never come: they are asked of another one at
+/// once, and the join takes at most 1.3 times as long as if they came.
+#[test]
+fn lists_that_never_come_make_a_join_at_most_three_tenths_longer() {
+    let took = |lie| {
+        let sources = vec![SourceSpec::of(1).over(GOOD).lying(lie), SourceSpec::of(2).over(GOOD)];
+        let report = run(&Scenario { snapshot_bytes: 8 << 20, sources, ..Scenario::default() }, 7);
+        report.check();
+        report.took
+    };
+    let (good, late) = (took(Lie::Nothing), took(Lie::SilentTree));
+    println!("{late:?} for {good:?}");
+    assert!(late.as_secs_f64() <= 1.3 * good.as_secs_f64(), "{late:?} for {good:?}");
+}
+
 /// A source falls silent before it has said what it attests, and the others don't agree: its word decides, so it is waited for.
 #[test]
 fn a_silent_source_is_waited_for_while_the_others_do_not_agree() {

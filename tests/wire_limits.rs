@@ -151,7 +151,8 @@ async fn a_catalog_that_changes_between_all_pages_is_given_up_on() {
     })
     .await;
     let error = session.catalog().await.unwrap_err();
-    assert!(matches!(error.problem, AskProblem::Misbehaved(Misbehaviour::EndlessCatalog)), "{error}");
+    assert!(matches!(error.problem, AskProblem::CatalogChanges), "{error}");
+    assert_eq!(error.fault(), Fault::Link, "a service that is reading its folder lies to nobody");
     assert_eq!(ASKED.load(Ordering::SeqCst), 2 * RESTARTS_MAX);
 
     static CHANGED_TWICE: AtomicU64 = AtomicU64::new(0);

@@ -30,7 +30,7 @@
 //!   ICMP: nobody is told that nobody listens.
 //! - **Host**: a crash cuts the socket by incarnation. Datagrams of an earlier bind vanish both ways, otherwise the endpoint's
 //!   drivers would still say goodbye and the crash would be a soft one. Unsynced bytes go with it.
-//! - **Disk** ([`disk`]): any operation can fail (EIO, ENOSPC, short write) or be the last one before a crash; what wasn't synced is
+//! - **Disk** ([`disk`]): any operation can fail (EIO, ENOSPC, EMFILE, short write) or be the last one before a crash; what wasn't synced is
 //!   then kept, lost or torn.
 //!
 //! # What makes a trace repeatable

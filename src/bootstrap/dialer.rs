@@ -14,6 +14,7 @@ use tokio::{task::JoinSet, time};
 use super::error::{JoinError, SourceTrouble};
 use crate::{
     chunking::BufferPool,
+    disk::lacks_descriptors,
     msp::{ChannelConfig, LocalIdentity, TlsPair},
     snapshot::ChannelId,
     transport::{
@@ -121,7 +122,7 @@ pub enum DialError {
     },
     /// No socket.
     #[error("no UDP socket can be opened: {0}")]
-    Socket(std::io::Error),
+    Socket(#[source] std::io::Error),
 }
 
 /// Endpoints and credentials of one job.
@@ -161,9 +162,14 @@ impl Dialer {
         };
         let socket = |ip: IpAddr| dialling.network.open(SocketAddr::new(ip, 0), &tuning);
         let leaf = dialling.tls.leaf().clone();
+        let v4 = socket(Ipv4Addr::UNSPECIFIED.into()).map_err(DialError::Socket)?;
+        let v6 = match socket(Ipv6Addr::UNSPECIFIED.into()) {
+            Err(error) if lacks_descriptors(&error) => return Err(DialError::Socket(error)),
+            v6 => v6.ok(), // a host without IPv6 is fine
+        };
         Ok(Self {
-            v4: socket(Ipv4Addr::UNSPECIFIED.into()).map_err(DialError::Socket)?,
-            v6: socket(Ipv6Addr::UNSPECIFIED.into()).ok(), // a host without IPv6 is fine
+            v4,
+            v6,
             by_name: config(NameCheck::San)?,
             by_org: config(NameCheck::OrgOnly)?,
             context: SessionContext::new(Arc::clone(&dialling.identity), leaf, Arc::clone(&dialling.clock)),

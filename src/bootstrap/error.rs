@@ -1,12 +1,12 @@
 //! What ends a join, whose fault it was, and what the operator does next.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{error::Error, io, path::PathBuf, sync::Arc};
 
 use super::dialer::DialError;
 use crate::{
     catalog::{AgreementError, Equivocation, LandedError},
     chunking::{ProofError, StoreError, plan::LayoutError},
-    disk::DiskError,
+    disk::{DiskError, lacks_descriptors},
     msp::ConfigError,
     snapshot::{ChannelId, ContentError, FolderError, MetadataError, SnapshotFile, SnapshotId},
 };
@@ -67,6 +67,8 @@ pub enum JoinError {
         id: SnapshotId,
         /// Why.
         reason: String,
+        /// What the disk said, if it was the disk.
+        source: Option<DiskError>,
     },
     /// None of the sources gave the manifest or a chunk tree that they all name.
     #[error("no source delivered {what} of {id}: {}", list(.troubles))]
@@ -198,6 +200,18 @@ impl JoinError {
     /// that is wrong under the right SHA-256 isn't theirs.
     pub(super) const fn is_of_manifest(&self) -> bool {
         matches!(self, Self::Proof(ProofError::FileHash { .. } | ProofError::TreeRoot { .. }))
+    }
+
+    /// Whether all that was wrong is that the system has no file descriptor left.
+    pub(super) fn lacks_descriptors(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<io::Error>().is_some_and(lacks_descriptors) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 }
 

@@ -125,6 +125,11 @@ pub enum JoinEvent {
         /// What the disk said, with the path.
         reason: String,
     },
+    /// This process, or the machine, has no file descriptor left: the join waits until there are some.
+    NoDescriptors {
+        /// What couldn't be opened.
+        reason: String,
+    },
 }
 
 /// How far a transfer is.

@@ -1,6 +1,6 @@
 //! Hears from a source that is joining itself which chunks it has, file by file, and tells the plan.
 
-use std::{collections::BTreeMap, iter, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, iter, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -17,6 +17,11 @@ use crate::{
         wire::{Have, HaveGet},
     },
 };
+
+/// How often the plan hears of one source at most.
+const HEARD_EVERY: Duration = Duration::from_millis(100);
+/// Answers that may wait: one of each file.
+const FILES_QUEUE: usize = 8;
 
 /// Listens to one source; dropped, it stops.
 #[derive(Debug)]
@@ -46,20 +51,35 @@ impl Listen {
 
     /// Each file by itself; what is known of all is told as one.
     async fn run(self) {
-        let (told, mut news) = mpsc::channel(1);
+        let (told, mut news) = mpsc::channel(FILES_QUEUE);
         let mut files = JoinSet::new();
         for file_index in 0..self.files {
             let get = HaveGet { id: self.snapshot.clone(), manifest_hash: self.manifest_hash, file_index };
             files.spawn(follow(Arc::clone(&self.session), get, told.clone()));
         }
         drop(told);
-        let mut known: BTreeMap<u32, Have> = BTreeMap::new();
-        while let Some((file_index, have)) = news.recv().await {
+        tell(&mut news, &self.layout, self.source, &self.sender).await;
+    }
+}
+
+/// Tells the plan what there is of all files, as often as it changes, but not more often than [`HEARD_EVERY`]: all is reckoned anew each
+/// time, and no source decides how often.
+async fn tell(
+    news: &mut mpsc::Receiver<(u32, Have)>,
+    layout: &Layout,
+    source: SourceId,
+    sender: &mpsc::UnboundedSender<Message>,
+) {
+    let mut known: BTreeMap<u32, Have> = BTreeMap::new();
+    while let Some((file_index, have)) = news.recv().await {
+        known.insert(file_index, have);
+        while let Ok((file_index, have)) = news.try_recv() {
             known.insert(file_index, have);
-            let ranges = known.iter().flat_map(|(file_index, have)| linear(&self.layout, *file_index, have)).collect();
-            let event = Event::Has { source: self.source, have: Known::Ranges(ranges) };
-            drop(self.sender.send(Message::Plan(event))); // nobody listens once the transfer is over
         }
+        let ranges = known.iter().flat_map(|(file_index, have)| linear(layout, *file_index, have)).collect();
+        let event = Event::Has { source, have: Known::Ranges(ranges) };
+        drop(sender.send(Message::Plan(event))); // nobody listens once the transfer is over
+        time::sleep(HEARD_EVERY).await;
     }
 }
 
@@ -106,5 +126,30 @@ mod tests {
         assert_eq!(of(0, Some(vec![1..u32::MAX])), [1..2], "no claim on the next file");
         assert!(of(3, None).is_empty());
         assert!(of(1, Some(vec![0..9])).iter().all(Range::is_empty));
+    }
+
+    /// R5: a source tells of itself as often as it likes, and the plan hears it ten times a second.
+    #[tokio::test(start_paused = true)]
+    async fn however_often_a_source_tells_the_plan_hears_it_ten_times_a_second() {
+        let layout = Layout::new([4 * crate::snapshot::CHUNK_BYTES]).unwrap();
+        let (told, mut news) = mpsc::channel(FILES_QUEUE);
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        let flood = async move {
+            let begun = time::Instant::now();
+            for nth in 0.. {
+                if begun.elapsed() >= 10 * HEARD_EVERY
+                    || told.send((0, Have::new(nth, Some(vec![0..3])))).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        tokio::join!(flood, tell(&mut news, &layout, SourceId(1), &sender));
+        let mut events = 0;
+        while let Ok(Message::Plan(Event::Has { have: Known::Ranges(ranges), .. })) = heard.try_recv() {
+            assert_eq!(ranges, [0..3]);
+            events += 1;
+        }
+        assert!((10..=13).contains(&events), "{events}");
     }
 }

@@ -107,13 +107,14 @@ impl Landing {
         Store::open(work.open_dir(&job_name(&self.id))?, agreed.manifest())
     }
 
-    /// Gives the proved files their final name, and removes the work folder.
+    /// Gives the proved files their final name, and removes the work folder. The store's lock is the caller's: who gets it must not find
+    /// the folder half removed.
     ///
     /// # Errors
     /// The store's; nothing is published then.
     pub(super) fn publish(
         &self,
-        store: Arc<Store>,
+        store: &Store,
         agreed: &AgreedSnapshot,
         files: &[VerifiedFile],
     ) -> Result<PathBuf, JoinError> {
@@ -122,7 +123,6 @@ impl Landing {
         let channel = self.channel_dir()?;
         store.publish(files, &metadata(agreed)?, &*channel, &self.id.block_number.to_string())?;
         self.remove_job();
-        drop(store); // its lock goes last: who gets it must not find the folder half removed
         Ok(self.path())
     }
 
@@ -227,7 +227,7 @@ mod tests {
 
         fn publish(&self, store: Store) -> Result<PathBuf, JoinError> {
             self.fill(&store);
-            self.landing().publish(Arc::new(store), &self.agreed, &self.sample.verified())
+            self.landing().publish(&store, &self.agreed, &self.sample.verified())
         }
 
         fn jobs(&self) -> Vec<String> {

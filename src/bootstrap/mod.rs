@@ -22,13 +22,14 @@ mod records;
 mod repair;
 mod request;
 mod reuse;
+mod shortage;
 mod sources;
 mod vouching;
 mod writing;
 
 use std::{
     collections::BTreeSet,
-    future::Future,
+    future::{self, Future},
     path::PathBuf,
     pin::{Pin, pin},
     sync::Arc,
@@ -48,6 +49,7 @@ pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
+use shortage::with_descriptors;
 use sources::Sources;
 use tokio::{sync::watch, time::Instant};
 pub use vouching::JoinTrust;
@@ -148,18 +150,29 @@ pub async fn join(
 ) -> Result<Joined, JoinError> {
     let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
     let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
-    let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes)?;
-    let serve = request.serve.filter(|_| !request.dry_run);
-    let helper = serve.map(|serve| Helper::start(serve, &request.dialling, &request.workers, &request.land));
-    let helper = helper.transpose()?;
+    let mut stop: Pin<&mut (dyn Future<Output = ()> + Send)> = pin!(stop);
+    let dialer = || {
+        let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes);
+        future::ready(dialer.map_err(JoinError::Dial))
+    };
+    let dialer = with_descriptors(observer, stop.as_mut(), dialer).await?;
+    let helper = || {
+        let serve = request.serve.filter(|_| !request.dry_run);
+        let helper = serve.map(|serve| Helper::start(serve, &request.dialling, &request.workers, &request.land));
+        future::ready(helper.transpose())
+    };
+    let helper = with_descriptors(observer, stop.as_mut(), helper).await?;
     if let Some(helper) = &helper {
         observer(JoinEvent::Serving { address: helper.address.to_string() });
     }
-    let (records, now) = (request.records.clone(), (request.dialling.clock)());
-    let bans = on_disk(&request.workers, move || Ok(records.bans(now)?)).await?;
+    let bans = || {
+        let (records, now) = (request.records.clone(), (request.dialling.clock)());
+        on_disk(&request.workers, move || Ok(records.bans(now)?))
+    };
+    let bans = with_descriptors(observer, stop.as_mut(), bans).await?;
     let keeps_bans = (!request.dry_run).then(|| request.records.clone());
     let sources = Sources::dial(&dialer, &request.sources, true, bans, keeps_bans, observer);
-    let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, pin!(stop)).await;
+    let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, stop).await;
     if let Some(helper) = helper {
         helper.stop().await;
     }
@@ -212,15 +225,18 @@ async fn join_from(
         ruled_out.snapshots.iter().for_each(|id| Landing::new(Arc::clone(&request.land), id.clone()).clean_up());
     }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
-    let earlier = match landed.outcome {
-        Outcome::AlreadyThere => receipt::of_before(request, &vouched, &summary)?,
-        Outcome::Landed | Outcome::DryRun => None,
+    let receipt = || {
+        let earlier = match landed.outcome {
+            Outcome::AlreadyThere => receipt::of_before(request, &vouched, &summary)?,
+            Outcome::Landed | Outcome::DryRun => None,
+        };
+        // Also of what was found in place: whoever landed it may have been stopped before its receipt, or joined by another rule.
+        match earlier {
+            None if !request.dry_run => receipt::write(request, &vouched, &summary, &times).map(Some),
+            earlier => Ok(earlier),
+        }
     };
-    // Also of what was found in place: whoever landed it may have been stopped before its receipt, or joined by another rule.
-    let receipt = match earlier {
-        None if !request.dry_run => Some(receipt::write(request, &vouched, &summary, &times)?),
-        earlier => earlier,
-    };
+    let receipt = with_descriptors(observer, stop, || future::ready(receipt())).await?;
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
 
@@ -322,13 +338,14 @@ async fn land(
 ) -> Result<Landed, JoinError> {
     let Means { sources, gone, buffers, helper, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
-    let there = on_disk(&request.workers, {
+    let is_there = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
-        move || landing.is_there(&agreed)
-    });
+        on_disk(&request.workers, move || landing.is_there(&agreed))
+    };
+    let never = pin!(future::pending());
     let there = tokio::select! {
         biased;
-        there = there => there?,
+        there = with_descriptors(observer, never, is_there) => there?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
     if let Some(content) = there {
@@ -348,11 +365,11 @@ async fn land(
         trees = chunk_trees(&agreed, sources) => trees?.into(),
         () = &mut stop => return Err(JoinError::Stopped),
     };
-    let opened = on_disk(&request.workers, {
+    let open_store = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
-        move || landing.open_store(&agreed)
-    });
-    let (store, mut candidates) = match opened.await? {
+        on_disk(&request.workers, move || landing.open_store(&agreed))
+    };
+    let (store, mut candidates) = match with_descriptors(observer, stop.as_mut(), open_store).await? {
         Opened::Store(store, candidates) => (store, candidates),
         Opened::There(content) => {
             check_channel_config(request, vouched, &content)?;
@@ -379,20 +396,20 @@ async fn land(
         changes,
         instead_from: request.block_number.is_none().then(|| request.trust.floor(&vouched.config)),
     };
-    let fetched = fetch(job, stop).await?;
+    let fetched = fetch(job, stop.as_mut()).await?;
 
     // load: the folder gets its name when all is proved, and those who vouched for it still count
     check_channel_config(request, vouched, &fetched.proved.content)?;
-    let publish = {
+    let publish = || {
         let (landing, agreed, files) = (Arc::clone(landing), Arc::clone(&agreed), fetched.proved.files.clone());
-        let records = request.records.clone();
-        move || {
+        let (records, store) = (request.records.clone(), Arc::clone(&store));
+        on_disk(&request.workers, move || {
             // First: a crash in between must not leave a folder that looks as if our own peer had made it.
             records.landed(agreed.id(), agreed.manifest_hash())?;
-            landing.publish(store, &agreed, &files)
-        }
+            landing.publish(&store, &agreed, &files)
+        })
     };
-    on_disk(&request.workers, publish).await?;
+    with_descriptors(observer, stop, publish).await?;
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
 }
 
@@ -445,7 +462,7 @@ pub fn join_workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 }
 
 /// Every file's list of values, merged to the root that was agreed on before a chunk is asked for.
-async fn chunk_trees(agreed: &AgreedSnapshot, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+async fn chunk_trees(agreed: &Arc<AgreedSnapshot>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
     let mut trees = Vec::new();
     for (file_index, file) in (0..).zip(agreed.manifest().files()) {
         let tree = if file.size <= CHUNK_BYTES {

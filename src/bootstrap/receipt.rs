@@ -38,7 +38,7 @@ pub(super) fn write(
     joined: &Joined,
     times: &Times,
 ) -> Result<PathBuf, JoinError> {
-    let failed = |reason: String| JoinError::Receipt { id: joined.id.clone(), reason };
+    let failed = |reason, source| JoinError::Receipt { id: joined.id.clone(), reason, source };
     let finished_at = (request.dialling.clock)();
     let share = |share: &super::Share| ReceiptShare {
         source: share.source.clone(),
@@ -54,9 +54,9 @@ pub(super) fn write(
         finished_at,
     };
     let file = JoinReceipt::sign(&vouched.agreed, &vouched.config, facts, &request.dialling.identity)
-        .map_err(|error| failed(chain(&error)))?;
+        .map_err(|error| failed(chain(&error), None))?;
     request
         .records
         .receipt(&joined.id, joined.snapshot_hash, finished_at, &file)
-        .map_err(|error| failed(error.to_string()))
+        .map_err(|error| failed(error.to_string(), Some(error)))
 }

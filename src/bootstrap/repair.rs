@@ -79,7 +79,7 @@ async fn all(request: &RepairRequest, sources: &mut Sources, observer: &Observer
     let mut done = Repaired::default();
     for (nth, rotten) in (1..).zip(&request.rotten) {
         let values = snapshot.tree(rotten.file_index).map(|tree| tree.values().to_vec()).unwrap_or_default();
-        let tree = FileTree::prove(manifest, rotten.file_index, values).map_err(JoinError::Proof)?;
+        let tree = Arc::new(FileTree::prove(manifest, rotten.file_index, values).map_err(JoinError::Proof)?);
         let manifest_hash = snapshot.entry().manifest_hash;
         match sources.good_chunk(snapshot.id(), manifest_hash, &tree, rotten.chunk).await {
             Ok(chunk) => {

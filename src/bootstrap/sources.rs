@@ -3,6 +3,7 @@
 //! Decides when to dial. Leaves to `catalog::agreement` what may be believed, to `fetch` what is asked of whom.
 
 mod giving;
+mod hedged;
 mod lies;
 mod mending;
 
@@ -64,6 +65,8 @@ pub(super) struct Sources {
     patient: bool,
     /// Of chunks, since the last one that each source gave.
     refusals: BTreeMap<SourceIndex, Refusals>,
+    /// Who kept us waiting for a manifest or a chunk tree that somebody else then gave: they are asked last.
+    late: BTreeSet<SourceIndex>,
     /// Who is connected, but didn't attest what it offers, and why.
     silent: BTreeMap<SourceIndex, SourceTrouble>,
     /// Since when nobody who is connected offers the snapshot that is fetched.
@@ -104,6 +107,7 @@ impl Sources {
             keeps_bans,
             patient,
             refusals: BTreeMap::new(),
+            late: BTreeSet::new(),
             silent: BTreeMap::new(),
             missed_since: None,
             channel: dialer.channel.clone(),
@@ -483,6 +487,7 @@ mod tests {
             keeps_bans: None,
             patient: true,
             refusals: BTreeMap::new(),
+            late: BTreeSet::new(),
             silent: BTreeMap::new(),
             missed_since: None,
             channel: "ch1".parse().unwrap(),

@@ -147,16 +147,20 @@ impl Bans {
         let mut names: Vec<_> = self.dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File).collect();
         names.retain(|entry| !entry.name.starts_with('.')); // being written
         names.sort_by(|a, b| a.name.cmp(&b.name));
-        let ban = |name: &str| {
+        let ban = |name: &str, bytes: &[u8]| {
             let mut id = [0; 32];
             hex::decode_to_slice(name, &mut id).ok()?;
-            Ban::decode(IdentityId(id), &read_small(&*self.dir, name, FILE_BYTES_MAX).ok()?)
+            Ban::decode(IdentityId(id), bytes)
         };
-        let read = |entry: crate::disk::DirEntry| {
-            let ban = ban(&entry.name);
-            (entry.name, ban)
+        let read = |entry: crate::disk::DirEntry| match read_small(&*self.dir, &entry.name, FILE_BYTES_MAX) {
+            // Nothing is wrong with the file, and who is banned in it stays so.
+            Err(error) if error.lacks_descriptors() => Err(error),
+            bytes => {
+                let ban = bytes.ok().and_then(|bytes| ban(&entry.name, &bytes));
+                Ok((entry.name, ban))
+            }
         };
-        Ok(names.into_iter().take(2 * BANS_MAX).map(read).collect())
+        names.into_iter().take(2 * BANS_MAX).map(read).collect()
     }
 }
 

@@ -193,7 +193,8 @@ impl Catalog {
 
     fn finish_one(&self, id: &SnapshotId, ending: &Ending) -> Finished {
         let left = self.remains.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        if left.is_some_and(|left| left.inode == ending.inode && left.stage == Stage::Deleted) {
+        let left = left.filter(|left| left.inode == ending.inode).map(|left| left.stage);
+        if left == Some(Stage::Deleted) {
             return Finished::Deleted; // just before a crash
         }
         let inode = match self.folder_inode(id) {
@@ -201,6 +202,9 @@ impl Catalog {
             Err(error) => return again(id, &error.to_string()),
         };
         if inode != Some(ending.inode) {
+            if left == Some(Stage::Deleting) {
+                return Finished::Again(LOOK_AGAIN_AFTER); // a crash in the middle of it: the next scan finishes it
+            }
             tracing::warn!(snapshot = %id, "not deleted: its folder is gone, or another one has its place");
             return Finished::Dropped;
         }

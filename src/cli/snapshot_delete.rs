@@ -32,7 +32,8 @@ use std::{
 /// `peer`): the service checks that and holds no admin's key itself. It must be allowed to delete at all (snapshots.allowDelete:
 /// true) and to write in the peer's snapshots folder.
 ///
-/// Waits for those who download it, and says who they are; nobody new may. Interrupted, it leaves the deletion to the service, which
+/// Waits for those who download it, and says who they are; nobody new may. (A service that was just started knows of a download once
+/// that has come back to it: within half a minute.) Interrupted, it leaves the deletion to the service, which
 /// remembers it, also when it is started again: `snapshot show` says how far it is. With --force who downloads has ten minutes, then goes on
 /// from other sources.
 #[derive(Debug, Args)]

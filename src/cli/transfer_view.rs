@@ -53,9 +53,10 @@ impl Screen {
         match self.style {
             Style::Json => json(event),
             Style::Quiet => match event {
-                JoinEvent::SourceDropped { .. } | JoinEvent::DiskFull { .. } | JoinEvent::OtherSnapshot { .. } => {
-                    self.say(event);
-                }
+                JoinEvent::SourceDropped { .. }
+                | JoinEvent::DiskFull { .. }
+                | JoinEvent::NoDescriptors { .. }
+                | JoinEvent::OtherSnapshot { .. } => self.say(event),
                 _ => {}
             },
             Style::Bar | Style::Lines => match event {
@@ -157,6 +158,9 @@ fn words(event: &JoinEvent) -> Option<String> {
         }
         JoinEvent::ChunkRepaired { file, chunk, nth, of } => format!("repaired {nth} of {of}: chunk {chunk} of {file}"),
         JoinEvent::DiskFull { reason } => format!("the disk is full, waiting until there is room: {reason}"),
+        JoinEvent::NoDescriptors { reason } => {
+            format!("no file descriptor is left, waiting until there are some: {reason}")
+        }
         _ => return None,
     })
 }

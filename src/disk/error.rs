@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
+
 /// A failure of the local disk, or something in a folder that we refuse to touch. Never a source's fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,10 +97,41 @@ impl DiskError {
     pub fn is_full(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
+
+    /// Whether this process, or the machine, has no file descriptor left: closing some helps, and nothing was lost.
+    #[must_use]
+    pub fn lacks_descriptors(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if lacks_descriptors(source))
+    }
+}
+
+/// Whether the system refused another file descriptor, for a file or a socket: EMFILE, ENFILE. No [`io::ErrorKind`] tells.
+#[must_use]
+pub fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 impl From<DiskError> for io::Error {
     fn from(error: DiskError) -> Self {
         Self::new(error.kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_told_from_a_lack_of_space_and_from_anything_else() {
+        let of = |error: io::Error| {
+            let error = DiskError::io("open", Path::new("a"), error);
+            (error.lacks_descriptors(), error.is_full())
+        };
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            assert_eq!(of(errno.into()), (true, false), "{errno}");
+        }
+        assert_eq!(of(Errno::NOSPC.into()), (false, true));
+        assert_eq!(of(Errno::IO.into()), (false, false));
+        assert_eq!(of(io::ErrorKind::Other.into()), (false, false));
     }
 }

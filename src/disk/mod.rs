@@ -24,7 +24,7 @@ mod sealed;
 
 use std::{any::Any, fmt::Debug, ops::Range, path::Path, sync::Arc};
 
-pub use error::DiskError;
+pub use error::{DiskError, lacks_descriptors};
 pub use file_reader::FileReader;
 pub use journal::{JOURNAL_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, Journal};
 pub use os::OsDir;

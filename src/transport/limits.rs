@@ -122,12 +122,8 @@ pub const YIELDING_RATE: u64 = 4 << 20;
 pub const SERVE_BUFFERS: usize = 16;
 
 /// Chunk buffers that one session can hold, sent and not yet acknowledged included: half, so that one that doesn't read can't
-/// stop the others.
+/// stop the others. What the sessions of one organisation hold together, `serving::buffers` decides.
 pub const SERVE_BUFFERS_PER_SESSION: usize = 8;
-
-/// Chunk buffers that the sessions of one organisation can hold together: the rest is for the others. With as many as there are, eight
-/// sessions that read nothing made another organisation's join take a minute for each second (tests/faults/floods.rs).
-pub const SERVE_BUFFERS_PER_ORG: usize = 12;
 
 /// What the server lets a client send unread on one connection: requests are small.
 pub const SERVE_RECEIVE_WINDOW_BYTES: u32 = 256 << 10;

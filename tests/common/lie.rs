@@ -27,6 +27,10 @@ pub enum Lie {
     Tree,
     /// Its lists of chunk trees never come.
     SilentTree,
+    /// All values of a chunk tree come, and then no end.
+    TreeNeverEnds,
+    /// Nothing, but once it has attested nothing comes any more, on a connection that lives.
+    SilentOnceAttested,
     /// A bit of a root in every manifest.
     Manifest,
     /// Its catalog doesn't ascend.
@@ -53,6 +57,10 @@ pub enum Lie {
     AttestsAgain,
     /// It attests its snapshot, and another one of the same block.
     AttestsTwo,
+    /// It attests what the test gives it, and may relay what others signed.
+    AttestsAsTold,
+    /// Its catalog has an entry of another channel, too.
+    OtherChannel,
     /// It has a manifest of its own under the right metadata, which proves every chunk of a file that it has altered. It attests
     /// nothing. (Only for files of one chunk.)
     OwnManifest,
@@ -96,7 +104,7 @@ pub enum Lie {
 
 impl Lie {
     /// All that a seed may draw.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::Nothing,
         Self::Chunks,
         Self::SwappedChunks,
@@ -137,9 +145,11 @@ impl Lie {
         Self::ShortTree,
         Self::LongTree,
         Self::OtherTree,
+        Self::TreeNeverEnds,
         Self::ShortManifest,
         Self::LongManifest,
         Self::OtherGroups,
+        Self::SilentOnceAttested,
     ];
 
     /// Whether an honest service would never do it. Slow, silent, busy and rotten ones are only bad.
@@ -148,6 +158,8 @@ impl Lie {
             self,
             Self::Nothing
                 | Self::SilentTree
+                | Self::SilentOnceAttested
+                | Self::TreeNeverEnds
                 | Self::BusyAtFirst
                 | Self::RestartsAtFirst
                 | Self::TreesRefused(_)

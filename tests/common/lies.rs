@@ -4,7 +4,7 @@
 use std::{
     io::Read as _,
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, UNIX_EPOCH},
@@ -48,14 +48,19 @@ const TREE_VALUE_BYTES: usize = 32;
 /// The file that [`Lie::OwnManifest`] alters, by its place in the manifest.
 const ALTERED: u32 = 0;
 
+/// What [`Lie::AttestsAsTold`] says, made of what an honest service would.
+pub type Words = Box<dyn Fn(AttestBody) -> Vec<catalog::Attestation> + Send + Sync>;
+
 /// A lying service: what all of its connections share.
 pub struct LyingService {
     catalog: Arc<Catalog>,
     context: SessionContext,
     channels: LiveChannels,
     lie: Lie,
+    words: OnceLock<Words>,
     catalog_requests: AtomicUsize,
-    chunk_requests: AtomicUsize,
+    /// File and first chunk of each request.
+    chunk_requests: Mutex<Vec<(u32, ChunkIndex)>>,
     manifest_requests: AtomicUsize,
     tree_requests: AtomicUsize,
 }
@@ -69,6 +74,7 @@ impl LyingService {
             context,
             channels,
             lie,
+            words: OnceLock::new(),
             catalog_requests,
             chunk_requests,
             manifest_requests,
@@ -76,9 +82,19 @@ impl LyingService {
         })
     }
 
+    /// What it attests from now on, if it is [`Lie::AttestsAsTold`]; once.
+    pub fn attests(&self, words: Words) {
+        assert!(self.words.set(words).is_ok(), "it is told already");
+    }
+
     /// How often it was asked for chunks.
     pub fn chunk_requests(&self) -> usize {
-        self.chunk_requests.load(Ordering::SeqCst)
+        self.chunks_asked().len()
+    }
+
+    /// File and first chunk of each request for chunks, in order.
+    pub fn chunks_asked(&self) -> Vec<(u32, ChunkIndex)> {
+        self.chunk_requests.lock().unwrap().clone()
     }
 
     /// How often it was asked for its catalog.
@@ -103,8 +119,12 @@ impl LyingService {
         tokio::spawn(async move {
             while let Some(frame) = read(&mut recv).await {
                 let watched = matches!(frame.body, Body::CatalogWatch);
+                let attests = matches!(frame.body, Body::AttestationGet(_));
                 let answer = control.answer(frame.body);
                 write(&mut send, frame.request_id, answer).await;
+                if attests && control.lie == Lie::SilentOnceAttested {
+                    std::future::pending::<()>().await;
+                }
                 if watched && control.lie == Lie::OlderCatalog {
                     write(&mut send, 0, Body::Notice(Notice::CatalogChanged { version: u64::MAX })).await;
                 }
@@ -123,6 +143,11 @@ impl LyingService {
                 let mut entries: Vec<CatalogClaim> = entries.iter().map(|entry| self.claim(entry)).collect();
                 let asked_before = self.catalog_requests.fetch_add(1, Ordering::SeqCst) > 0;
                 match self.lie {
+                    Lie::OtherChannel => entries.extend(entries.first().cloned().map(|mut other| {
+                        // Later in the order of entries, so that nothing else is wrong with it.
+                        other.id.channel = format!("{}2", other.id.channel).parse().unwrap();
+                        other
+                    })),
                     Lie::Catalog => entries.extend_from_within(..),
                     Lie::OlderCatalog if asked_before => {
                         version -= 1;
@@ -156,6 +181,14 @@ impl LyingService {
             }
             Body::AttestationGet(get) if self.lie == Lie::AttestsTwo => {
                 Body::Attestations([false, true].map(|other| self.attest(&get, other)).into())
+            }
+            Body::AttestationGet(get) if self.lie == Lie::AttestsAsTold => {
+                let words = self.words.get().expect("the test says what");
+                let wire = |said: catalog::Attestation| Attestation {
+                    body: said.body_bytes().clone(),
+                    signature: said.signature().clone(),
+                };
+                Body::Attestations(words(self.attest_body(&get)).into_iter().map(wire).collect())
             }
             Body::AttestationGet(get) => Body::Attestations(vec![self.attest(&get, false)]),
             Body::LeaseOpen(_) | Body::LeaseRenew(_) | Body::LeaseClose(_) => {
@@ -217,11 +250,11 @@ impl LyingService {
         self.catalog.snapshot(id).unwrap()
     }
 
-    /// `other`: of another snapshot, which doesn't exist.
-    fn attest(&self, get: &AttestationGet, other: bool) -> Attestation {
+    /// What an honest service would attest.
+    fn attest_body(&self, get: &AttestationGet) -> AttestBody {
         let snapshot = self.snapshot(&get.id);
         let now = (self.context.clock)().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let mut body = AttestBody {
+        AttestBody {
             id: get.id.clone(),
             snapshot_hash: snapshot.entry().snapshot_hash,
             manifest_hash: self.manifest_hash(&get.id),
@@ -231,7 +264,12 @@ impl LyingService {
             expires_at: now + 3_600,
             request_nonce: get.nonce.to_vec(),
             identity: self.context.identity.identity.serialized().clone(),
-        };
+        }
+    }
+
+    /// `other`: of another snapshot, which doesn't exist.
+    fn attest(&self, get: &AttestationGet, other: bool) -> Attestation {
+        let mut body = self.attest_body(get);
         if other {
             flip(&mut body.snapshot_hash.0);
             flip(&mut body.manifest_hash.0);
@@ -272,11 +310,14 @@ impl LyingService {
         let Some(frame) = read(&mut recv).await else { return };
         let first =
             matches!(frame.body, Body::ChunkTreeRequest(_)) && self.tree_requests.fetch_add(1, Ordering::SeqCst) == 0;
-        let answered = match frame.body {
-            Body::ChunkRequest(_) => self.chunk_requests.fetch_add(1, Ordering::SeqCst),
-            _ => 0,
-        };
+        let mut answered = 0;
+        if let Body::ChunkRequest(request) = &frame.body {
+            let mut requests = self.chunk_requests.lock().unwrap();
+            answered = requests.len();
+            requests.push((request.file_index, request.first_chunk));
+        }
         match (frame.body, self.lie) {
+            (_, Lie::SilentOnceAttested) => drop(send.stopped().await),
             (Body::ChunkTreeRequest(_), Lie::RestartsAtFirst) if first => {
                 connection.close(ErrorCode::ShuttingDown.varint(), b"restarting");
             }
@@ -296,6 +337,10 @@ impl LyingService {
             Body::ChunkRequest(request) => self.chunks(&mut send, &request, answered).await,
             Body::ChunkTreeRequest(request) => self.tree(&mut send, &request).await,
             _ => return,
+        }
+        if self.lie == Lie::TreeNeverEnds {
+            let _ = send.stopped().await;
+            return;
         }
         let _ = send.finish();
         let _ = send.stopped().await;

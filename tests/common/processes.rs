@@ -257,6 +257,8 @@ impl Service {
         command.arg("--snapshots-root-dir").arg(root.path()).arg("--state-dir").arg(state.path());
         who.flags(&mut command);
         command.env("SNAPFERRY_LOGGING_SPEC", "transport=debug:info");
+        // Other tests beside it aren't the peer that it steps back for.
+        command.env("SNAPFERRY_LIMITS_YIELDABOVE", "100");
         // A killed joiner's sessions stay until they idle out.
         command.env("SNAPFERRY_LIMITS_SESSIONSPERORG", "64").env("SNAPFERRY_LIMITS_SESSIONSPERADDRESS", "64");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

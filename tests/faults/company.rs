@@ -46,6 +46,23 @@ fn bad_company_makes_a_join_at_most_three_tenths_longer() {
     }
 }
 
+/// S2: the first sources fall silent right after they have attested, before they gave a manifest or a chunk tree: others are asked beside
+/// them at once, and the join takes at most 1.3 times as long as with the good one alone.
+#[test]
+fn sources_that_are_silent_once_they_have_attested_make_a_join_at_most_three_tenths_longer() {
+    let snapshot_bytes = 8 << 20;
+    let alone = took(snapshot_bytes, false, 0, Lie::Nothing, 5);
+    for silent in [1, 2] {
+        let quiet = (2..2 + silent).map(|org| SourceSpec::of(org).over(GOOD).lying(Lie::SilentOnceAttested));
+        let sources = quiet.chain([SourceSpec::of(1).over(GOOD)]).collect();
+        let report = run(&Scenario { snapshot_bytes, organisations: 5, sources, ..Scenario::default() }, 5);
+        report.check();
+        let ratio = report.took.as_secs_f64() / alone.as_secs_f64();
+        println!("{silent} silent: {:?} for {alone:?}: {ratio:.2}", report.took);
+        assert!(ratio <= 1.3, "{}", report.account("it was waited for"));
+    }
+}
+
 /// A source falls silent before it has said what it attests, and the others don't agree: its word decides, so it is waited for.
 #[test]
 fn a_silent_source_is_waited_for_while_the_others_do_not_agree() {

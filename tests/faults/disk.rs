@@ -1,7 +1,8 @@
 //! The joiner's disk, in whole joins: what a power cut leaves and what fails (`enumeration`), rot, damage, refusals and other people
-//! (`by_name`). Here: the join that both run, and what it leaves on the way.
+//! (`by_name`), a machine without file descriptors (`descriptors`). Here: the join that both run, and what it leaves on the way.
 
 mod by_name;
+mod descriptors;
 mod enumeration;
 
 use std::sync::Arc;

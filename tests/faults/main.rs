@@ -11,6 +11,7 @@ mod company;
 mod disk;
 mod fair;
 mod floods;
+mod foreign;
 mod full;
 mod life_cycle;
 mod lying;

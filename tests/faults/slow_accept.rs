@@ -17,7 +17,7 @@ use snapferry::{
         asking::Session,
         endpoint::Tuning,
         limits::{
-            ACCEPT_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX, SERVE_BUFFERS_PER_ORG, SESSIONS_PER_ADDRESS_MAX,
+            ACCEPT_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX, SERVE_BUFFERS_PER_SESSION, SESSIONS_PER_ADDRESS_MAX,
             SESSIONS_PER_ORG_MAX,
         },
     },
@@ -148,7 +148,7 @@ fn a_member_that_takes_its_chunks_a_few_bytes_at_a_time_slows_nobody_else() {
         let (flooded, received) = tokio::join!(joining, flooding);
         let flooded = flooded.expect("it waits for them");
         let bytes: Vec<u64> = received.iter().map(|received| received.load(Ordering::Relaxed)).collect();
-        assert!(bytes.iter().filter(|bytes| **bytes > 0).count() >= SERVE_BUFFERS_PER_ORG, "else it was no flood");
+        assert!(bytes.iter().filter(|bytes| **bytes > 0).count() >= SERVE_BUFFERS_PER_SESSION, "else it was no flood");
         assert!(bytes.iter().all(|bytes| *bytes < CHUNK_BYTES) && taking.try_join_next().is_none(), "{bytes:?}");
         assert!(flooded <= free + free / 5, "{flooded:?}, else {free:?}");
     });

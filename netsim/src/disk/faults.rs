@@ -64,6 +64,12 @@ impl Kind {
             Self::CreateDir | Self::Create | Self::Write | Self::SetLen | Self::Sync | Self::SyncDir | Self::Rename
         )
     }
+
+    /// Whether it takes a file descriptor, if only for a moment.
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        matches!(self, Self::OpenDir | Self::Open | Self::Create | Self::List | Self::Lock)
+    }
 }
 
 /// How a disk lies about syncs: what a broken order of syncs in a program amounts to, without changing the program.
@@ -84,11 +90,13 @@ pub enum Fault {
     NoSpace,
     /// A write: half of it was done, then ENOSPC. Anything else: as [`Self::NoSpace`].
     Short,
+    /// EMFILE: nothing was done. Of what takes no descriptor: nothing goes wrong.
+    NoDescriptor,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Io, Self::NoSpace, Self::Short];
+    pub const ALL: [Self; 4] = [Self::Io, Self::NoSpace, Self::Short, Self::NoDescriptor];
 
     /// Whether it means something for such an operation that none before it in [`Self::ALL`] means.
     #[must_use]
@@ -97,6 +105,7 @@ impl Fault {
             Self::Io => true,
             Self::NoSpace => kind.takes_space(),
             Self::Short => matches!(kind, Kind::Write),
+            Self::NoDescriptor => kind.opens(),
         }
     }
 
@@ -105,12 +114,20 @@ impl Fault {
         match self {
             Self::Io => io::Error::other("input/output error"),
             Self::NoSpace | Self::Short => full(),
+            Self::NoDescriptor => no_descriptor(),
         }
     }
 }
 
 pub(super) fn full() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "no space left on device")
+}
+
+/// As the system says it: only its number tells this error from others.
+pub(super) fn no_descriptor() -> io::Error {
+    /// Linux's, and that of every other Unix.
+    const EMFILE: i32 = 24;
+    io::Error::from_raw_os_error(EMFILE)
 }
 
 /// Which operations go wrong. They count from 0, over all processes.

@@ -240,7 +240,7 @@ impl SimFile {
             None | Some(Fault::Short) => change.torn().filter(|half| {
                 state.files.content(self.0.inode).is_ok_and(|content| content.growth(half) <= state.free())
             }),
-            Some(Fault::Io | Fault::NoSpace) => None,
+            Some(Fault::Io | Fault::NoSpace | Fault::NoDescriptor) => None,
         };
         if let Some(change) = change {
             state.files.change(self.0.inode, change);

@@ -10,6 +10,7 @@
 //! | an operation fails ([`SimDisk::fail`]) | nothing of it, or half of a write |
 //! | a file's sync fails | what waited is dropped **and called clean**: reads still show it, a later sync succeeds, [`SimFile::forget_cached`] or a power cut shows that it is gone |
 //! | the disk is full ([`SimDisk::set_capacity`]) | of a write as much as fits, then ENOSPC, until something is removed |
+//! | no file descriptor is left ([`SimDisk::lack_descriptors`]) | everything; what is open can be used |
 //! | the disk refuses changes ([`SimDisk::refuse_changes`]), a file can't be read ([`SimDisk::break_file`]) | everything |
 //! | a bit rots ([`SimDisk::rot`]) | that bit flipped, seen by the next read |
 //! | a disk lies about some of its syncs ([`SimDisk::lie_about_syncs`]) | everything; a power cut shows what wasn't durable |
@@ -61,6 +62,7 @@ struct State {
     locks: BTreeSet<Inode>,
     capacity: Option<u64>,
     refusal: Option<io::ErrorKind>,
+    lacks_descriptors: bool,
     broken: BTreeSet<Inode>,
     plan: Plan,
     lie: Option<SyncLie>,
@@ -93,6 +95,7 @@ impl SimDisk {
             locks: BTreeSet::new(),
             capacity: None,
             refusal: None,
+            lacks_descriptors: false,
             broken: BTreeSet::new(),
             plan: Plan::default(),
             lie: None,
@@ -160,6 +163,17 @@ impl SimDisk {
     /// `PermissionDenied`, or whose user's `QuotaExceeded`; `None`: none is.
     pub fn refuse_changes(&self, kind: Option<io::ErrorKind>) {
         self.state().refusal = kind;
+    }
+
+    /// From now on nothing can be opened, made or listed, as when a process has all the descriptors that it may have; or it can again.
+    pub fn lack_descriptors(&self, lacks: bool) {
+        self.state().lacks_descriptors = lacks;
+    }
+
+    /// Whether [`Self::lack_descriptors`] is in force: for what else takes descriptors on that machine.
+    #[must_use]
+    pub fn lacks_descriptors(&self) -> bool {
+        self.state().lacks_descriptors
     }
 
     /// Every read, write and sync of that file says EIO, until it is another file. False: there is none.
@@ -307,7 +321,9 @@ impl State {
             std::mem::take(&mut self.late_due).into_iter().for_each(|late| self.files.sync(late, false));
         }
         self.log.push(Operation { kind, path: path.to_owned() });
-        Ok(self.plan.fail.get(&number).copied())
+        let planned = self.plan.fail.get(&number).copied();
+        let fault = planned.or_else(|| self.lacks_descriptors.then_some(Fault::NoDescriptor));
+        Ok(fault.filter(|fault| *fault != Fault::NoDescriptor || kind.opens()))
     }
 
     /// Refuses what the disk refuses altogether. A folder's permissions say nothing of what is already open, and a quota lets

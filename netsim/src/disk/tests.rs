@@ -201,6 +201,33 @@ fn refusals_last_and_let_through_what_they_do_in_reality() {
 }
 
 #[test]
+fn without_descriptors_what_is_open_works_and_nothing_else_opens() {
+    let disk = SimDisk::new();
+    let root = disk.root();
+    let file = write(&root, "a", b"1");
+    root.create_dir("d").unwrap();
+    disk.lack_descriptors(true);
+    let tries = [
+        root.open("a", Opening::Read).err(),
+        root.open("new", Opening::CreateNew).err(),
+        root.open_dir("d").err(),
+        root.list().err(),
+        root.lock("lock").err(),
+    ];
+    assert!(
+        tries.iter().all(|error| error.as_ref().is_some_and(|error| error.raw_os_error() == Some(24))),
+        "{tries:?}"
+    );
+    file.write_at(b"2", 0).unwrap();
+    file.sync().unwrap();
+    root.create_dir("e").unwrap();
+    root.remove("a").unwrap();
+    assert_eq!(disk.paths(), ["d/", "e/"]);
+    disk.lack_descriptors(false);
+    root.open("new", Opening::CreateNew).unwrap();
+}
+
+#[test]
 fn a_broken_file_says_so_until_it_is_another_one() {
     let disk = SimDisk::new();
     let root = disk.root();

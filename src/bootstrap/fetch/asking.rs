@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time;
-
 use super::Driver;
 use crate::{
     bootstrap::request::{self, Asked},
@@ -12,12 +10,12 @@ use crate::{
 
 impl Driver<'_> {
     pub(super) fn poll_plan(&mut self) {
-        if self.paused_until.is_some_and(|until| time::Instant::now() < until) {
+        if self.rests() {
             return;
         }
-        self.paused_until = None;
+        self.paused = None;
         self.try_refused();
-        if self.trying.is_some() {
+        if self.waits_for_disk() {
             return;
         }
         while let Some(action) = self.plan.poll(self.started.elapsed()) {

@@ -1,22 +1,25 @@
-//! What the disk says, and what follows: a full one is waited for, a file whose sync failed begins anew, any other trouble ends the
+//! What the disk says, and what follows: space and descriptors are waited for, a file whose sync failed begins anew, any other trouble ends the
 //! transfer.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time;
 
 use super::{
     Driver,
-    message::{Answer, Failing, Message},
+    message::{Answer, Failing, Message, Synced},
 };
 use crate::{
-    bootstrap::{error::JoinError, event::JoinEvent, writing::Writing},
+    bootstrap::{
+        error::JoinError,
+        shortage::{SHORTAGE_PAUSE, Shortage},
+        writing::Writing,
+    },
     chunking::{Store, StoreError, plan::Event},
+    disk::DiskError,
     transport::off_the_driver,
 };
 
-/// How long the transfer rests after the disk said that it's full.
-const DISK_FULL_PAUSE: Duration = Duration::from_secs(3);
 /// How often one file may begin anew before the disk counts as broken.
 const START_OVER_MAX: u32 = 3;
 
@@ -30,6 +33,24 @@ impl Driver<'_> {
         self.job.workers.run(move |_| writing.write(&store, &inbox, started.elapsed(), answer));
     }
 
+    /// Whether nothing is asked until the disk has answered.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.trying.is_some() || !self.failing.is_empty()
+    }
+
+    /// Whether the transfer rests.
+    pub(super) fn rests(&self) -> bool {
+        self.paused.is_some_and(|(until, _)| time::Instant::now() < until)
+    }
+
+    /// Rests until somebody may have freed some.
+    fn rest(&mut self, shortage: Shortage, error: &DiskError) {
+        if self.paused.is_none() {
+            (self.job.observer)(shortage.event(error.to_string()));
+        }
+        self.paused = Some((time::Instant::now() + SHORTAGE_PAUSE, shortage));
+    }
+
     pub(super) fn not_written(&mut self, writing: Box<Writing>, error: StoreError) -> Result<(), JoinError> {
         let linear = writing.linear;
         self.trying.take_if(|trying| *trying == linear);
@@ -39,12 +60,9 @@ impl Driver<'_> {
             self.event(Event::Lost { range: linear..linear + 1 });
         }
         match error {
-            StoreError::Disk(error) if error.is_full() => {
-                if self.paused_until.is_none() {
-                    (self.job.observer)(JoinEvent::DiskFull { reason: error.to_string() });
-                }
+            StoreError::Disk(error) if let Some(shortage) = Shortage::of(&error) => {
                 self.refused.get_or_insert(writing);
-                self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
+                self.rest(shortage, &error);
                 Ok(())
             }
             StoreError::StartsOver { .. } => Ok(()),
@@ -52,16 +70,17 @@ impl Driver<'_> {
         }
     }
 
-    pub(super) fn synced(&mut self, result: Result<Vec<Failing>, StoreError>) -> Result<(), JoinError> {
+    pub(super) fn synced(&mut self, synced: Synced) -> Result<(), JoinError> {
         self.syncing = false;
-        match result {
-            Ok(failing) => failing.into_iter().try_for_each(|failing| self.begun_anew(failing)),
-            Err(StoreError::Disk(error)) if error.is_full() => {
-                (self.job.observer)(JoinEvent::DiskFull { reason: error.to_string() });
-                self.paused_until = Some(time::Instant::now() + DISK_FULL_PAUSE);
+        self.failing = synced.failing;
+        synced.begun_anew.into_iter().try_for_each(|failing| self.begun_anew(failing))?;
+        match synced.error {
+            None => Ok(()),
+            Some(StoreError::Disk(error)) if let Some(shortage) = Shortage::of(&error) => {
+                self.rest(shortage, &error);
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Some(error) => Err(error.into()),
         }
     }
 
@@ -94,16 +113,18 @@ impl Driver<'_> {
         }
     }
 
-    /// Starts a sync of what was written, if none runs and it is time.
+    /// Starts a sync of what was written, if none runs and it is time, or has files begin anew that couldn't before.
     pub(super) fn sync_if_due(&mut self) {
-        if !self.syncing && self.job.store.sync_due(self.now()) {
-            self.syncing = true;
-            let (store, answer) = (Arc::clone(&self.job.store), Answer::new(&self.sender, "a sync"));
-            let workers = self.job.workers.clone();
-            tokio::spawn(async move {
-                let _ = off_the_driver(&workers, move || answer.give(Message::Synced(sync(&store)))).await;
-            });
+        let due = !self.failing.is_empty() || self.job.store.sync_due(self.now());
+        if self.syncing || self.rests() || !due {
+            return;
         }
+        self.syncing = true;
+        let (store, answer) = (Arc::clone(&self.job.store), Answer::new(&self.sender, "a sync"));
+        let (workers, failing) = (self.job.workers.clone(), self.failing.clone());
+        tokio::spawn(async move {
+            let _ = off_the_driver(&workers, move || answer.give(Message::Synced(sync(&store, failing)))).await;
+        });
     }
 
     pub(super) async fn sync_at_end(&self) {
@@ -113,18 +134,29 @@ impl Driver<'_> {
     }
 }
 
-/// Makes durable what was written; a file that fails begins anew, at once and off the thread that drives QUIC.
-fn sync(store: &Store) -> Result<Vec<Failing>, StoreError> {
-    match store.sync() {
-        Ok(_) => Ok(Vec::new()),
-        Err(StoreError::SyncFailed { files, source }) => {
-            let source = Arc::new(source);
-            let begin_anew = |(file_index, file)| {
-                store.start_over(file_index)?;
-                Ok(Failing { file_index, file, source: Arc::clone(&source) })
-            };
-            files.into_iter().map(begin_anew).collect()
+/// Makes durable what was written, unless files still have to begin anew. One that fails begins anew, at once and off the thread that
+/// drives QUIC.
+fn sync(store: &Store, mut failing: Vec<Failing>) -> Synced {
+    let mut synced = Synced::default();
+    if failing.is_empty() {
+        match store.sync() {
+            Ok(_) => {}
+            Err(StoreError::SyncFailed { files, source }) => {
+                let source = Arc::new(source);
+                let failed = |(file_index, file)| Failing { file_index, file, source: Arc::clone(&source) };
+                failing = files.into_iter().map(failed).collect();
+            }
+            Err(error) => synced.error = Some(error),
         }
-        Err(error) => Err(error),
     }
+    for file in failing {
+        match store.start_over(file.file_index) {
+            Ok(()) => synced.begun_anew.push(file),
+            Err(error) => {
+                synced.failing.push(file);
+                synced.error.get_or_insert(error);
+            }
+        }
+    }
+    synced
 }

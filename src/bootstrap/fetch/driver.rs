@@ -38,9 +38,10 @@ impl Driver<'_> {
             self.advance_pass();
             self.poll_plan();
             // Nothing is asked while the disk is full: then the plan's own wake-ups mean nothing.
-            let wakeup = match self.trying {
-                Some(_) => None,
-                None => self.paused_until.or_else(|| self.plan.next_wakeup().map(|at| self.started + at)),
+            let wakeup = match self.paused {
+                _ if self.waits_for_disk() => None,
+                Some((until, _)) => Some(until),
+                None => self.plan.next_wakeup().map(|at| self.started + at),
             };
             tokio::select! {
                 biased;
@@ -161,6 +162,9 @@ impl Driver<'_> {
         progress.memory_peak_bytes = self.job.buffers.peak_bytes();
         if let Some(words) = self.job.sources.all_refuse(&self.job.agreed) {
             progress.waiting_for = Some(words);
+        }
+        if let Some((_, shortage)) = self.paused {
+            progress.waiting_for = Some(shortage.words().to_owned());
         }
         (self.job.observer)(JoinEvent::Progress(progress));
     }

@@ -39,8 +39,8 @@ pub(in crate::bootstrap) enum Message {
     Lost { chunks: BTreeSet<u64> },
     /// A file is whole and right.
     FileVerified { file: SnapshotFile, size: u64 },
-    /// A group sync is through; these files failed and were begun anew.
-    Synced(Result<Vec<Failing>, StoreError>),
+    /// A group sync is through.
+    Synced(Synced),
     /// A source is about to delete the snapshot.
     LeaseEnding { source: SourceIndex, drain: Duration },
     /// Every file is.
@@ -49,8 +49,19 @@ pub(in crate::bootstrap) enum Message {
     Failed(Box<JoinError>),
 }
 
-/// A file whose sync failed; it was begun anew.
-#[derive(Debug)]
+/// What came of a group sync.
+#[derive(Debug, Default)]
+pub(in crate::bootstrap) struct Synced {
+    /// Files that failed, and were begun anew.
+    pub(super) begun_anew: Vec<Failing>,
+    /// Files that failed, and couldn't be begun anew.
+    pub(super) failing: Vec<Failing>,
+    /// What else went wrong, or why not.
+    pub(super) error: Option<StoreError>,
+}
+
+/// A file whose sync failed.
+#[derive(Debug, Clone)]
 pub(in crate::bootstrap) struct Failing {
     pub(super) file_index: u32,
     pub(super) file: SnapshotFile,

@@ -24,6 +24,7 @@ use std::{
     sync::Arc,
 };
 
+use message::Failing;
 pub(super) use message::{Answer, Message};
 use tokio::{
     sync::{mpsc, watch},
@@ -39,6 +40,7 @@ use super::{
     keeper::SourceIndex,
     lease::Leasing,
     meter::Meter,
+    shortage::Shortage,
     sources::Sources,
     writing::Writing,
 };
@@ -100,7 +102,10 @@ struct Driver<'a> {
     /// When sources and agreement were judged last.
     judged: time::Instant,
     syncing: bool,
-    paused_until: Option<time::Instant>,
+    /// Files whose sync failed, to be begun anew before anything is asked.
+    failing: Vec<Failing>,
+    /// Until when the transfer rests, and what for.
+    paused: Option<(time::Instant, Shortage)>,
     /// A proved chunk that found the disk full. Once the pause is over it is tried before anything is asked: a disk that stays full must
     /// not cost the network a budget of chunks each time.
     refused: Option<Box<Writing>>,
@@ -147,7 +152,8 @@ pub(super) async fn fetch(
         meter,
         judged: started,
         syncing: false,
-        paused_until: None,
+        failing: Vec::new(),
+        paused: None,
         refused: None,
         trying: None,
         reused: Ranges::default(),

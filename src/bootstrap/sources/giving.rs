@@ -1,29 +1,27 @@
-//! What sources give beside chunks: manifests, attestations, chunk trees. Each is asked of whoever offers it, with patience.
+//! What sources give beside chunks: manifests, attestations, chunk trees. Decides who may be asked for each; `hedged` asks them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::{task::JoinSet, time};
 
-use super::Sources;
+use super::{Sources, hedged::Hedge};
 use crate::{
     bootstrap::{
         dialer::again_after,
         error::{JoinError, SourceTrouble},
         event::JoinEvent,
-        keeper::{News, Peer, SourceIndex},
-        ready::{AttestError, GiveError, Ready},
+        keeper::{Peer, SourceIndex},
+        ready::{AttestError, Ready},
     },
     catalog::{AgreedSnapshot, Attestation, Heard},
     chunking::FileTree,
     snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
     transport::sleep_until,
 };
-
-/// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
-const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
 
 /// How long an answer is waited for once the others' are enough: a source that is silent for so long has stalled.
 const LATE_ANSWER_MIN: Duration = Duration::from_secs(5);
@@ -43,8 +41,11 @@ impl Sources {
         // Who has only the metadata left still has the manifest.
         let names =
             |ready: &Ready| ready.listing.claims.iter().any(|claim| claim.id == *id && claim.manifest_hash == hash);
-        let ask = |ready: Ready| async move { Ok(ready.session.manifest(id, hash).await?) };
-        self.whoever_gives(id, "the manifest", names, ask).await
+        let ask = |ready: Ready| {
+            let id = id.clone();
+            async move { Ok(ready.session.manifest(&id, hash).await?) }
+        };
+        self.whoever_gives(id, "the manifest", Hedge::Soon, names, ask).await
     }
 
     /// What every connected source that offers that block attests, asked of all at once, with what they relay of others. Who sends
@@ -123,95 +124,15 @@ impl Sources {
     /// [`JoinError::NotDelivered`] if nobody does, [`JoinError::EverySourceDropped`] if that's because all lie.
     pub(in crate::bootstrap) async fn chunk_tree(
         &mut self,
-        agreed: &AgreedSnapshot,
+        agreed: &Arc<AgreedSnapshot>,
         file_index: u32,
         file: &ManifestFile,
     ) -> Result<FileTree, JoinError> {
         let has = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
-        let ask = |ready: Ready| async move { ready.chunk_tree(agreed, file_index, file.size).await };
-        self.whoever_gives(agreed.id(), &format!("the chunk tree of {}", file.file), has, ask).await
-    }
-
-    /// Asks those who offer it, one after the other, until one gives it. Who is busy, silent or lost is asked again, if this job has
-    /// the patience; a lie or a refusal that won't change is the last word of a source.
-    pub(super) async fn whoever_gives<T, F: Future<Output = Result<T, GiveError>>>(
-        &mut self,
-        id: &SnapshotId,
-        what: &str,
-        offers: impl Fn(&Ready) -> bool,
-        ask: impl Fn(Ready) -> F,
-    ) -> Result<T, JoinError> {
-        let mut answers: BTreeMap<SourceIndex, Answer> = BTreeMap::new();
-        loop {
-            let now = time::Instant::now();
-            let due = self.ready.iter().find(|(index, ready)| {
-                offers(ready) && answers.get(index).is_none_or(|answer| answer.again.is_some_and(|at| at <= now))
-            });
-            if let Some((index, ready)) = due.map(|(index, ready)| (*index, ready.clone())) {
-                let peer = ready.peer();
-                match ask(ready).await {
-                    Ok(given) => return Ok(given),
-                    Err(GiveError::Ask(error)) => {
-                        let again = again_after(&error).map(|pause| time::Instant::now() + pause);
-                        let trouble = self.failed(index, &peer, &error);
-                        let told = answers.get(&index).is_some_and(|before| before.trouble.reason == trouble.reason);
-                        if again.is_some() && !told {
-                            let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
-                            (self.observer)(JoinEvent::SourceFailed { source, reason });
-                        }
-                        answers.insert(index, Answer { trouble, again, at: time::Instant::now() });
-                    }
-                    Err(GiveError::Proof(error)) => {
-                        self.lied(&peer, &error.to_string());
-                    }
-                }
-                continue;
-            }
-            let connected = self.ready.iter().filter(|(_, ready)| offers(ready));
-            let connected: Vec<Option<&Answer>> = connected.map(|(index, _)| answers.get(index)).collect();
-            // Once all who are connected have refused for good, only who was lost can still give it.
-            let refused = connected.iter().all(|answer| answer.is_some_and(|answer| answer.again.is_none()));
-            let last = connected.iter().flatten().map(|answer| answer.at + LOST_MAY_HAVE_IT).max();
-            let over = refused && (!self.somebody_comes_back() || last.is_some_and(|last| last <= now));
-            if over || !self.patient {
-                return Err(self.not_delivered(what.to_owned(), id, &answers));
-            }
-            let wake = if refused { last } else { connected.iter().flatten().filter_map(|answer| answer.again).min() };
-            tokio::select! {
-                biased;
-                news = self.next() => if let News::Ready(index, _) = news {
-                    answers.remove(&index);
-                },
-                () = sleep_until(wake) => {}
-            }
-        }
-    }
-
-    /// Whether somebody who answered in this job is lost, and dialled again.
-    pub(in crate::bootstrap) fn somebody_comes_back(&self) -> bool {
-        let gone = |index: &SourceIndex| {
-            self.ready.contains_key(index) || self.dropped.contains(index) || self.given_up.contains(index)
+        let ask = |ready: Ready| {
+            let (agreed, size) = (Arc::clone(agreed), file.size);
+            async move { ready.chunk_tree(&agreed, file_index, size).await }
         };
-        self.known.keys().any(|index| !gone(index))
+        self.whoever_gives(agreed.id(), &format!("the chunk tree of {}", file.file), Hedge::Soon, has, ask).await
     }
-
-    fn not_delivered(&self, what: String, id: &SnapshotId, answers: &BTreeMap<SourceIndex, Answer>) -> JoinError {
-        if self.all_dropped() {
-            return self.nobody();
-        }
-        // What it did last: a source that lied or was lost said nothing after that.
-        let indexes = self.known.keys().filter_map(|index| {
-            self.troubles.get(index).or_else(|| answers.get(index).map(|answer| &answer.trouble)).cloned()
-        });
-        JoinError::NotDelivered { what, id: id.clone(), troubles: indexes.collect() }
-    }
-}
-
-/// What a source said last to a request.
-#[derive(Debug)]
-struct Answer {
-    trouble: SourceTrouble,
-    /// When it is asked again; `None`: it won't say anything else.
-    again: Option<time::Instant>,
-    at: time::Instant,
 }

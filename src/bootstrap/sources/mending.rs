@@ -1,6 +1,8 @@
 //! One chunk of a snapshot that we know ourselves, from whoever still has it as it should be.
 
-use super::Sources;
+use std::sync::Arc;
+
+use super::{Sources, hedged::Hedge};
 use crate::{
     bootstrap::{
         error::JoinError,
@@ -23,15 +25,20 @@ impl Sources {
         &mut self,
         id: &SnapshotId,
         manifest_hash: ManifestHash,
-        tree: &FileTree,
+        tree: &Arc<FileTree>,
         chunk: ChunkIndex,
     ) -> Result<VerifiedChunk, JoinError> {
         let has = |ready: &Ready| ready.has(id, manifest_hash);
-        let ask = |ready: Ready| async move {
-            let bytes = leased(&ready, id, manifest_hash, tree, chunk).await?;
-            Ok::<_, GiveError>(tree.prove_chunk(chunk, bytes)?)
+        let ask = |ready: Ready| {
+            let (id, tree) = (id.clone(), Arc::clone(tree));
+            async move {
+                let bytes = leased(&ready, &id, manifest_hash, &tree, chunk).await?;
+                Ok::<_, GiveError>(tree.prove_chunk(chunk, bytes)?)
+            }
         };
-        self.whoever_gives(id, &format!("chunk {} of {}", chunk.0, tree.file().file), has, ask).await
+        // Whoever is given up keeps a lease for us until it expires.
+        let what = format!("chunk {} of {}", chunk.0, tree.file().file);
+        self.whoever_gives(id, &what, Hedge::Never, has, ask).await
     }
 }
 

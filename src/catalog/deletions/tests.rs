@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     catalog::{
         leases::LEASE_TIME,
+        remains::{Remains, Stage},
         test_site::{Site, id, now as wall_time},
     },
     disk::faulty::{Faults, FaultyDir},
@@ -164,4 +165,25 @@ fn a_promise_that_cant_be_kept_yet_is_tried_again() {
     assert_eq!(catalog.finish_pending(now).again, Some(now + TRY_AGAIN_AFTER));
     assert!(site.folder(83).exists() && catalog.pending_deletion(&id(83), now).is_some());
     assert_eq!(catalog.finish_pending(now + TRY_AGAIN_AFTER / 2).again, Some(now + TRY_AGAIN_AFTER), "not at once");
+}
+
+/// A crash between renaming the folder away and noting so: what was promised is done, and not taken for somebody else's doing.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test moves a folder")]
+fn a_crash_in_the_middle_of_a_promised_deletion_is_no_other_folder() {
+    let (site, now) = (Site::new(), start());
+    let catalog = site.catalog();
+    catalog.open_lease(&id(83), &holder(2), now).unwrap();
+    catalog.request_deletion(&id(83), false, now).unwrap();
+    let inode = catalog.folder_inode(&id(83)).unwrap().unwrap();
+    let known = catalog.snapshot(&id(83)).unwrap().known().without_data();
+    Remains { known, stage: Stage::Deleting, inode }.store(&*site.open("manifests")).unwrap();
+    fs::rename(site.folder(83), site.path("completed/.snapferry-deleted-mychannel-83")).unwrap();
+    drop(catalog);
+    let after = Catalog::open(site.open("completed"), site.open("manifests"), wall_time()).with_deletion(true);
+    let later = now + LEASE_TIME;
+    assert!(after.pending_deletion(&id(83), now).is_some());
+    assert_eq!(after.finish_pending(later), Looked { deleted: Vec::new(), again: Some(later + LOOK_AGAIN_AFTER) });
+    after.scan().unwrap();
+    assert_eq!(after.finish_pending(later + LOOK_AGAIN_AFTER).deleted, [id(83)], "it is told and recorded");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Claims, FILES_DIR, Store, StoreError, chunk_count};
 use crate::{
     chunking::proof::VerifiedFile,
-    disk::{Dir, publish_dir, write_durably},
+    disk::{Dir, DiskError, publish_dir, write_durably},
     snapshot::{SnapshotFile, SnapshotMetadata, check_exact_set},
 };
 
@@ -38,7 +38,9 @@ impl Store {
         // From here on a write would change the published files.
         self.state().published = true;
         let renamed = publish_dir(&*self.job, FILES_DIR, to_parent, to);
-        if renamed.is_err() && self.job.open_dir(FILES_DIR).is_ok() {
+        // Nothing is opened any more once it has its name.
+        let unnamed = |error: &DiskError| error.lacks_descriptors() || self.job.open_dir(FILES_DIR).is_ok();
+        if renamed.as_ref().is_err_and(unnamed) {
             self.state().published = false;
         }
         Ok(renamed?)

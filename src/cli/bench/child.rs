@@ -64,6 +64,8 @@ impl Program {
     /// `dir` is the children's working folder, and the only one in which configuration is looked for.
     pub(super) fn new(dir: PathBuf, mtu: Option<u16>) -> Result<Self, Failure> {
         let mut environment = vec![("FABRIC_CFG_PATH", dir.display().to_string())];
+        // The joiner and whatever else runs here would have the sources step back.
+        environment.push(("SNAPFERRY_LIMITS_YIELDABOVE", "100".to_owned()));
         environment.extend(mtu.map(|mtu| ("SNAPFERRY_LIMITS_MTU", mtu.to_string())));
         Ok(Self { exe: std::env::current_exe()?, dir, environment })
     }

@@ -54,6 +54,9 @@ pub enum AskProblem {
         /// Which wait is over, e.g. `within 10 s`.
         what: &'static str,
     },
+    /// Its catalog changed each time between two of its pages, as it may while a service reads its peer's folder.
+    #[error("its catalog changes while it is read: it is asked again")]
+    CatalogChanges,
     /// The connection broke.
     #[error("the connection is lost: {0}")]
     Lost(ConnectionError),
@@ -146,8 +149,13 @@ pub enum Misbehaviour {
     #[error("it sent something else as manifest {0}")]
     ManifestHash(ManifestHash),
     /// A manifest of that hash that is none, or of another snapshot.
-    #[error("the manifest of {0} that it names isn't a manifest of it")]
-    Manifest(SnapshotId),
+    #[error("the manifest of {id} that it names isn't a manifest of it: {why}")]
+    Manifest {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What is wrong with it: bounded, without control characters.
+        why: String,
+    },
     /// A catalog entry of another channel.
     #[error("its catalog lists {0}, which is of another channel")]
     ForeignEntry(SnapshotId),
@@ -205,7 +213,9 @@ impl AskError {
     pub fn fault(&self) -> Fault {
         match &self.problem {
             AskProblem::Misbehaved(_) => Fault::Peer,
-            AskProblem::Silent { .. } | AskProblem::Lost(_) | AskProblem::ControlEnded => Fault::Link,
+            AskProblem::Silent { .. } | AskProblem::CatalogChanges | AskProblem::Lost(_) | AskProblem::ControlEnded => {
+                Fault::Link
+            }
             AskProblem::Dial(_) | AskProblem::Tls { .. } | AskProblem::TlsRefused | AskProblem::BadRequest { .. } => {
                 Fault::Operator
             }
@@ -266,7 +276,7 @@ fn refused_by_us(alert: u64, reason: String) -> AskProblem {
 }
 
 /// Text of the other side for logs and terminals: bounded, without control characters.
-fn clean(text: &[u8]) -> String {
+pub(super) fn clean(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.chars().take(256).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

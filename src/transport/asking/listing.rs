@@ -2,7 +2,7 @@
 
 use super::{
     connect::Session,
-    error::{AskError, Misbehaviour},
+    error::{AskError, AskProblem, Misbehaviour, clean},
 };
 use crate::{
     snapshot::{Manifest, ManifestHash, SnapshotId},
@@ -35,7 +35,7 @@ impl Session {
                 return Ok(listing);
             }
         }
-        Err(self.control.accuse(Misbehaviour::EndlessCatalog))
+        Err(self.control.error(AskProblem::CatalogChanges))
     }
 
     /// `None` if the catalog changed in between.
@@ -92,13 +92,15 @@ impl Session {
         let Body::Manifest(bytes) = self.control.ask("manifest", Body::ManifestGet(get)).await? else {
             return Err(self.control.accuse(Misbehaviour::WrongAnswer("manifest")));
         };
+        let no_manifest =
+            |why: String| self.control.accuse(Misbehaviour::Manifest { id: id.clone(), why: clean(why.as_bytes()) });
         // Canonical: what decodes encodes to the same bytes, so the manifest's hash is that of the bytes.
-        let manifest = Manifest::decode(&bytes).map_err(|_| self.control.accuse(Misbehaviour::Manifest(id.clone())))?;
+        let manifest = Manifest::decode(&bytes).map_err(|error| no_manifest(error.to_string()))?;
         if manifest.hash() != manifest_hash {
             return Err(self.control.accuse(Misbehaviour::ManifestHash(manifest_hash)));
         }
         if manifest.id() != id {
-            return Err(self.control.accuse(Misbehaviour::Manifest(id.clone())));
+            return Err(no_manifest(format!("it is of {}", manifest.id())));
         }
         Ok(manifest)
     }

@@ -49,6 +49,7 @@ impl Session {
             let size = |count: usize| count as u64 * TREE_VALUE_BYTES as u64;
             self.control.accuse(Misbehaviour::TreeLength { due: size(due), came: size(came) })
         };
+        let silent = || self.control.error(AskProblem::Silent { what: "5 s to a request for a chunk tree" });
         let mut value = [0; TREE_VALUE_BYTES];
         let mut deadline = Instant::now() + TREE_STEP_TIMEOUT;
         for came in 0..due {
@@ -61,15 +62,15 @@ impl Session {
                 Ok(Err(quinn::ReadExactError::ReadError(error))) => {
                     return Err(refused(&self.control, &mut waiting, "chunk tree", error).await);
                 }
-                Err(_) => {
-                    return Err(self.control.error(AskProblem::Silent { what: "5 s to a request for a chunk tree" }));
-                }
+                Err(_) => return Err(silent()),
             }
         }
-        match recv.read_chunk(1, true).await {
-            Ok(None) => Ok(values),
-            Ok(Some(_)) => Err(wrong(due + 1)),
-            Err(error) => Err(refused(&self.control, &mut waiting, "chunk tree", error).await),
+        // The end is waited for no longer than a step: without it nothing says that these are all.
+        match timeout_at(Instant::now() + TREE_STEP_TIMEOUT, recv.read_chunk(1, true)).await {
+            Ok(Ok(None)) => Ok(values),
+            Ok(Ok(Some(_))) => Err(wrong(due + 1)),
+            Ok(Err(error)) => Err(refused(&self.control, &mut waiting, "chunk tree", error).await),
+            Err(_) => Err(silent()),
         }
     }
 }

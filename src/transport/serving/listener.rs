@@ -40,7 +40,7 @@ pub async fn serve(endpoint: Endpoint, context: ServeContext) {
     let producer = Producer::new(context.workers.clone(), context.limits.compressions, context.busy.clone());
     let (recorder, writer) = Recorder::new(context.audit.clone(), context.workers.clone());
     let rates = Rates::new(context.limits.rate_per_org, context.busy.clone());
-    let shared = Arc::new(Shared { context, buffers: ServeBuffers::new(), producer, rates, recorder });
+    let shared = Arc::new(Shared { context, buffers: ServeBuffers::default(), producer, rates, recorder });
     let mut sessions = JoinSet::new();
     // In a set, so that it ends with this future, too.
     let mut writing = JoinSet::new();

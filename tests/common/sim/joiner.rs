@@ -140,7 +140,11 @@ impl Joiner {
 
     fn dialling(&self) -> Dialling {
         let (host, seeds) = (self.host.clone(), Arc::new(Mutex::new(Rng::new(self.seed))));
+        let disk = self.disk.clone();
         let open = move |address: SocketAddr, tuning: &Tuning| {
+            if disk.lacks_descriptors() {
+                return Err(rustix::io::Errno::MFILE.into()); // sockets are made of the same
+            }
             let tuning = Tuning { rng_seed: Some(seed(seeds.lock().unwrap().bits())), ..tuning.clone() };
             let socket = host.bind_addr(address)?;
             Endpoint::new_with_abstract_socket(endpoint_config(&tuning), None, socket, host.runtime())

@@ -308,6 +308,7 @@ impl Run {
                 }
                 JoinEvent::FileVerified { file, .. } => (Who::Joiner, format!("{file} is whole")),
                 JoinEvent::DiskFull { reason } => (Who::Joiner, format!("disk full: {reason}")),
+                JoinEvent::NoDescriptors { reason } => (Who::Joiner, format!("no descriptors: {reason}")),
                 JoinEvent::Equivocation { msp_id, what, .. } => {
                     (Who::Joiner, format!("{msp_id} contradicts itself: {what}"))
                 }

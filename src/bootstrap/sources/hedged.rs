@@ -1,0 +1,176 @@
+//! Asks whoever offers something until one gives it: one after the other, but none is waited for long while another may be asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::{task::JoinSet, time};
+
+use super::Sources;
+use crate::{
+    bootstrap::{
+        dialer::again_after,
+        error::{JoinError, SourceTrouble},
+        event::JoinEvent,
+        keeper::{News, SourceIndex},
+        ready::{GiveError, Ready},
+    },
+    snapshot::SnapshotId,
+    transport::sleep_until,
+};
+
+/// How many round trips a source may take before another one is asked beside it: the question, the answer, and twice that for what is
+/// lost on the way or read from a disk.
+const HEDGE_ROUND_TRIPS: u32 = 4;
+/// But at least this: a list of 64 GiB has 2 MiB, and a busy machine isn't a silent one. A list that is sent twice costs less than this
+/// time does.
+const HEDGE_AFTER_MIN: Duration = Duration::from_millis(500);
+
+/// When the next one is asked though the one before hasn't answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hedge {
+    /// As soon as that one is late: what is asked for is small, and all else waits for it.
+    Soon,
+    /// Never: what is asked for is dear, and nobody is in a hurry.
+    Never,
+}
+
+/// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
+const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
+
+impl Sources {
+    /// Asks those who offer it until one gives it. One that is late is still waited for, but the next one may be asked beside it: the first
+    /// right answer counts, the others are dropped. Who is busy, silent or lost is asked again, if this job has the patience; a lie or a
+    /// refusal that won't change is the last word of a source.
+    pub(super) async fn whoever_gives<T: Send + 'static, F: Future<Output = Result<T, GiveError>> + Send + 'static>(
+        &mut self,
+        id: &SnapshotId,
+        what: &str,
+        hedge: Hedge,
+        offers: impl Fn(&Ready) -> bool,
+        ask: impl Fn(Ready) -> F,
+    ) -> Result<T, JoinError> {
+        let mut answers: BTreeMap<SourceIndex, Answer> = BTreeMap::new();
+        let mut asking = JoinSet::new();
+        let mut asked = Asked::default();
+        loop {
+            let now = time::Instant::now();
+            let alone = hedge == Hedge::Never && !asked.of.is_empty();
+            if !alone && asked.next_at.is_none_or(|at| at <= now) {
+                let due = self.ready.iter().filter(|(index, ready)| {
+                    let again = answers.get(index).is_none_or(|answer| answer.again.is_some_and(|at| at <= now));
+                    again && !asked.of.contains(index) && offers(ready)
+                });
+                // Who kept us waiting before comes last.
+                let due = due.min_by_key(|(index, _)| (self.late.contains(index), **index));
+                if let Some((index, ready)) = due.map(|(index, ready)| (*index, ready.clone())) {
+                    asked.add(index, &ready, now);
+                    let (peer, given) = (ready.peer(), ask(ready));
+                    asking.spawn(async move { (index, peer, given.await) });
+                    continue;
+                }
+            }
+            let connected = self.ready.iter().filter(|(index, ready)| offers(ready) && !asked.of.contains(index));
+            let connected: Vec<Option<&Answer>> = connected.map(|(index, _)| answers.get(index)).collect();
+            // Once all who are connected have refused for good, only who was lost can still give it.
+            let refused = connected.iter().all(|answer| answer.is_some_and(|answer| answer.again.is_none()));
+            let last = connected.iter().flatten().map(|answer| answer.at + LOST_MAY_HAVE_IT).max();
+            let over = refused && (!self.somebody_comes_back() || last.is_some_and(|last| last <= now));
+            if asked.of.is_empty() && (over || !self.patient) {
+                return Err(self.not_delivered(what.to_owned(), id, &answers));
+            }
+            // Who wasn't asked yet is only waiting for its turn.
+            let again = connected.iter().filter_map(|answer| answer.map_or(Some(now), |answer| answer.again)).min();
+            let wake = match asked.next_at {
+                _ if alone => None,
+                _ if asked.of.is_empty() && refused => last,
+                Some(at) => again.map(|again| again.max(at)),
+                None => again,
+            };
+            tokio::select! {
+                biased;
+                Some(answer) = asking.join_next() => {
+                    let Ok((index, peer, answer)) = answer else {
+                        return Err(JoinError::Bug { part: "a request to a source" });
+                    };
+                    asked.answered(index);
+                    match answer {
+                        Ok(given) => {
+                            self.late.append(&mut asked.of);
+                            self.late.remove(&index);
+                            return Ok(given);
+                        }
+                        Err(GiveError::Ask(error)) => {
+                            let again = again_after(&error).map(|pause| time::Instant::now() + pause);
+                            let trouble = self.failed(index, &peer, &error);
+                            let told = answers.get(&index).is_some_and(|before| before.trouble.reason == trouble.reason);
+                            if again.is_some() && !told {
+                                let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
+                                (self.observer)(JoinEvent::SourceFailed { source, reason });
+                            }
+                            answers.insert(index, Answer { trouble, again, at: time::Instant::now() });
+                        }
+                        Err(GiveError::Proof(error)) => drop(self.lied(&peer, &error.to_string())),
+                    }
+                }
+                news = self.next() => if let News::Ready(index, _) = news {
+                    answers.remove(&index);
+                },
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Whether somebody who answered in this job is lost, and dialled again.
+    pub(in crate::bootstrap) fn somebody_comes_back(&self) -> bool {
+        let gone = |index: &SourceIndex| {
+            self.ready.contains_key(index) || self.dropped.contains(index) || self.given_up.contains(index)
+        };
+        self.known.keys().any(|index| !gone(index))
+    }
+
+    fn not_delivered(&self, what: String, id: &SnapshotId, answers: &BTreeMap<SourceIndex, Answer>) -> JoinError {
+        if self.all_dropped() {
+            return self.nobody();
+        }
+        // What it did last: a source that lied or was lost said nothing after that.
+        let indexes = self.known.keys().filter_map(|index| {
+            self.troubles.get(index).or_else(|| answers.get(index).map(|answer| &answer.trouble)).cloned()
+        });
+        JoinError::NotDelivered { what, id: id.clone(), troubles: indexes.collect() }
+    }
+}
+
+/// What a source said last to a request.
+#[derive(Debug)]
+struct Answer {
+    trouble: SourceTrouble,
+    /// When it is asked again; `None`: it won't say anything else.
+    again: Option<time::Instant>,
+    at: time::Instant,
+}
+
+/// Who was asked and hasn't answered.
+#[derive(Debug, Default)]
+struct Asked {
+    of: BTreeSet<SourceIndex>,
+    /// When somebody else may be asked, too; `None`: now.
+    next_at: Option<time::Instant>,
+}
+
+impl Asked {
+    fn add(&mut self, index: SourceIndex, ready: &Ready, now: time::Instant) {
+        // Twice as long with each one: a link that is too slow for one list isn't given sixteen.
+        let others = u32::try_from(self.of.len()).unwrap_or(u32::MAX);
+        let patience = HEDGE_AFTER_MIN.max(ready.session.rtt() * HEDGE_ROUND_TRIPS) * 2_u32.saturating_pow(others);
+        self.of.insert(index);
+        self.next_at = Some(now + patience);
+    }
+
+    /// Somebody else may be asked at once in its place.
+    fn answered(&mut self, index: SourceIndex) {
+        self.of.remove(&index);
+        self.next_at = None;
+    }
+}

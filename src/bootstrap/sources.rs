@@ -17,7 +17,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, SourceAddress, trouble},
+    dialer::{Dialer, Redial, SourceAddress, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
@@ -51,6 +51,8 @@ pub(super) struct Sources {
     ready: BTreeMap<SourceIndex, Ready>,
     troubles: BTreeMap<SourceIndex, SourceTrouble>,
     dropped: BTreeSet<SourceIndex>,
+    /// Not connected, since they take nobody now: they said so.
+    busy: BTreeSet<SourceIndex>,
     /// Not dialled again: they refuse us, or speak another version.
     given_up: BTreeSet<SourceIndex>,
     /// Who was seen last at each address.
@@ -98,6 +100,7 @@ impl Sources {
             ready: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            busy: BTreeSet::new(),
             given_up: BTreeSet::new(),
             known: BTreeMap::new(),
             banned: bans.into_iter().map(of_before).collect(),
@@ -114,12 +117,13 @@ impl Sources {
         }
     }
 
-    /// Waits until each source has answered or failed once.
+    /// Waits until each source has answered or failed once; who is patient, for one that is busy, too, while nobody else is there.
     ///
     /// # Errors
     /// [`JoinError::NoSource`] if none answered.
     pub(super) async fn settle(&mut self) -> Result<(), JoinError> {
-        while self.ready.len() + self.troubles.len() < self.addresses.len() {
+        let waits = |sources: &Self| sources.patient && sources.ready.is_empty() && !sources.busy.is_empty();
+        while self.ready.len() + self.troubles.len() < self.addresses.len() || waits(self) {
             let Some(news) = self.news.recv().await else { break };
             self.take(news);
         }
@@ -151,6 +155,21 @@ impl Sources {
     /// The address as the operator wrote it.
     pub(super) fn address(&self, index: SourceIndex) -> &str {
         usize::try_from(index).ok().and_then(|index| self.addresses.get(index)).map_or("?", String::as_str)
+    }
+
+    /// Whether a source that isn't connected takes nobody now.
+    pub(super) fn somebody_is_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// Waits until somebody comes, or fewer are busy.
+    pub(super) async fn fewer_are_busy(&mut self) {
+        loop {
+            let busy = self.busy.len();
+            if matches!(self.next().await, News::Ready(..)) || self.busy.len() < busy {
+                return;
+            }
+        }
     }
 
     /// Whether what can't be given now is waited for.
@@ -317,6 +336,7 @@ impl Sources {
             keeper.abort();
         }
         self.dropped.insert(index);
+        self.busy.remove(&index);
         if let Some(ready) = self.ready.remove(&index) {
             ready.session.close(Fault::Peer.close_code(), reason);
         }
@@ -337,8 +357,12 @@ impl Sources {
     fn take(&mut self, news: News) -> News {
         match &news {
             News::Ready(index, ready) => self.take_ready(*index, ready),
-            News::Failed(index, trouble) => {
+            News::Failed(index, trouble, redial) => {
                 self.ready.remove(index);
+                match redial {
+                    Redial::WhenFree => self.busy.insert(*index),
+                    _ => self.busy.remove(index),
+                };
                 let known = self.troubles.insert(*index, trouble.clone());
                 if known.is_none_or(|known| known.reason != trouble.reason) {
                     let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
@@ -385,6 +409,7 @@ impl Sources {
             return;
         }
         self.troubles.remove(&index);
+        self.busy.remove(&index);
         self.refusals.remove(&index);
         self.ready.insert(index, ready.clone());
         (self.observer)(JoinEvent::SourceReady {
@@ -455,6 +480,7 @@ mod tests {
             ready: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            busy: BTreeSet::new(),
             given_up: BTreeSet::new(),
             known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
             banned: BTreeMap::new(),

@@ -136,7 +136,7 @@ impl<'a> Vouching<'a> {
     ) -> Result<Vouched, JoinError> {
         sources.settle().await?;
         // Ends: each turn asks about a block, brings a manifest that wasn't there or does without it, drops a liar, or is the last; but
-        // for a manifest without which there is nothing to agree on, which is waited for.
+        // for a manifest or a busy source without which there is nothing to agree on, which is waited for.
         loop {
             for ((id, manifest_hash), manifest) in &self.manifests {
                 sources.hold_to(id, *manifest_hash, manifest.signable().hash());
@@ -172,6 +172,12 @@ impl<'a> Vouching<'a> {
                         None if !self.awaited.is_empty() && sources.is_patient() => {
                             let awaited = std::mem::take(&mut self.awaited);
                             self.withheld.retain(|hash| !awaited.contains(hash));
+                        }
+                        // One that takes nobody now may be the one that is missing; who is there by then is asked as if for the first time.
+                        None if sources.is_patient() && sources.somebody_is_busy() => {
+                            sources.fewer_are_busy().await;
+                            self.asked.clear();
+                            self.lesser.clear();
                         }
                         None => {
                             if let Some(undelivered) = self.undelivered.take() {
@@ -311,6 +317,19 @@ impl<'a> Vouching<'a> {
             matches!(agreed, Ok(_) | Err(AgreementError::ManifestMissing { .. }))
         };
         let all_heard = sources.attestations(&id, &self.nonce, enough).await;
+        // Asked again, a source that says the same has said it once.
+        let said = |heard: &Heard| {
+            let body = heard.attestation.body();
+            (
+                heard.source.clone(),
+                heard.attestation.identity().id(),
+                body.snapshot_hash,
+                body.manifest_hash,
+                body.commit_hash,
+            )
+        };
+        let again: Vec<_> = all_heard.iter().map(said).collect();
+        self.statements.heard.retain(|heard| heard.attestation.body().id != id || !again.contains(&said(heard)));
         for heard in all_heard {
             // Made for us: by the source itself, one each.
             let own = heard.attestation.body().request_nonce == self.nonce;

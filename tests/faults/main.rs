@@ -12,6 +12,7 @@ mod disk;
 mod fair;
 mod floods;
 mod foreign;
+mod full;
 mod life_cycle;
 mod lying;
 mod network;

@@ -23,7 +23,7 @@ impl Driver<'_> {
             News::Listed(index, listed) => self.source_listed(index, &listed),
             News::GivenUp(_) | News::Lied(..) => {}
             News::Dropped(sources, reason) => self.dropped(&sources, &reason),
-            News::Failed(index, _) | News::Lost(index, _) => {
+            News::Failed(index, ..) | News::Lost(index, _) => {
                 self.partial.remove(&index);
                 self.leases.remove(&index);
                 self.event(Event::SourceLeft { source: SourceId(index) });

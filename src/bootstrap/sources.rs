@@ -6,6 +6,9 @@ mod giving;
 mod hedged;
 mod lies;
 mod mending;
+mod vanished;
+
+pub(super) use vanished::Instead;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +29,7 @@ use super::{
 };
 use crate::{
     catalog::{AgreedSnapshot, Ban, Offer},
-    snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
+    snapshot::{ChannelId, ManifestHash, SnapshotId},
     transport::{
         WallClock,
         asking::AskError,
@@ -37,6 +40,10 @@ use crate::{
 
 /// News that wait to be heard: each may bring a catalog of 64 000 claims, and whoever has more to tell can wait.
 const NEWS_QUEUE: usize = 1;
+
+/// How long who is connected may lack what is missing before no more is expected of them: chunks come to those who are joining
+/// themselves, and rot is repaired.
+const BARREN_MAX: Duration = Duration::from_secs(600);
 
 /// A refusal of chunks is a source's last word when it was given so often ...
 const REFUSALS_MIN: u32 = 3;
@@ -172,6 +179,16 @@ impl Sources {
         }
     }
 
+    /// Waits until somebody comes who wasn't there; false if nobody is left who could.
+    pub(super) async fn somebody_came(&mut self) -> bool {
+        while self.somebody_comes() {
+            if matches!(self.next().await, News::Ready(..)) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Whether what can't be given now is waited for.
     pub(super) const fn is_patient(&self) -> bool {
         self.patient
@@ -241,16 +258,22 @@ impl Sources {
 
     /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough,
     /// or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as chunks are missing.
-    pub(super) fn withheld(&self, agreed: &AgreedSnapshot) -> Option<JoinError> {
+    /// `barren`: since when they haven't given any of those chunks.
+    pub(super) fn withheld(&self, agreed: &AgreedSnapshot, barren: Option<time::Instant>) -> Option<JoinError> {
         let withheld = |troubles| JoinError::Withheld { id: agreed.id().clone(), troubles };
+        if barren.is_some_and(|since| since.elapsed() >= BARREN_MAX) && !self.somebody_comes() {
+            let lacks = |index: &SourceIndex| {
+                vanished::no_longer(
+                    self.address(*index),
+                    "it offers this snapshot, but none of the chunks that are missing",
+                )
+            };
+            return Some(withheld(self.ready.keys().map(lacks).chain(self.troubles()).collect()));
+        }
         let offers = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
         if !self.ready.is_empty() && !self.ready.values().any(offers) {
-            let gone = |index: &SourceIndex| SourceTrouble {
-                source: self.address(*index).to_owned(),
-                reason: "it no longer offers this snapshot".to_owned(),
-                refused: false,
-                dropped: false,
-            };
+            let gone =
+                |index: &SourceIndex| vanished::no_longer(self.address(*index), "it no longer offers this snapshot");
             let troubles = self.ready.keys().map(gone).chain(self.troubles());
             return (!self.somebody_comes()).then(|| withheld(troubles.collect()));
         }
@@ -258,31 +281,6 @@ impl Sources {
         let refusals = self.refusals_of_all(agreed)?;
         let all = refusals.iter().all(|refusals| refusals.last_word(now));
         all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
-    }
-
-    /// Why another snapshot is worth a look: nobody who is connected offers this one, for long enough if somebody may still come who
-    /// does, and somebody offers the data of another at or above `floor`.
-    pub(super) fn vanished(&mut self, agreed: &AgreedSnapshot, floor: BlockNumber) -> Option<JoinError> {
-        let now = time::Instant::now();
-        let here =
-            self.ready.is_empty() || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
-        if here {
-            self.missed_since = None;
-            return None;
-        }
-        let since = *self.missed_since.get_or_insert(now);
-        let other = |ready: &Ready| ready.offers_another(agreed.id(), floor);
-        let too_early = now.duration_since(since) < REFUSED_FOR_MIN && self.somebody_comes();
-        if too_early || !self.ready.values().any(other) {
-            return None;
-        }
-        let troubles = self.ready.keys().map(|index| SourceTrouble {
-            source: self.address(*index).to_owned(),
-            reason: "it offers other snapshots, but no longer this one".to_owned(),
-            refused: false,
-            dropped: false,
-        });
-        Some(JoinError::Vanished { id: agreed.id().clone(), troubles: troubles.chain(self.troubles()).collect() })
     }
 
     /// One of each source that offers the snapshot; `None` if there is no such source, or one that hasn't refused.
@@ -293,14 +291,14 @@ impl Sources {
     }
 
     /// Whether a source that isn't connected is still dialled.
-    fn somebody_comes(&self) -> bool {
+    pub(super) fn somebody_comes(&self) -> bool {
         let connected = self.ready.keys().chain(&self.dropped).chain(&self.given_up);
         connected.collect::<BTreeSet<_>>().len() < self.addresses.len()
     }
 
-    /// Who offers that manifest with its data now.
+    /// Who offers that manifest with its data now. Who is joining itself only passes on what others offer.
     pub(super) fn who_offers(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Vec<Peer> {
-        self.ready.values().filter(|ready| ready.has(id, manifest_hash)).map(Ready::peer).collect()
+        self.ready.values().filter(|ready| ready.has_all(id, manifest_hash)).map(Ready::peer).collect()
     }
 
     /// Judges every connected source by the channel configuration of the moment: who is no longer a member is dropped, without blame.

@@ -22,3 +22,4 @@ mod seeds;
 mod slow;
 mod slow_accept;
 mod swarm;
+mod vanished;

@@ -35,6 +35,7 @@ use crate::{
         asking::AskError,
         fault::{ErrorCode, Fault, chain},
         live::LiveChannels,
+        sleep_until,
     },
 };
 
@@ -44,6 +45,12 @@ const NEWS_QUEUE: usize = 1;
 /// How long who is connected may lack what is missing before no more is expected of them: chunks come to those who are joining
 /// themselves, and rot is repaired.
 const BARREN_MAX: Duration = Duration::from_secs(600);
+
+/// How long an answer is waited for once the others' are enough: who is silent for so long has most likely stalled, and is heard when it
+/// comes. Of a transfer of ten seconds it takes a tenth.
+const LATE_MIN: Duration = Duration::from_secs(1);
+/// Or so many times what those others took: far from here all take longer.
+const LATE_FACTOR: u32 = 4;
 
 /// A refusal of chunks is a source's last word when it was given so often ...
 const REFUSALS_MIN: u32 = 3;
@@ -124,20 +131,38 @@ impl Sources {
         }
     }
 
-    /// Waits until each source has answered or failed once; who is patient, for one that is busy, too, while nobody else is there.
+    /// Waits until each source has answered or failed once; who is patient, for one that is busy, too, while nobody else is there. Once
+    /// what those who are connected offer is `enough`, one that is silent is waited for no longer than for a moment: it is
+    /// taken in when it comes. Whether all have answered.
     ///
     /// # Errors
     /// [`JoinError::NoSource`] if none answered.
-    pub(super) async fn settle(&mut self) -> Result<(), JoinError> {
+    pub(super) async fn settle(&mut self, enough: impl Fn(&[Offer]) -> bool) -> Result<bool, JoinError> {
+        let begun = time::Instant::now();
+        let mut until = None;
         let waits = |sources: &Self| sources.patient && sources.ready.is_empty() && !sources.busy.is_empty();
-        while self.ready.len() + self.troubles.len() < self.addresses.len() || waits(self) {
-            let Some(news) = self.news.recv().await else { break };
-            self.take(news);
+        while !self.all_have_answered() || waits(self) {
+            if until.is_none() && enough(&self.offers()) {
+                until = Some(time::Instant::now() + LATE_MIN.max(begun.elapsed() * LATE_FACTOR));
+            }
+            tokio::select! {
+                biased;
+                news = self.news.recv() => match news {
+                    Some(news) => drop(self.take(news)),
+                    None => break,
+                },
+                () = sleep_until(until) => break,
+            }
         }
         if self.ready.is_empty() {
             return Err(self.nobody());
         }
-        Ok(())
+        Ok(self.all_have_answered())
+    }
+
+    /// Each once, or failed.
+    fn all_have_answered(&self) -> bool {
+        self.ready.len() + self.troubles.len() >= self.addresses.len()
     }
 
     /// The next thing that happens to a source.

@@ -126,7 +126,7 @@ impl<'a> Vouching<'a> {
         })
     }
 
-    /// Waits for all answers, asks who vouches for what they offer, and applies the policy; the manifest that it needs is fetched from
+    /// Waits for answers, asks who vouches for what they offer, and applies the policy; the manifest that it needs is fetched from
     /// whoever names it.
     pub(super) async fn agree(
         mut self,
@@ -134,7 +134,8 @@ impl<'a> Vouching<'a> {
         block_number: Option<BlockNumber>,
         sources: &mut Sources,
     ) -> Result<Vouched, JoinError> {
-        sources.settle().await?;
+        let enough = |offers: &[Offer]| self.may_agree(config, offers, block_number);
+        let mut all_have_answered = sources.settle(enough).await?;
         // Ends: each turn asks about a block, brings a manifest that wasn't there or does without it, drops a liar, or is the last; but
         // for a manifest or a busy source without which there is nothing to agree on, which is waited for.
         loop {
@@ -168,6 +169,11 @@ impl<'a> Vouching<'a> {
                     let split = matches!(error, AgreementError::Split { .. });
                     match self.next_block(config, &all, block_number).filter(|_| !split) {
                         Some(block) => self.ask(config, block, &all, sources).await,
+                        // Who was late may be the one that is missing: then it is waited for, as long as for anything.
+                        None if !all_have_answered => {
+                            all_have_answered = sources.settle(|_| false).await?;
+                            self.ask_again();
+                        }
                         // Who has it may be busy or restarting: nothing else can be agreed on.
                         None if !self.awaited.is_empty() && sources.is_patient() => {
                             let awaited = std::mem::take(&mut self.awaited);
@@ -176,8 +182,7 @@ impl<'a> Vouching<'a> {
                         // One that takes nobody now may be the one that is missing; who is there by then is asked as if for the first time.
                         None if sources.is_patient() && sources.somebody_is_busy() => {
                             sources.fewer_are_busy().await;
-                            self.asked.clear();
-                            self.lesser.clear();
+                            self.ask_again();
                         }
                         None => {
                             if let Some(undelivered) = self.undelivered.take() {
@@ -191,6 +196,19 @@ impl<'a> Vouching<'a> {
                 }
             }
         }
+    }
+
+    /// Whether enough organisations offer the same snapshot for the rule to be satisfied.
+    fn may_agree(&self, config: &ChannelConfig, offers: &[Offer], block_number: Option<BlockNumber>) -> bool {
+        let (offering, needed) = (self.offering(offers), self.needed(config));
+        let blocks = candidates(&self.judging(config), config.channel(), offers, block_number);
+        blocks.into_iter().any(|block| enough_offer(&offering, block, needed))
+    }
+
+    /// Who is there by now is asked as if for the first time.
+    fn ask_again(&mut self) {
+        self.asked.clear();
+        self.lesser.clear();
     }
 
     fn judging<'b>(&'b self, config: &'b ChannelConfig) -> Judging<'b> {

@@ -1,5 +1,5 @@
-//! What the disk says, and what follows: space and descriptors are waited for, a file whose sync failed begins anew, any other trouble ends the
-//! transfer.
+//! What the disk says, and what follows: space and descriptors are waited for, a file whose sync failed begins anew, any other trouble
+//! ends the transfer.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -115,7 +115,7 @@ impl Driver<'_> {
 
     /// Starts a sync of what was written, if none runs and it is time, or has files begin anew that couldn't before.
     pub(super) fn sync_if_due(&mut self) {
-        let due = !self.failing.is_empty() || self.job.store.sync_due(self.now());
+        let due = !self.failing.is_empty() || self.job.store.sync_due(self.now()) || self.is_through();
         if self.syncing || self.rests() || !due {
             return;
         }

@@ -1,11 +1,12 @@
 //! The joiner's disk, in whole joins: what a power cut leaves and what fails (`enumeration`), rot, damage, refusals and other people
-//! (`by_name`), a machine without file descriptors (`descriptors`), a disk that is full at any step (`full`). Here: the join that all of
-//! them run, and what it leaves on the way.
+//! (`by_name`), a machine without file descriptors (`descriptors`), a disk that is full at any step (`full`), syncs that fail (`syncs`).
+//! Here: the join that all of them run, and what it leaves on the way.
 
 mod by_name;
 mod descriptors;
 mod enumeration;
 mod full;
+mod syncs;
 
 use std::{
     future::Future,

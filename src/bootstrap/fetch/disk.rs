@@ -92,6 +92,10 @@ impl Driver<'_> {
             return Err(JoinError::DiskKeepsFailing { file, times: *times, source });
         }
         tracing::warn!(%file, error = %source, "a sync failed: the file is fetched again");
+        // Where space is given late, only a sync finds that there is none: what comes at once would find none either.
+        if let Some(shortage) = Shortage::of(&source) {
+            self.rest(shortage, &source);
+        }
         if let Some(range) = self.layout.file(file_index) {
             self.inbox.lost(range.start, range.end);
             self.lost(&range.collect());

@@ -1,6 +1,6 @@
 //! The joiner's disk has no space at some step of a join, whichever that is: the join waits, and goes on with what it has.
 
-use std::{ffi::OsStr, future};
+use std::{ffi::OsStr, future, time::Duration};
 
 use netsim::disk::{Fault, Kind, Operation};
 
@@ -36,9 +36,27 @@ fn a_join_waits_for_space_at_every_step() {
             report.check();
             assert_eq!(report.attempts.len(), 1, "{}", report.account("in one go"));
             let again = fetched(&report) - total_bytes();
-            if steps == 1 && !is_file_sync(&done) {
+            if is_file_sync(&done) {
+                let says_so = report.log.iter().any(|line| line.text.starts_with("disk full"));
+                assert!(says_so, "{}", report.account("it waits before it fetches the file again"));
+            } else if steps == 1 {
                 assert_eq!(again, 0, "{}", report.account("what for?"));
             }
         }
+    }
+}
+
+/// D2, D3: a file's sync fails as there is no space, and neither is there any to begin it anew with: nothing is asked for meanwhile that
+/// couldn't be kept.
+#[test]
+fn a_file_that_has_to_begin_anew_on_a_full_disk_is_fetched_once_more() {
+    let syncs: Vec<_> = operations().into_iter().filter(|(_, done)| is_file_sync(done)).collect();
+    assert!(!syncs.is_empty());
+    for (at, done) in syncs {
+        let report = join_without_space(at, 20);
+        report.check();
+        assert_eq!(report.attempts.len(), 1, "{}", report.account("in one go"));
+        assert!(fetched(&report) <= 2 * total_bytes(), "{done:?}: {} bytes", fetched(&report));
+        assert!(report.took > Duration::from_secs(3 * 3), "it waited, and again: {:?}", report.took);
     }
 }

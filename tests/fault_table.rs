@@ -131,7 +131,11 @@ const GROUPS: &[(&str, &[Fault])] = &[
                 "crash or power loss at every write, sync, rename",
                 "only what proves itself is used again; same final state",
             ),
-            fault("D2", "no space at every operation", "pauses, goes on once there is space"),
+            fault(
+                "D2",
+                "no space at every operation",
+                "pauses, goes on once there is space; before it has asked anybody: ends with the reason",
+            ),
             fault("D3", "EIO at every operation", "after a failed sync that file starts over"),
             fault("D4", "bit rot between download and use", "caught when hashed again; chunk fetched again"),
             fault(

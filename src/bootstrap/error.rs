@@ -1,12 +1,12 @@
 //! What ends a join, whose fault it was, and what the operator does next.
 
-use std::{error::Error, io, path::PathBuf, sync::Arc};
+use std::{error::Error, path::PathBuf, sync::Arc};
 
-use super::dialer::DialError;
+use super::{dialer::DialError, shortage::Shortage};
 use crate::{
     catalog::{AgreementError, Equivocation, LandedError},
     chunking::{ProofError, StoreError, plan::LayoutError},
-    disk::{DiskError, lacks_descriptors},
+    disk::DiskError,
     msp::ConfigError,
     snapshot::{ChannelId, ContentError, FolderError, MetadataError, SnapshotFile, SnapshotId},
 };
@@ -202,16 +202,20 @@ impl JoinError {
         matches!(self, Self::Proof(ProofError::FileHash { .. } | ProofError::TreeRoot { .. }))
     }
 
-    /// Whether all that was wrong is that the system has no file descriptor left.
-    pub(super) fn lacks_descriptors(&self) -> bool {
+    /// What the machine has run out of, if that is all that was wrong: then the same may be tried again.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        // Whatever for: what those files hold is unknown now.
+        if matches!(self, Self::Store(StoreError::SyncFailed { .. }) | Self::DiskKeepsFailing { .. }) {
+            return None;
+        }
         let mut cause: Option<&(dyn Error + 'static)> = Some(self);
         while let Some(error) = cause {
-            if error.downcast_ref::<io::Error>().is_some_and(lacks_descriptors) {
-                return true;
+            if let Some(shortage) = error.downcast_ref().and_then(Shortage::told_by) {
+                return Some(shortage);
             }
             cause = error.source();
         }
-        false
+        None
     }
 }
 

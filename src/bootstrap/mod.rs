@@ -49,7 +49,7 @@ pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
-use shortage::with_descriptors;
+use shortage::outlast;
 use sources::{Instead, Sources};
 use tokio::{sync::watch, time::Instant};
 pub use vouching::JoinTrust;
@@ -155,13 +155,13 @@ pub async fn join(
         let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes);
         future::ready(dialer.map_err(JoinError::Dial))
     };
-    let dialer = with_descriptors(observer, stop.as_mut(), dialer).await?;
+    let dialer = outlast(observer, stop.as_mut(), dialer).await?;
     let helper = || {
         let serve = request.serve.filter(|_| !request.dry_run);
         let helper = serve.map(|serve| Helper::start(serve, &request.dialling, &request.workers, &request.land));
         future::ready(helper.transpose())
     };
-    let helper = with_descriptors(observer, stop.as_mut(), helper).await?;
+    let helper = outlast(observer, stop.as_mut(), helper).await?;
     if let Some(helper) = &helper {
         observer(JoinEvent::Serving { address: helper.address.to_string() });
     }
@@ -169,7 +169,7 @@ pub async fn join(
         let (records, now) = (request.records.clone(), (request.dialling.clock)());
         on_disk(&request.workers, move || Ok(records.bans(now)?))
     };
-    let bans = with_descriptors(observer, stop.as_mut(), bans).await?;
+    let bans = outlast(observer, stop.as_mut(), bans).await?;
     let keeps_bans = (!request.dry_run).then(|| request.records.clone());
     let sources = Sources::dial(&dialer, &request.sources, true, bans, keeps_bans, observer);
     let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, stop).await;
@@ -225,6 +225,7 @@ async fn join_from(
         ruled_out.snapshots.iter().for_each(|id| Landing::new(Arc::clone(&request.land), id.clone()).clean_up());
     }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
+    let finished_at = (request.dialling.clock)();
     let receipt = || {
         let earlier = match landed.outcome {
             Outcome::AlreadyThere => receipt::of_before(request, &vouched, &summary)?,
@@ -232,11 +233,11 @@ async fn join_from(
         };
         // Also of what was found in place: whoever landed it may have been stopped before its receipt, or joined by another rule.
         match earlier {
-            None if !request.dry_run => receipt::write(request, &vouched, &summary, &times).map(Some),
+            None if !request.dry_run => receipt::write(request, &vouched, &summary, &times, finished_at).map(Some),
             earlier => Ok(earlier),
         }
     };
-    let receipt = with_descriptors(observer, stop, || future::ready(receipt())).await?;
+    let receipt = outlast(observer, stop, || future::ready(receipt())).await?;
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
 
@@ -366,7 +367,7 @@ async fn land(
     let never = pin!(future::pending());
     let there = tokio::select! {
         biased;
-        there = with_descriptors(observer, never, is_there) => there?,
+        there = outlast(observer, never, is_there) => there?,
         () = &mut stop => return Err(JoinError::Stopped),
     };
     if let Some(content) = there {
@@ -390,7 +391,7 @@ async fn land(
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         on_disk(&request.workers, move || landing.open_store(&agreed))
     };
-    let (store, mut candidates) = match with_descriptors(observer, stop.as_mut(), open_store).await? {
+    let (store, mut candidates) = match outlast(observer, stop.as_mut(), open_store).await? {
         Opened::Store(store, candidates) => (store, candidates),
         Opened::There(content) => {
             check_channel_config(request, vouched, &content)?;
@@ -435,7 +436,7 @@ async fn land(
             landing.publish(&store, &agreed, &files)
         })
     };
-    with_descriptors(observer, stop, publish).await?;
+    outlast(observer, stop, publish).await?;
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
 }
 

@@ -1,6 +1,6 @@
 //! The receipt of a join that landed: signed by who joined, so that it can be shown to others later.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use super::{JoinRequest, Joined, Times, error::JoinError, vouching::Vouched};
 use crate::{
@@ -31,15 +31,15 @@ pub(super) fn of_before(
     Ok(is_this.then_some(path))
 }
 
-/// Writes it into the state folder; its path.
+/// Writes it into the state folder; its path. Called again with the same times, it takes the same place.
 pub(super) fn write(
     request: &JoinRequest,
     vouched: &Vouched,
     joined: &Joined,
     times: &Times,
+    finished_at: SystemTime,
 ) -> Result<PathBuf, JoinError> {
     let failed = |reason, source| JoinError::Receipt { id: joined.id.clone(), reason, source };
-    let finished_at = (request.dialling.clock)();
     let share = |share: &super::Share| ReceiptShare {
         source: share.source.clone(),
         msp_id: share.msp_id.clone(),

@@ -1,7 +1,7 @@
 //! What a join waits for when the machine has run out of it: space on the disk, file descriptors. Somebody can free some, and nothing
 //! is lost meanwhile.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, io, pin::Pin, time::Duration};
 
 use tokio::time;
 
@@ -9,7 +9,7 @@ use super::{
     error::JoinError,
     event::{JoinEvent, Observer},
 };
-use crate::disk::DiskError;
+use crate::disk::{DiskError, lacks_descriptors};
 
 /// How long a join rests before it tries again: short beside the time that somebody takes to free some.
 pub(super) const SHORTAGE_PAUSE: Duration = Duration::from_secs(3);
@@ -31,6 +31,14 @@ impl Shortage {
         }
     }
 
+    /// What the system lacks by its own words.
+    pub(super) fn told_by(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Self::Space),
+            _ => lacks_descriptors(error).then_some(Self::Descriptors),
+        }
+    }
+
     /// What a transfer waits for, in words.
     pub(super) const fn words(self) -> &'static str {
         match self {
@@ -48,21 +56,21 @@ impl Shortage {
     }
 }
 
-/// Tries again until there are descriptors for it. `stop` ends only the rests in between: what has begun is finished.
+/// Tries again until the machine has what it takes. `stop` ends only the rests in between: what has begun is finished.
 ///
 /// # Errors
 /// [`JoinError::Stopped`], or whatever else the attempt says.
-pub(super) async fn with_descriptors<T, F: Future<Output = Result<T, JoinError>>>(
+pub(super) async fn outlast<T, F: Future<Output = Result<T, JoinError>>>(
     observer: &Observer,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     attempt: impl Fn() -> F,
 ) -> Result<T, JoinError> {
-    let mut told = false;
+    let mut told = None;
     loop {
         match attempt().await {
-            Err(error) if error.lacks_descriptors() => {
-                if !std::mem::replace(&mut told, true) {
-                    observer(Shortage::Descriptors.event(error.to_string()));
+            Err(error) if let Some(shortage) = error.shortage() => {
+                if told.replace(shortage) != Some(shortage) {
+                    observer(shortage.event(error.to_string()));
                 }
             }
             ended => return ended,

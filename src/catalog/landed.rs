@@ -81,6 +81,9 @@ impl Landed {
             }
             let content: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
             write_durably(channel.as_ref(), &id.block_number.to_string(), &seal(MAGIC, &content))?;
+        } else {
+            // An earlier call may have failed at just this.
+            channel.sync_dir()?;
         }
         Ok(())
     }
@@ -125,7 +128,10 @@ impl Landed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::OsDir;
+    use crate::disk::{
+        OsDir,
+        faulty::{Faults, FaultyDir},
+    };
     use tempfile::TempDir;
 
     fn id(block: u64) -> SnapshotId {
@@ -152,6 +158,18 @@ mod tests {
         assert!(!record.contains(&id(100), other).unwrap());
         assert_eq!(record.highest(&id(0).channel).unwrap(), Some(BlockNumber(100)));
         assert_eq!(record.highest(&"ch2".parse().unwrap()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_that_is_there_already_is_made_durable_all_the_same() {
+        let (dir, faults) = (TempDir::new().unwrap(), Arc::new(Faults::default()));
+        let record = Landed::open(FaultyDir::wrap(OsDir::open(dir.path()).unwrap(), &faults));
+        faults.break_only(&["sync ch1"]);
+        record.record(&id(9), ManifestHash([1; 32])).unwrap_err();
+        assert!(landed(&dir).contains(&id(9), ManifestHash([1; 32])).unwrap(), "only its name isn't durable");
+        record.record(&id(9), ManifestHash([1; 32])).unwrap_err();
+        faults.break_only(&[]);
+        record.record(&id(9), ManifestHash([1; 32])).unwrap();
     }
 
     #[test]

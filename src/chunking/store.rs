@@ -315,6 +315,12 @@ impl Store {
         old || state.pending_bytes >= SYNC_BYTES
     }
 
+    /// Whether everything that was written is durable and claimed.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.state().pending.is_empty()
+    }
+
     /// Makes everything durable that was written before the call, and returns what now is: (file number, chunk),
     /// ascending. Writes go on meanwhile.
     ///

@@ -1,13 +1,19 @@
 //! The joiner's disk, in whole joins: what a power cut leaves and what fails (`enumeration`), rot, damage, refusals and other people
-//! (`by_name`), a machine without file descriptors (`descriptors`). Here: the join that both run, and what it leaves on the way.
+//! (`by_name`), a machine without file descriptors (`descriptors`), a disk that is full at any step (`full`), syncs that fail (`syncs`).
+//! Here: the join that all of them run, and what it leaves on the way.
 
 mod by_name;
 mod descriptors;
 mod enumeration;
+mod full;
+mod syncs;
 
-use std::sync::Arc;
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 
-use netsim::disk::{Image, Kind, SimDisk, SyncLie};
+use netsim::disk::{Image, Kind, Operation, SimDisk, SyncLie};
 use snapferry::{
     chunking::{Candidates, Store},
     snapshot::CHUNK_BYTES,
@@ -44,6 +50,28 @@ fn scenario(expect: Expect) -> Scenario {
 
 fn join_on(disk: &SimDisk, expect: Expect) -> Report {
     run_with(&scenario(expect), SEED, |world| world.joiner.disk = disk.clone())
+}
+
+/// A join on a machine with which that happens, from right before its first step.
+fn join_while<F: Future<Output = ()> + Send + 'static>(expect: Expect, happens: impl FnOnce(SimDisk) -> F) -> Report {
+    let disk = SimDisk::new();
+    run_with(&scenario(expect), SEED, |world| {
+        world.joiner.disk = disk.clone();
+        tokio::spawn(happens(disk));
+    })
+}
+
+/// What a join asks of its disk, from its first step on, by its number.
+fn operations() -> Vec<(u64, Operation)> {
+    let (seen, before) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let report = join_while(Expect::Lands, |disk| {
+        seen.set(disk.clone()).unwrap();
+        let before = Arc::clone(&before);
+        async move { before.set(disk.operations()).unwrap() }
+    });
+    report.check();
+    let (disk, before) = (seen.get().unwrap(), *before.get().unwrap());
+    (0..).zip(disk.log()).skip_while(|(at, _)| *at < before).collect()
 }
 
 /// The disk that a join begins with, and what it does to it.

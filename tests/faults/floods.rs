@@ -34,19 +34,7 @@ use crate::sim::{
 };
 
 /// So slow that the flood is there for most of the join.
-const SLOW: LinkSpec = LinkSpec {
-    down: false,
-    latency_ms: 20,
-    jitter_ms: 0,
-    bandwidth_bytes_per_s: Some(800_000),
-    queue_bytes: 128_000,
-    loss_ppm: 0,
-    duplicate_ppm: 0,
-    reorder_ppm: 0,
-    reorder_ms: 0,
-    corrupt_ppm: 0,
-    mtu: None,
-};
+const SLOW: LinkSpec = LinkSpec::of(20, 800_000, 128_000);
 const MIB: u64 = CHUNK_BYTES;
 pub(super) const NEWCOMER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 101));
 pub(super) const FLOODER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 102));

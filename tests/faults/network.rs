@@ -70,6 +70,13 @@ fn a_source_that_moves_away_costs_no_chunk() {
     });
     report.check();
     assert_eq!(report.attempts.len(), 1);
+    let given = |until: Duration| {
+        let before = report.samples.iter().rfind(|sample| sample.at <= until);
+        before.and_then(|sample| sample.by_source.get(&1)).copied().unwrap_or(0)
+    };
+    let (before, after) = (given(Duration::from_secs(4)), given(report.took));
+    assert!(before > 0 && report.took > Duration::from_secs(6), "{}", report.account("it was over before it moved"));
+    assert_eq!(before, after, "{}", report.account("it gave more after it had moved away"));
 }
 
 /// N4: a path swallows every datagram above 1 280 bytes, without a word.

@@ -20,19 +20,7 @@ const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(600);
 
 const fn link(bytes_per_s: u64) -> LinkSpec {
-    LinkSpec {
-        down: false,
-        latency_ms: 10,
-        jitter_ms: 0,
-        bandwidth_bytes_per_s: Some(bytes_per_s),
-        queue_bytes: 256_000,
-        loss_ppm: 0,
-        duplicate_ppm: 0,
-        reorder_ppm: 0,
-        reorder_ms: 0,
-        corrupt_ppm: 0,
-        mtu: None,
-    }
+    LinkSpec::of(10, bytes_per_s, 256_000)
 }
 
 /// Three organisations' sources, and two joiners of the fourth; each joiner has links of that speed to every source.

@@ -1,5 +1,5 @@
-//! What the disk says, and what follows: space and descriptors are waited for, a file whose sync failed begins anew, any other trouble ends the
-//! transfer.
+//! What the disk says, and what follows: space and descriptors are waited for, a file whose sync failed begins anew, any other trouble
+//! ends the transfer.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -92,6 +92,10 @@ impl Driver<'_> {
             return Err(JoinError::DiskKeepsFailing { file, times: *times, source });
         }
         tracing::warn!(%file, error = %source, "a sync failed: the file is fetched again");
+        // Where space is given late, only a sync finds that there is none: what comes at once would find none either.
+        if let Some(shortage) = Shortage::of(&source) {
+            self.rest(shortage, &source);
+        }
         if let Some(range) = self.layout.file(file_index) {
             self.inbox.lost(range.start, range.end);
             self.lost(&range.collect());
@@ -115,7 +119,7 @@ impl Driver<'_> {
 
     /// Starts a sync of what was written, if none runs and it is time, or has files begin anew that couldn't before.
     pub(super) fn sync_if_due(&mut self) {
-        let due = !self.failing.is_empty() || self.job.store.sync_due(self.now());
+        let due = !self.failing.is_empty() || self.job.store.sync_due(self.now()) || self.is_through();
         if self.syncing || self.rests() || !due {
             return;
         }

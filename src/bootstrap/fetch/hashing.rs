@@ -61,17 +61,27 @@ impl Driver<'_> {
         }
     }
 
-    /// What the pass gave, once every chunk that it hashed lies in the store, too.
-    pub(super) fn finished(&mut self) -> Option<Proved> {
+    /// Whether every chunk is hashed and was written.
+    pub(super) fn is_through(&self) -> bool {
         // The pass may be through before the worker that wrote the last chunk has said so.
         let status = self.plan.status();
-        if self.proved.is_none() || status.chunks_verified < status.chunks_total {
+        self.proved.is_some() && status.chunks_verified == status.chunks_total
+    }
+
+    /// What the pass gave, once every chunk that it hashed lies in the store, too, and is durable there.
+    pub(super) fn finished(&mut self) -> Option<Proved> {
+        if !self.is_through() {
             return None;
         }
         // And a file may have begun anew behind the pass: what was hashed from memory counts only once it is written.
         let missing = self.job.store.missing();
         if missing.is_empty() {
-            return self.proved.take();
+            if self.job.store.is_synced() {
+                return self.proved.take();
+            }
+            // While there are sources: a file that fails this sync is fetched from them again.
+            self.sync_if_due();
+            return None;
         }
         let missing = missing.into_iter().filter_map(|(file_index, chunk)| self.layout.linear(file_index, chunk));
         self.lost(&missing.collect());

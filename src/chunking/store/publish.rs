@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::{Claims, FILES_DIR, Store, StoreError, chunk_count};
+use super::{FILES_DIR, Store, StoreError, chunk_count};
 use crate::{
     chunking::proof::VerifiedFile,
-    disk::{Dir, DiskError, publish_dir, write_durably},
+    disk::{Dir, publish_dir, write_durably},
     snapshot::{SnapshotFile, SnapshotMetadata, check_exact_set},
 };
 
 impl Store {
-    /// Gives the finished folder its final name `to` in `to_parent`: writes the two JSON files, syncs everything,
+    /// Gives the finished folder its final name `to` in `to_parent`: writes the two JSON files, syncs what isn't,
     /// checks the exact set, renames, syncs. After `Ok` the folder is durable, and the job's folder holds only journal
-    /// and lock. A crash at any point leaves either the work folder as it was or the published folder.
+    /// and lock. A crash at any point leaves either the work folder as it was or the published folder. Called again
+    /// after an error of the disk, it goes on where that was.
     ///
     /// # Errors
     /// [`StoreError::Incomplete`] unless `files` are all the files of the manifest and every chunk lies in the store;
     /// [`StoreError::Foreign`] if `metadata` is that of another snapshot; [`StoreError::NotExactSet`],
-    /// [`StoreError::Altered`]; [`StoreError::SyncFailed`]; [`StoreError::Disk`] (with `AlreadyExists` if `to` is
-    /// taken).
+    /// [`StoreError::Altered`]; [`StoreError::SyncFailed`], unless [`Self::is_synced`]; [`StoreError::Disk`] (with
+    /// `AlreadyExists` if `to` is taken).
     pub fn publish(
         &self,
         files: &[VerifiedFile],
@@ -30,36 +31,52 @@ impl Store {
             return Err(self.foreign());
         }
         let _journal = self.journal();
-        let all = self.check_complete(files)?;
+        if self.is_renamed()? {
+            to_parent.open_dir(to)?;
+            to_parent.sync_dir()?;
+            return Ok(self.job.sync_dir()?);
+        }
+        self.check_complete(files)?;
         write_durably(&*self.files_dir, SnapshotFile::SIGNABLE_METADATA, metadata.signable.bytes())?;
         write_durably(&*self.files_dir, SnapshotFile::ADDITIONAL_METADATA, &metadata.additional().encode())?;
-        self.sync_files(&all)?;
+        let unsynced = self.state().take_pending();
+        if let Err(error) = self.sync_files(&unsynced) {
+            self.state().give_back(unsynced, &self.manifest);
+            return Err(error);
+        }
         self.check_exact_set()?;
         // From here on a write would change the published files.
         self.state().published = true;
-        let renamed = publish_dir(&*self.job, FILES_DIR, to_parent, to);
-        // Nothing is opened any more once it has its name.
-        let unnamed = |error: &DiskError| error.lacks_descriptors() || self.job.open_dir(FILES_DIR).is_ok();
-        if renamed.as_ref().is_err_and(unnamed) {
-            self.state().published = false;
-        }
-        Ok(renamed?)
+        Ok(publish_dir(&*self.job, FILES_DIR, to_parent, to)?)
     }
 
-    /// Every chunk of every file, if all are there and proved.
-    fn check_complete(&self, files: &[VerifiedFile]) -> Result<Claims, StoreError> {
+    /// Whether an earlier call failed behind the renaming.
+    fn is_renamed(&self) -> Result<bool, StoreError> {
+        if !self.state().published {
+            return Ok(false);
+        }
+        match self.job.open_dir(FILES_DIR) {
+            Ok(_) => {
+                self.state().published = false;
+                Ok(false)
+            }
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether every chunk of every file is there and proved.
+    fn check_complete(&self, files: &[VerifiedFile]) -> Result<(), StoreError> {
         let verified: BTreeMap<u32, &VerifiedFile> = files.iter().map(|file| (file.file_index(), file)).collect();
         let state = self.state();
-        let mut all = Claims::new();
         for ((file_index, listed), partial) in (0..).zip(self.manifest.files()).zip(&state.files) {
             let proved = verified.get(&file_index).is_some_and(|verified| verified.file() == listed);
             let count = chunk_count(listed).and_then(|count| usize::try_from(count).ok());
             if !proved || partial.poisoned || Some(partial.present.len()) != count {
                 return Err(StoreError::Incomplete { file: listed.file });
             }
-            all.insert(file_index, partial.present.clone());
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Exactly the listed files and the two JSON files, of the right length, not linked from elsewhere.

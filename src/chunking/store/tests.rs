@@ -496,6 +496,31 @@ fn data_is_durable_before_the_journal_claims_it_and_names_before_they_are_publis
     assert_eq!(log[rename + 1..], [format!("sync {root_name}"), "sync job".to_owned()], "{log:?}");
 }
 
+/// D2: the store's last steps, in the same process.
+#[test]
+fn publishing_that_failed_goes_on_where_it_was() {
+    let sample = Sample::recorded();
+    for step in ["sync files", "rename from job", "sync root", "sync job"] {
+        let (place, faults) = (Place::new(), Arc::new(Faults::default()));
+        let job = FaultyDir::wrap(place.job(), &faults);
+        place.root.create_dir("root").unwrap();
+        let to = FaultyDir::wrap(place.root.open_dir("root").unwrap(), &faults);
+        let (store, _) = Store::open(job, &sample.manifest).unwrap();
+        write_all(&store, &sample);
+        let publish = || store.publish(&sample.verified(), &sample.metadata, &*to, "132");
+        faults.break_only(&[step]);
+        publish().unwrap_err();
+        faults.break_only(&[]);
+        faults.taken_log();
+        publish().unwrap();
+        let log = faults.taken_log();
+        assert_eq!(log[log.len() - 2..], ["sync root", "sync job"], "{step}: {log:?}");
+        assert_eq!(log.len() == 2, matches!(step, "sync root" | "sync job"), "{step}: {log:?}");
+        to.rename("132", &*FaultyDir::wrap(Arc::clone(&place.root), &faults), "132").unwrap();
+        place.assert_published(&sample);
+    }
+}
+
 /// Every single fault at every operation, then what a joiner would do: pause and repeat, or start a file over.
 /// (faults.md D2, D3)
 /// D2, D3: every operation of a store.

@@ -1,31 +1,18 @@
 //! The joiner's machine has no file descriptor left: nothing can be opened, on the disk or as a socket, and what is open works on.
 
-use std::{
-    future,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future, time::Duration};
 
-use netsim::disk::{Fault, Kind, Operation, SimDisk};
+use netsim::disk::{Fault, Kind, Operation};
 use tokio::time;
 
-use super::{SEED, fetched, scenario, total_bytes};
+use super::{fetched, join_while, operations, total_bytes};
 use crate::sim::{
-    run::{Report, Sample, run_with},
+    run::{Report, Sample},
     scenario::Expect,
 };
 
 /// When there are some again.
 const FREED: Duration = Duration::from_secs(40);
-
-/// A join on a machine with which that happens, from right before its first step.
-fn join_while<F: Future<Output = ()> + Send + 'static>(happens: impl FnOnce(SimDisk) -> F) -> Report {
-    let disk = SimDisk::new();
-    run_with(&scenario(Expect::Lands), SEED, |world| {
-        world.joiner.disk = disk.clone();
-        tokio::spawn(happens(disk));
-    })
-}
 
 /// It landed in one go, and nothing of it was fetched a second time.
 fn assert_waited(report: &Report) {
@@ -40,7 +27,7 @@ fn assert_waited(report: &Report) {
 fn a_joiner_without_descriptors_waits_and_goes_on() {
     // Before its sockets; before its work folder; in mid-transfer.
     for from_ms in [0, 20, 1_500] {
-        let report = join_while(move |disk| async move {
+        let report = join_while(Expect::Lands, move |disk| async move {
             if from_ms > 0 {
                 time::sleep(Duration::from_millis(from_ms)).await;
             }
@@ -56,26 +43,13 @@ fn a_joiner_without_descriptors_waits_and_goes_on() {
     }
 }
 
-/// What a join on that machine asks of its disk, from its first step on.
-fn operations() -> Vec<(u64, Operation)> {
-    let (disk, before) = (SimDisk::new(), Arc::new(OnceLock::new()));
-    let report = run_with(&scenario(Expect::Lands), SEED, |world| {
-        world.joiner.disk = disk.clone();
-        let (disk, before) = (disk.clone(), Arc::clone(&before));
-        tokio::spawn(async move { before.set(disk.operations()).unwrap() });
-    });
-    report.check();
-    let before = *before.get().unwrap();
-    (0..).zip(disk.log()).skip_while(|(at, _)| *at < before).collect()
-}
-
 /// R8: a file's sync fails while there is no descriptor to begin it anew with: nothing of it is asked for until there is one, and the
 /// transfer says what it waits for.
 #[test]
 fn a_file_that_has_to_begin_anew_waits_for_a_descriptor() {
     let is_sync = |done: &Operation| done.kind == Kind::Sync && done.path.ends_with("files/public_state.data");
     let (first_sync, _) = operations().into_iter().find(|(_, done)| is_sync(done)).unwrap();
-    let report = join_while(|disk| async move {
+    let report = join_while(Expect::Lands, |disk| async move {
         disk.fail(first_sync, Fault::Io);
         time::sleep(Duration::from_millis(1_000)).await;
         assert!(disk.operations() <= first_sync, "it is still to come");
@@ -98,7 +72,7 @@ fn whatever_a_join_opens_may_lack_a_descriptor() {
     assert!(opens.len() > 30, "{}", opens.len());
     for (at, done) in opens {
         for steps in [1, 4] {
-            let report = join_while(|disk| {
+            let report = join_while(Expect::Lands, |disk| {
                 (at..at + steps).for_each(|step| disk.fail(step, Fault::NoDescriptor));
                 future::ready(())
             });

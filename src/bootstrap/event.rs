@@ -101,6 +101,11 @@ pub enum JoinEvent {
         /// What the sources say, in words.
         reason: String,
     },
+    /// Too few of those who are connected agree on any snapshot; whoever was lost is waited for.
+    WaitsForSources {
+        /// What is missing, in words.
+        reason: String,
+    },
     /// A source is about to delete the snapshot, and gives it until then.
     SourceEnds {
         /// Its address.

@@ -32,7 +32,7 @@ pub(super) enum News {
     Ready(SourceIndex, Ready),
     /// A connected source offers something else than before.
     Listed(SourceIndex, Ready),
-    Failed(SourceIndex, SourceTrouble),
+    Failed(SourceIndex, SourceTrouble, Redial),
     Lost(SourceIndex, String),
     /// It won't be dialled again in this job.
     GivenUp(SourceIndex),
@@ -65,7 +65,7 @@ pub(super) async fn keep(index: SourceIndex, dialer: Dialer, source: SourceAddre
                     _ => (News::Lost(index, reason), Redial::after(&error)),
                 }
             }
-            Err((trouble, redial)) => (News::Failed(index, trouble), redial),
+            Err((trouble, redial)) => (News::Failed(index, trouble, redial), redial),
         };
         let lasted = begun.elapsed();
         let over = redial == Redial::Never || (redial == Redial::Once && refused_before);

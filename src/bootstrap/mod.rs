@@ -50,7 +50,7 @@ use landing::{Landing, Opened};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
 use shortage::outlast;
-use sources::Sources;
+use sources::{Instead, Sources};
 use tokio::{sync::watch, time::Instant};
 pub use vouching::JoinTrust;
 use vouching::{Vouched, Vouching};
@@ -200,7 +200,7 @@ async fn join_from(
         // catalog: who has what, who vouches
         let vouched = tokio::select! {
             biased;
-            vouched = vouch(request, &mut sources, &ruled_out, observer) => vouched?,
+            vouched = vouch_again(request, &mut sources, &mut ruled_out, observer) => vouched?,
             () = &mut stop => return Err(JoinError::Stopped),
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
@@ -260,6 +260,27 @@ struct Times {
 struct Landed {
     outcome: Outcome,
     fetched: Option<Fetched>,
+}
+
+/// [`vouch`]; once a snapshot was given up for another one that isn't vouched for after all, whoever is lost may bring it back, and is
+/// waited for.
+async fn vouch_again(
+    request: &JoinRequest,
+    sources: &mut Sources,
+    ruled_out: &mut RuledOut,
+    observer: &Observer,
+) -> Result<Vouched, JoinError> {
+    let mut waits = !ruled_out.snapshots.is_empty();
+    loop {
+        match vouch(request, sources, ruled_out, observer).await {
+            Err(error @ JoinError::Agreement { .. }) if waits && sources.somebody_comes() => {
+                observer(JoinEvent::WaitsForSources { reason: error.to_string() });
+                ruled_out.snapshots.clear();
+                waits = sources.somebody_came().await;
+            }
+            vouched => return vouched,
+        }
+    }
 }
 
 /// Agrees on a snapshot, and keeps what was said about it.
@@ -381,6 +402,8 @@ async fn land(
     for id in gone {
         candidates.extend(reused(request, id, &trees, &store, buffers).await?);
     }
+    // Where nobody vouches for the manifest, a chunk's proof says only who sent it: others had better ask who sent it themselves.
+    let helper = helper.filter(|_| agreed.mode() == Mode::Streaming);
     let _shared = helper.map(|helper| helper.share(&agreed, &trees, &store));
     let job = Fetch {
         agreed: Arc::clone(&agreed),
@@ -395,7 +418,10 @@ async fn land(
         observer: Arc::clone(observer),
         still: &|| still_agreed(request, vouched, None),
         changes,
-        instead_from: request.block_number.is_none().then(|| request.trust.floor(&vouched.config)),
+        instead: request.block_number.is_none().then(|| Instead {
+            floor: request.trust.floor(&vouched.config),
+            orgs_min: usize::try_from(request.trust.policy.min_orgs).unwrap_or(usize::MAX),
+        }),
     };
     let fetched = fetch(job, stop.as_mut()).await?;
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     catalog::{AgreedSnapshot, AttestBody, Attestation, CatalogEntry, Offer},
     chunking::{FileTree, ProofError, SpanTree},
-    snapshot::{BlockNumber, ManifestHash, SnapshotId},
+    snapshot::{BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
         asking::{AskError, Listing, Session},
         wire::{AttestationGet, CatalogClaim, ChunkTreeRequest},
@@ -44,10 +44,20 @@ impl Ready {
         claims.any(|claim| claim.id == *id && claim.manifest_hash == manifest_hash && claim.partial)
     }
 
-    /// Whether it claims the data of another snapshot that may be taken.
-    pub(super) fn offers_another(&self, id: &SnapshotId, floor: BlockNumber) -> bool {
-        let mut whole = self.listing.claims.iter().filter(|claim| !claim.only_metadata_available && !claim.partial);
-        whole.any(|claim| claim.id != *id && claim.id.block_number >= floor)
+    /// Whether it claims all of that snapshot.
+    pub(super) fn has_all(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> bool {
+        self.has(id, manifest_hash) && !self.is_partial(id, manifest_hash)
+    }
+
+    /// The other snapshots of which it claims all the data, and that may be taken.
+    pub(super) fn others_in_whole(
+        &self,
+        id: &SnapshotId,
+        floor: BlockNumber,
+    ) -> impl Iterator<Item = (BlockNumber, SnapshotHash)> {
+        let whole = self.listing.claims.iter().filter(|claim| !claim.only_metadata_available && !claim.partial);
+        let others = whole.filter(move |claim| claim.id != *id && claim.id.block_number >= floor);
+        others.map(|claim| (claim.id.block_number, claim.snapshot_hash))
     }
 
     pub(super) fn offers(&self, address: &str) -> Vec<Offer> {

@@ -74,7 +74,7 @@ pub async fn repair(
 }
 
 async fn all(request: &RepairRequest, sources: &mut Sources, observer: &Observer) -> Result<Repaired, JoinError> {
-    sources.settle().await?;
+    sources.settle(|_| false).await?;
     let (snapshot, manifest) = (&request.snapshot, &request.snapshot.manifest);
     let mut done = Repaired::default();
     for (nth, rotten) in (1..).zip(&request.rotten) {

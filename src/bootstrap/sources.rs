@@ -6,6 +6,9 @@ mod giving;
 mod hedged;
 mod lies;
 mod mending;
+mod vanished;
+
+pub(super) use vanished::Instead;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +20,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, SourceAddress, trouble},
+    dialer::{Dialer, Redial, SourceAddress, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
@@ -26,17 +29,28 @@ use super::{
 };
 use crate::{
     catalog::{AgreedSnapshot, Ban, Offer},
-    snapshot::{BlockNumber, ChannelId, ManifestHash, SnapshotId},
+    snapshot::{ChannelId, ManifestHash, SnapshotId},
     transport::{
         WallClock,
         asking::AskError,
         fault::{ErrorCode, Fault, chain},
         live::LiveChannels,
+        sleep_until,
     },
 };
 
 /// News that wait to be heard: each may bring a catalog of 64 000 claims, and whoever has more to tell can wait.
 const NEWS_QUEUE: usize = 1;
+
+/// How long who is connected may lack what is missing before no more is expected of them: chunks come to those who are joining
+/// themselves, and rot is repaired.
+const BARREN_MAX: Duration = Duration::from_secs(600);
+
+/// How long an answer is waited for once the others' are enough: who is silent for so long has most likely stalled, and is heard when it
+/// comes. Of a transfer of ten seconds it takes a tenth.
+const LATE_MIN: Duration = Duration::from_secs(1);
+/// Or so many times what those others took: far from here all take longer.
+const LATE_FACTOR: u32 = 4;
 
 /// A refusal of chunks is a source's last word when it was given so often ...
 const REFUSALS_MIN: u32 = 3;
@@ -51,6 +65,8 @@ pub(super) struct Sources {
     ready: BTreeMap<SourceIndex, Ready>,
     troubles: BTreeMap<SourceIndex, SourceTrouble>,
     dropped: BTreeSet<SourceIndex>,
+    /// Not connected, since they take nobody now: they said so.
+    busy: BTreeSet<SourceIndex>,
     /// Not dialled again: they refuse us, or speak another version.
     given_up: BTreeSet<SourceIndex>,
     /// Who was seen last at each address.
@@ -98,6 +114,7 @@ impl Sources {
             ready: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            busy: BTreeSet::new(),
             given_up: BTreeSet::new(),
             known: BTreeMap::new(),
             banned: bans.into_iter().map(of_before).collect(),
@@ -114,19 +131,38 @@ impl Sources {
         }
     }
 
-    /// Waits until each source has answered or failed once.
+    /// Waits until each source has answered or failed once; who is patient, for one that is busy, too, while nobody else is there. Once
+    /// what those who are connected offer is `enough`, one that is silent is waited for no longer than for a moment: it is
+    /// taken in when it comes. Whether all have answered.
     ///
     /// # Errors
     /// [`JoinError::NoSource`] if none answered.
-    pub(super) async fn settle(&mut self) -> Result<(), JoinError> {
-        while self.ready.len() + self.troubles.len() < self.addresses.len() {
-            let Some(news) = self.news.recv().await else { break };
-            self.take(news);
+    pub(super) async fn settle(&mut self, enough: impl Fn(&[Offer]) -> bool) -> Result<bool, JoinError> {
+        let begun = time::Instant::now();
+        let mut until = None;
+        let waits = |sources: &Self| sources.patient && sources.ready.is_empty() && !sources.busy.is_empty();
+        while !self.all_have_answered() || waits(self) {
+            if until.is_none() && enough(&self.offers()) {
+                until = Some(time::Instant::now() + LATE_MIN.max(begun.elapsed() * LATE_FACTOR));
+            }
+            tokio::select! {
+                biased;
+                news = self.news.recv() => match news {
+                    Some(news) => drop(self.take(news)),
+                    None => break,
+                },
+                () = sleep_until(until) => break,
+            }
         }
         if self.ready.is_empty() {
             return Err(self.nobody());
         }
-        Ok(())
+        Ok(self.all_have_answered())
+    }
+
+    /// Each once, or failed.
+    fn all_have_answered(&self) -> bool {
+        self.ready.len() + self.troubles.len() >= self.addresses.len()
     }
 
     /// The next thing that happens to a source.
@@ -151,6 +187,31 @@ impl Sources {
     /// The address as the operator wrote it.
     pub(super) fn address(&self, index: SourceIndex) -> &str {
         usize::try_from(index).ok().and_then(|index| self.addresses.get(index)).map_or("?", String::as_str)
+    }
+
+    /// Whether a source that isn't connected takes nobody now.
+    pub(super) fn somebody_is_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// Waits until somebody comes, or fewer are busy.
+    pub(super) async fn fewer_are_busy(&mut self) {
+        loop {
+            let busy = self.busy.len();
+            if matches!(self.next().await, News::Ready(..)) || self.busy.len() < busy {
+                return;
+            }
+        }
+    }
+
+    /// Waits until somebody comes who wasn't there; false if nobody is left who could.
+    pub(super) async fn somebody_came(&mut self) -> bool {
+        while self.somebody_comes() {
+            if matches!(self.next().await, News::Ready(..)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether what can't be given now is waited for.
@@ -222,16 +283,22 @@ impl Sources {
 
     /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough,
     /// or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as chunks are missing.
-    pub(super) fn withheld(&self, agreed: &AgreedSnapshot) -> Option<JoinError> {
+    /// `barren`: since when they haven't given any of those chunks.
+    pub(super) fn withheld(&self, agreed: &AgreedSnapshot, barren: Option<time::Instant>) -> Option<JoinError> {
         let withheld = |troubles| JoinError::Withheld { id: agreed.id().clone(), troubles };
+        if barren.is_some_and(|since| since.elapsed() >= BARREN_MAX) && !self.somebody_comes() {
+            let lacks = |index: &SourceIndex| {
+                vanished::no_longer(
+                    self.address(*index),
+                    "it offers this snapshot, but none of the chunks that are missing",
+                )
+            };
+            return Some(withheld(self.ready.keys().map(lacks).chain(self.troubles()).collect()));
+        }
         let offers = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
         if !self.ready.is_empty() && !self.ready.values().any(offers) {
-            let gone = |index: &SourceIndex| SourceTrouble {
-                source: self.address(*index).to_owned(),
-                reason: "it no longer offers this snapshot".to_owned(),
-                refused: false,
-                dropped: false,
-            };
+            let gone =
+                |index: &SourceIndex| vanished::no_longer(self.address(*index), "it no longer offers this snapshot");
             let troubles = self.ready.keys().map(gone).chain(self.troubles());
             return (!self.somebody_comes()).then(|| withheld(troubles.collect()));
         }
@@ -239,31 +306,6 @@ impl Sources {
         let refusals = self.refusals_of_all(agreed)?;
         let all = refusals.iter().all(|refusals| refusals.last_word(now));
         all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
-    }
-
-    /// Why another snapshot is worth a look: nobody who is connected offers this one, for long enough if somebody may still come who
-    /// does, and somebody offers the data of another at or above `floor`.
-    pub(super) fn vanished(&mut self, agreed: &AgreedSnapshot, floor: BlockNumber) -> Option<JoinError> {
-        let now = time::Instant::now();
-        let here =
-            self.ready.is_empty() || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
-        if here {
-            self.missed_since = None;
-            return None;
-        }
-        let since = *self.missed_since.get_or_insert(now);
-        let other = |ready: &Ready| ready.offers_another(agreed.id(), floor);
-        let too_early = now.duration_since(since) < REFUSED_FOR_MIN && self.somebody_comes();
-        if too_early || !self.ready.values().any(other) {
-            return None;
-        }
-        let troubles = self.ready.keys().map(|index| SourceTrouble {
-            source: self.address(*index).to_owned(),
-            reason: "it offers other snapshots, but no longer this one".to_owned(),
-            refused: false,
-            dropped: false,
-        });
-        Some(JoinError::Vanished { id: agreed.id().clone(), troubles: troubles.chain(self.troubles()).collect() })
     }
 
     /// One of each source that offers the snapshot; `None` if there is no such source, or one that hasn't refused.
@@ -274,14 +316,14 @@ impl Sources {
     }
 
     /// Whether a source that isn't connected is still dialled.
-    fn somebody_comes(&self) -> bool {
+    pub(super) fn somebody_comes(&self) -> bool {
         let connected = self.ready.keys().chain(&self.dropped).chain(&self.given_up);
         connected.collect::<BTreeSet<_>>().len() < self.addresses.len()
     }
 
-    /// Who offers that manifest with its data now.
+    /// Who offers that manifest with its data now. Who is joining itself only passes on what others offer.
     pub(super) fn who_offers(&self, id: &SnapshotId, manifest_hash: ManifestHash) -> Vec<Peer> {
-        self.ready.values().filter(|ready| ready.has(id, manifest_hash)).map(Ready::peer).collect()
+        self.ready.values().filter(|ready| ready.has_all(id, manifest_hash)).map(Ready::peer).collect()
     }
 
     /// Judges every connected source by the channel configuration of the moment: who is no longer a member is dropped, without blame.
@@ -317,6 +359,7 @@ impl Sources {
             keeper.abort();
         }
         self.dropped.insert(index);
+        self.busy.remove(&index);
         if let Some(ready) = self.ready.remove(&index) {
             ready.session.close(Fault::Peer.close_code(), reason);
         }
@@ -337,8 +380,12 @@ impl Sources {
     fn take(&mut self, news: News) -> News {
         match &news {
             News::Ready(index, ready) => self.take_ready(*index, ready),
-            News::Failed(index, trouble) => {
+            News::Failed(index, trouble, redial) => {
                 self.ready.remove(index);
+                match redial {
+                    Redial::WhenFree => self.busy.insert(*index),
+                    _ => self.busy.remove(index),
+                };
                 let known = self.troubles.insert(*index, trouble.clone());
                 if known.is_none_or(|known| known.reason != trouble.reason) {
                     let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
@@ -385,6 +432,7 @@ impl Sources {
             return;
         }
         self.troubles.remove(&index);
+        self.busy.remove(&index);
         self.refusals.remove(&index);
         self.ready.insert(index, ready.clone());
         (self.observer)(JoinEvent::SourceReady {
@@ -455,6 +503,7 @@ mod tests {
             ready: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            busy: BTreeSet::new(),
             given_up: BTreeSet::new(),
             known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
             banned: BTreeMap::new(),

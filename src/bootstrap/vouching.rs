@@ -126,7 +126,7 @@ impl<'a> Vouching<'a> {
         })
     }
 
-    /// Waits for all answers, asks who vouches for what they offer, and applies the policy; the manifest that it needs is fetched from
+    /// Waits for answers, asks who vouches for what they offer, and applies the policy; the manifest that it needs is fetched from
     /// whoever names it.
     pub(super) async fn agree(
         mut self,
@@ -134,9 +134,10 @@ impl<'a> Vouching<'a> {
         block_number: Option<BlockNumber>,
         sources: &mut Sources,
     ) -> Result<Vouched, JoinError> {
-        sources.settle().await?;
+        let enough = |offers: &[Offer]| self.may_agree(config, offers, block_number);
+        let mut all_have_answered = sources.settle(enough).await?;
         // Ends: each turn asks about a block, brings a manifest that wasn't there or does without it, drops a liar, or is the last; but
-        // for a manifest without which there is nothing to agree on, which is waited for.
+        // for a manifest or a busy source without which there is nothing to agree on, which is waited for.
         loop {
             for ((id, manifest_hash), manifest) in &self.manifests {
                 sources.hold_to(id, *manifest_hash, manifest.signable().hash());
@@ -168,10 +169,20 @@ impl<'a> Vouching<'a> {
                     let split = matches!(error, AgreementError::Split { .. });
                     match self.next_block(config, &all, block_number).filter(|_| !split) {
                         Some(block) => self.ask(config, block, &all, sources).await,
+                        // Who was late may be the one that is missing: then it is waited for, as long as for anything.
+                        None if !all_have_answered => {
+                            all_have_answered = sources.settle(|_| false).await?;
+                            self.ask_again();
+                        }
                         // Who has it may be busy or restarting: nothing else can be agreed on.
                         None if !self.awaited.is_empty() && sources.is_patient() => {
                             let awaited = std::mem::take(&mut self.awaited);
                             self.withheld.retain(|hash| !awaited.contains(hash));
+                        }
+                        // One that takes nobody now may be the one that is missing; who is there by then is asked as if for the first time.
+                        None if sources.is_patient() && sources.somebody_is_busy() => {
+                            sources.fewer_are_busy().await;
+                            self.ask_again();
                         }
                         None => {
                             if let Some(undelivered) = self.undelivered.take() {
@@ -185,6 +196,19 @@ impl<'a> Vouching<'a> {
                 }
             }
         }
+    }
+
+    /// Whether enough organisations offer the same snapshot for the rule to be satisfied.
+    fn may_agree(&self, config: &ChannelConfig, offers: &[Offer], block_number: Option<BlockNumber>) -> bool {
+        let (offering, needed) = (self.offering(offers), self.needed(config));
+        let blocks = candidates(&self.judging(config), config.channel(), offers, block_number);
+        blocks.into_iter().any(|block| enough_offer(&offering, block, needed))
+    }
+
+    /// Who is there by now is asked as if for the first time.
+    fn ask_again(&mut self) {
+        self.asked.clear();
+        self.lesser.clear();
     }
 
     fn judging<'b>(&'b self, config: &'b ChannelConfig) -> Judging<'b> {
@@ -311,6 +335,19 @@ impl<'a> Vouching<'a> {
             matches!(agreed, Ok(_) | Err(AgreementError::ManifestMissing { .. }))
         };
         let all_heard = sources.attestations(&id, &self.nonce, enough).await;
+        // Asked again, a source that says the same has said it once.
+        let said = |heard: &Heard| {
+            let body = heard.attestation.body();
+            (
+                heard.source.clone(),
+                heard.attestation.identity().id(),
+                body.snapshot_hash,
+                body.manifest_hash,
+                body.commit_hash,
+            )
+        };
+        let again: Vec<_> = all_heard.iter().map(said).collect();
+        self.statements.heard.retain(|heard| heard.attestation.body().id != id || !again.contains(&said(heard)));
         for heard in all_heard {
             // Made for us: by the source itself, one each.
             let own = heard.attestation.body().request_nonce == self.nonce;

@@ -153,6 +153,7 @@ fn words(event: &JoinEvent) -> Option<String> {
         JoinEvent::OtherSnapshot { block_number, reason } => {
             format!("block {block_number} can't be fetched any more, another snapshot is looked for: {reason}")
         }
+        JoinEvent::WaitsForSources { reason } => format!("waiting for sources that were lost: {reason}"),
         JoinEvent::SourceEnds { source, drain } => {
             format!("{source} deletes the snapshot: it gives chunks for {} more", duration(*drain))
         }

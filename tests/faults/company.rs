@@ -46,6 +46,19 @@ fn bad_company_makes_a_join_at_most_three_tenths_longer() {
     }
 }
 
+/// S2: whenever one of four falls silent, from the very beginning or in any step before the first chunk, the join takes at most 1.3 times
+/// as long as with the good one alone.
+#[test]
+fn whenever_a_source_falls_silent_a_join_takes_at_most_three_tenths_longer() {
+    let alone = took(8 << 20, false, 0, Lie::Nothing, 5);
+    for silent_from_ms in [0, 30, 60, 90, 120, 150, 200, 250, 300, 400] {
+        let together = took(8 << 20, true, silent_from_ms, Lie::Chunks, 5);
+        let ratio = together.as_secs_f64() / alone.as_secs_f64();
+        println!("silent from {silent_from_ms} ms: {together:?} for {alone:?}: {ratio:.2}");
+        assert!(ratio <= 1.3, "silent from {silent_from_ms} ms: {together:?} for {alone:?}");
+    }
+}
+
 /// S2: the first sources fall silent right after they have attested, before they gave a manifest or a chunk tree: others are asked beside
 /// them at once, and the join takes at most 1.3 times as long as with the good one alone.
 #[test]
@@ -61,6 +74,21 @@ fn sources_that_are_silent_once_they_have_attested_make_a_join_at_most_three_ten
         println!("{silent} silent: {:?} for {alone:?}: {ratio:.2}", report.took);
         assert!(ratio <= 1.3, "{}", report.account("it was waited for"));
     }
+}
+
+/// S2: the first source gives its manifest and its chunks, but the lists of its chunk trees never come: they are asked of another one at
+/// once, and the join takes at most 1.3 times as long as if they came.
+#[test]
+fn lists_that_never_come_make_a_join_at_most_three_tenths_longer() {
+    let took = |lie| {
+        let sources = vec![SourceSpec::of(1).over(GOOD).lying(lie), SourceSpec::of(2).over(GOOD)];
+        let report = run(&Scenario { snapshot_bytes: 8 << 20, sources, ..Scenario::default() }, 7);
+        report.check();
+        report.took
+    };
+    let (good, late) = (took(Lie::Nothing), took(Lie::SilentTree));
+    println!("{late:?} for {good:?}");
+    assert!(late.as_secs_f64() <= 1.3 * good.as_secs_f64(), "{late:?} for {good:?}");
 }
 
 /// A source falls silent before it has said what it attests, and the others don't agree: its word decides, so it is waited for.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use snapferry::snapshot::CHUNK_BYTES;
+use snapferry::{snapshot::CHUNK_BYTES, transport::fault::ErrorCode};
 
 use crate::sim::{
     liar::Of as Lie,
-    run::{Report, Sample, run, run_with},
+    run::{Report, Sample, Who, run, run_with},
     scenario::{Happening, JoinerSpec, LinkSpec, Scenario, SourceSpec, Timed},
 };
 
@@ -34,13 +34,20 @@ fn trickling_sources_are_gone_around() {
     assert_gone_around(Lie::Trickles, Duration::from_secs(10), 56);
 }
 
-/// S2: all values of a chunk tree come, and never the end of the stream. It is asked elsewhere after 5 s, and the join ends.
+/// S2: all values of a chunk tree come, and never the end of the stream, and nobody else gives one yet. It is told after 5 s; who comes
+/// later gives it, and the join ends.
 #[test]
-fn a_tree_that_never_ends_is_asked_elsewhere() {
-    let sources = [SourceSpec::of(1).lying(Lie::TreeNeverEnds), SourceSpec::of(1), SourceSpec::of(2)];
-    let report = run(&Scenario { snapshot_bytes: 4 << 20, sources: sources.into(), ..Scenario::default() }, 104);
+fn a_tree_that_never_ends_is_told_and_asked_elsewhere() {
+    let endless = SourceSpec::of(1).lying(Lie::TreeNeverEnds);
+    let refusing = SourceSpec::of(2).lying(Lie::TreesRefused(ErrorCode::Internal));
+    let sources = vec![endless, refusing, SourceSpec { down: true, ..SourceSpec::of(3) }];
+    let happenings = vec![Timed { at_ms: 20_000, what: Happening::Restart(3) }];
+    let report = run(&Scenario { snapshot_bytes: 4 << 20, sources, happenings, ..Scenario::default() }, 104);
     report.check();
-    assert!(report.took <= Duration::from_secs(60), "{}", report.account("it waited for the end"));
+    assert_eq!(report.attempts.len(), 1, "{}", report.account("it was given up"));
+    let told = report.log.iter().find(|line| line.who == Who::Source(1) && line.text.contains("5 s to a request"));
+    let told = told.unwrap_or_else(|| panic!("{}", report.account("it waited for the end")));
+    assert!(told.at < Duration::from_secs(20) && report.took <= Duration::from_secs(60), "{}", report.account("late"));
     assert!(report.attempts[0].dropped.is_empty(), "silence is no lie");
 }
 

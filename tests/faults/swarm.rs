@@ -25,7 +25,9 @@ fn a_join_without_faults_lands() {
     run(&Scenario::default(), 1).check();
 }
 
-/// All ids of the catalogue together, as a seed draws them.
+/// What a seed draws of: lying, slow, forked and rotten sources, clocks that are off; loss, duplicates, reordering, damage, small MTUs, cuts in
+/// one or both directions, moves behind a NAT; crashes, restarts, deletions with and without leases, newer snapshots; kills, power cuts and full
+/// disks of the joiner. Changes of the configuration, disks that fail in other ways and `join --serve` have tests of their own only.
 #[test]
 fn whatever_a_seed_draws_the_join_lands_and_no_oracle_is_broken() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));

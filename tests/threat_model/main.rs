@@ -19,7 +19,7 @@
 //! |  |  | serving_limits.rs::more_handshakes_than_the_cap_are_refused_at_once |
 //! |  |  | wire_session.rs::an_organisation_gets_its_share_of_sessions_and_no_more |
 //! |  |  | faults/floods.rs::a_flood_of_handshakes_leaves_accepted_sessions_their_rate_and_newcomers_their_way_in |
-//! |  |  | faults/floods.rs::a_member_that_opens_all_it_can_and_reads_nothing_slows_nobody_else |
+//! |  |  | faults/floods.rs::members_that_open_all_they_can_and_read_nothing_slow_nobody_else |
 //! | relay, replay | exporter, TLS hashes, transcript, role, signature: `TlsSession::check` in transport/session.rs; no 0-RTT, no resumption: `client_config` and `server_config` in transport/tls.rs | session_auth.rs::a_replayed_authentication_is_worthless |
 //! |  |  | session_auth.rs::a_bit_of_the_signature_and_a_high_s_are_noticed |
 //! |  |  | session_auth.rs::the_clients_own_words_are_no_answer |

@@ -47,7 +47,7 @@ pub(super) const ROWS: &[Row] = &[
                 "tests/faults/floods.rs",
                 "a_flood_of_handshakes_leaves_accepted_sessions_their_rate_and_newcomers_their_way_in",
             ),
-            ("tests/faults/floods.rs", "a_member_that_opens_all_it_can_and_reads_nothing_slows_nobody_else"),
+            ("tests/faults/floods.rs", "members_that_open_all_they_can_and_read_nothing_slow_nobody_else"),
         ],
         waiting: &[],
     },

@@ -120,6 +120,7 @@ impl Driver<'_> {
                     self.event(Event::ChunkReleased { linear });
                 }
                 self.job.sources.gave(source.0);
+                self.barren = None;
                 self.meter.add(self.started.elapsed(), raw_bytes);
                 let share = self.shares.entry(source.0).or_default();
                 share.verified_bytes += raw_bytes;

@@ -41,7 +41,7 @@ use super::{
     lease::Leasing,
     meter::Meter,
     shortage::Shortage,
-    sources::Sources,
+    sources::{Instead, Sources},
     writing::Writing,
 };
 use crate::{
@@ -50,7 +50,6 @@ use crate::{
         BufferPool, Candidates, FileTree, Store, Workers,
         plan::{Layout, Plan, PlanConfig, RequestId, SourceId},
     },
-    snapshot::BlockNumber,
 };
 
 /// What a transfer works with.
@@ -68,8 +67,8 @@ pub(super) struct Fetch<'a> {
     /// Whether those who vouched still count: asked whenever the channel's configuration changes.
     pub(super) still: &'a (dyn Fn() -> Result<(), JoinError> + Send + Sync),
     pub(super) changes: watch::Receiver<u64>,
-    /// The oldest block that may be taken instead; `None`: no other may.
-    pub(super) instead_from: Option<BlockNumber>,
+    /// What may be taken instead; `None`: nothing may.
+    pub(super) instead: Option<Instead>,
 }
 
 /// What a transfer gives.
@@ -99,6 +98,8 @@ struct Driver<'a> {
     last_lie: Option<String>,
     shares: BTreeMap<SourceIndex, Share>,
     meter: Meter,
+    /// Since when those who are connected lack what is missing.
+    barren: Option<time::Instant>,
     /// When sources and agreement were judged last.
     judged: time::Instant,
     syncing: bool,
@@ -150,6 +151,7 @@ pub(super) async fn fetch(
         last_lie: None,
         shares: BTreeMap::new(),
         meter,
+        barren: None,
         judged: started,
         syncing: false,
         failing: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time};
 
 use super::Driver;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         lease::Leasing,
         ready::Ready,
     },
-    chunking::plan::{Event, Have, SourceId, SourceState},
+    chunking::plan::{Event, Have, SourceId, SourceState, WaitsFor},
 };
 
 impl Driver<'_> {
@@ -23,7 +23,7 @@ impl Driver<'_> {
             News::Listed(index, listed) => self.source_listed(index, &listed),
             News::GivenUp(_) | News::Lied(..) => {}
             News::Dropped(sources, reason) => self.dropped(&sources, &reason),
-            News::Failed(index, _) | News::Lost(index, _) => {
+            News::Failed(index, ..) | News::Lost(index, _) => {
                 self.partial.remove(&index);
                 self.leases.remove(&index);
                 self.event(Event::SourceLeft { source: SourceId(index) });
@@ -44,6 +44,7 @@ impl Driver<'_> {
         identity.update(peer.msp_id.as_str().as_bytes()).update(peer.identity_id.as_bytes());
         identity.update(share.source.as_bytes());
         let identity = *identity.finalize().as_bytes();
+        self.barren = None;
         self.lease_at(index, ready);
         self.source_has(index, ready);
         self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
@@ -123,9 +124,12 @@ impl Driver<'_> {
         if self.plan.status().chunks_missing == 0 {
             return None;
         }
-        let (agreed, sources) = (&self.job.agreed, &mut self.job.sources);
-        let vanished = self.job.instead_from.and_then(|floor| sources.vanished(agreed, floor));
-        vanished.or_else(|| sources.withheld(agreed))
+        if self.plan.status().waits_for == WaitsFor::Chunks {
+            self.barren.get_or_insert_with(time::Instant::now);
+        }
+        let (agreed, sources, barren) = (&self.job.agreed, &mut self.job.sources, self.barren);
+        let vanished = self.job.instead.and_then(|instead| sources.vanished(agreed, instead, barren));
+        vanished.or_else(|| sources.withheld(agreed, barren))
     }
 
     /// Nobody can bring what is missing, now or later.

@@ -3,12 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::{task::JoinSet, time};
 
-use super::{Sources, hedged::Hedge};
+use super::{LATE_FACTOR, LATE_MIN, Sources, hedged::Hedge};
 use crate::{
     bootstrap::{
         dialer::again_after,
@@ -22,11 +21,6 @@ use crate::{
     snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
     transport::sleep_until,
 };
-
-/// How long an answer is waited for once the others' are enough: a source that is silent for so long has stalled.
-const LATE_ANSWER_MIN: Duration = Duration::from_secs(5);
-/// Or so many times what those others took.
-const LATE_ANSWER_FACTOR: u32 = 4;
 
 impl Sources {
     /// The manifest of that hash, from whoever names and delivers it first.
@@ -88,7 +82,7 @@ impl Sources {
                 answers.iter().flat_map(of_one).collect::<Vec<Heard>>()
             };
             if until.is_none() && !awaited.is_empty() && enough(said()) {
-                until = Some(time::Instant::now() + LATE_ANSWER_MIN.max(asked_at.elapsed() * LATE_ANSWER_FACTOR));
+                until = Some(time::Instant::now() + LATE_MIN.max(asked_at.elapsed() * LATE_FACTOR));
             }
         }
         for index in awaited {

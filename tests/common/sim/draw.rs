@@ -31,6 +31,7 @@ pub fn draw(seed: u64) -> Scenario {
         nat,
         ..JoinerSpec::default()
     };
+    let snapshot_bytes = draw.snapshot_bytes();
     draw.network_faults(count, nat);
     draw.life_cycle(count, &sources);
     draw.joiner_faults();
@@ -39,7 +40,7 @@ pub fn draw(seed: u64) -> Scenario {
     happenings.sort_by_key(|timed| timed.at_ms);
     Scenario {
         name: format!("swarm {seed}"),
-        snapshot_bytes: (256 << 10) << draw.rng.below(5),
+        snapshot_bytes,
         organisations,
         min_orgs: 2,
         sources,
@@ -74,6 +75,11 @@ impl Draw {
         self.rng.below(FAULTS_MS)
     }
 
+    /// Mostly small: loss takes its time. One in fifty has so many chunks that hedging has something to ask twice.
+    fn snapshot_bytes(&mut self) -> u64 {
+        if self.chance(20_000) { (24 + self.rng.below(8)) << 20 } else { (256 << 10) << self.rng.below(5) }
+    }
+
     /// Two honest ones of two organisations first; then any.
     fn sources(&mut self, organisations: usize) -> Vec<SourceSpec> {
         let mut sources = vec![SourceSpec::of(1), SourceSpec::of(2)];
@@ -82,6 +88,13 @@ impl Draw {
             if self.chance(HALF) {
                 let place = self.up_to(Lie::all().len() - 1);
                 source.lies = Lie::all().nth(place);
+            }
+            if source.lies.is_none() && self.chance(HALF / 4) {
+                // A day off, either way: what it signs counts for nothing.
+                source.clock_ahead_s = if self.chance(HALF) { 86_400 } else { -86_400 };
+            }
+            if source.lies.is_none() && source.org > 2 && self.chance(HALF / 4) {
+                source.forked = true;
             }
             if self.chance(HALF / 2) {
                 source.link = Some(LinkSpec {
@@ -115,6 +128,9 @@ impl Draw {
         }
         if self.chance(HALF) {
             link.corrupt_ppm = u32::try_from(self.rng.below(20_000)).unwrap();
+        }
+        if self.chance(HALF / 4) {
+            link.mtu = Some(1_280 + self.up_to(200));
         }
         if self.chance(HALF / 2) {
             link.bandwidth_bytes_per_s = Some(200_000 << self.rng.below(6));
@@ -167,6 +183,12 @@ impl Draw {
                 source.lies.is_none() && sources.iter().filter(|other| other.lies.is_none()).count() > 2
             })
             .collect();
+        let deletes = self.chance(HALF / 2);
+        if let Some(number) = more.last().copied().filter(|_| deletes) {
+            let (at_ms, how) = (self.soon(), self.up_to(2));
+            let what = [Happening::AskDeletion, Happening::ForceDeletion, Happening::Delete][how](number);
+            self.at(at_ms, what);
+        }
         let rots = self.chance(HALF / 2);
         if let Some(number) = more.first().copied().filter(|_| rots) {
             let at_ms = self.soon();

@@ -5,13 +5,13 @@
 //! 3. No honest source is dropped for what it did, or banned beyond the join.
 //! 4. The chunks' memory stays in its budget, plus one chunk per worker (here: one).
 //! 5. Bytes that were fetched for nothing: hedges (5 %), the end-game, what was in flight at each crash and cut, what liars sent.
-//! 6. Once faults stop, the run ends within its deadline.
+//! 6. Once faults stop, the run ends within its deadline; before, a join ends only for want of sources or of room.
 //! 7. The same seed gives the same trace: the meta test's.
 
 use snapferry::snapshot::CHUNK_BYTES;
 
 use super::{
-    run::Report,
+    run::{FailedFor, Report},
     scenario::{Expect, Happening},
 };
 
@@ -34,6 +34,7 @@ impl Report {
         self.bytes_are_right()?;
         self.no_honest_source_is_dropped()?;
         self.memory_is_bounded()?;
+        self.failures_have_a_reason()?;
         self.waste_is_bounded()
     }
 
@@ -77,6 +78,17 @@ impl Report {
         if peak > bound { Err(format!("chunks took {peak} bytes of memory, {bound} are the budget")) } else { Ok(()) }
     }
 
+    /// An operator who runs a join again must not hide that it needn't have failed.
+    fn failures_have_a_reason(&self) -> Result<(), String> {
+        let failed = self.attempts.iter().filter_map(|attempt| attempt.failed.as_ref());
+        for (kind, reason) in failed {
+            if *kind == FailedFor::Another {
+                return Err(format!("it failed, and had to be run again: {reason}"));
+            }
+        }
+        Ok(())
+    }
+
     fn waste_is_bounded(&self) -> Result<(), String> {
         let total: u64 = self.data_bytes();
         let budget = u64::from(self.scenario.joiner.budget_mib) * CHUNK_BYTES;
@@ -84,7 +96,8 @@ impl Report {
         let interruptions = self.scenario.happenings.iter().filter(|timed| interrupts(&timed.what)).count() as u64;
         let slow = self.scenario.sources.iter().filter(|source| source.lies.is_some() || source.link.is_some()).count();
         let rejected: u64 = self.attempts.iter().map(|attempt| attempt.chunks_rejected * CHUNK_BYTES).sum();
-        let in_flight = budget.min(total) * (interruptions + slow as u64 + self.attempts.len() as u64);
+        let runs_again = self.attempts.len().saturating_sub(1) as u64;
+        let in_flight = budget.min(total) * (interruptions + slow as u64 + runs_again);
         let allowed =
             total + total / 20 + END_GAME_CHUNKS.min(total.div_ceil(CHUNK_BYTES)) * CHUNK_BYTES + in_flight + rejected;
         let received: u64 = self.attempts.iter().map(|attempt| attempt.received_bytes).sum();
@@ -127,5 +140,11 @@ impl Report {
 }
 
 fn interrupts(what: &Happening) -> bool {
-    !matches!(what, Happening::Heal(_) | Happening::Restart(_) | Happening::DiskFreed | Happening::NewSnapshot(_))
+    /// A source that becomes slower than that is given up, and what it owes is asked elsewhere.
+    const SLOW_BYTES_PER_S: u64 = 100_000;
+    match what {
+        Happening::Heal(_) | Happening::Restart(_) | Happening::DiskFreed | Happening::NewSnapshot(_) => false,
+        Happening::Link(_, link) => link.bandwidth_bytes_per_s.is_some_and(|rate| rate < SLOW_BYTES_PER_S),
+        _ => true,
+    }
 }

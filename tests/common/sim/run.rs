@@ -57,6 +57,19 @@ pub struct AttemptReport {
     pub dropped: BTreeMap<usize, String>,
     /// It was killed, or lost power.
     pub crashed: bool,
+    /// How it failed, where an operator ran it again: as a kind, and in words.
+    pub failed: Option<(FailedFor, String)>,
+}
+
+/// What a join that is run again failed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedFor {
+    /// Nobody who could be asked was there, or too few of those who must agree.
+    WantOfSources,
+    /// There is too little room to begin: said at once, before anything is fetched.
+    WantOfRoom,
+    /// Anything else.
+    Another,
 }
 
 /// How far a transfer was at a time.
@@ -180,6 +193,9 @@ impl Run {
             let again = matches!(ended, Some(Err(_))) && begun < Duration::from_millis(last);
             if !again {
                 break;
+            }
+            if let (Some(Err(error)), Some(attempt)) = (&ended, self.attempts.last_mut()) {
+                attempt.failed = Some((failed_for(error), error.to_string()));
             }
             self.say(Who::Joiner, "fails, and is run again".to_owned());
             self.happens_until(Instant::now() + AGAIN_AFTER).await;
@@ -366,6 +382,18 @@ fn sample(at: Duration, progress: TransferProgress) -> Sample {
         total_bytes: progress.total_bytes,
         by_source: by_source.collect(),
         waiting_for: progress.waiting_for,
+    }
+}
+
+/// Only who isn't there may end a join that things go wrong in; who is there and lies, is slow or refuses, may not.
+fn failed_for(error: &JoinError) -> FailedFor {
+    match error {
+        JoinError::NoSource { .. } => FailedFor::WantOfSources,
+        JoinError::NoSpace { .. } => FailedFor::WantOfRoom,
+        JoinError::Agreement { troubles, .. } if troubles.iter().any(|trouble| !trouble.dropped) => {
+            FailedFor::WantOfSources
+        }
+        _ => FailedFor::Another,
     }
 }
 

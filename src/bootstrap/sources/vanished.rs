@@ -1,0 +1,74 @@
+//! When the snapshot that is being fetched counts as gone, and another one is worth a look.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time;
+
+use super::{REFUSED_FOR_MIN, Sources};
+use crate::{
+    bootstrap::error::{JoinError, SourceTrouble},
+    catalog::AgreedSnapshot,
+    msp::MspId,
+    snapshot::{BlockNumber, SnapshotHash, SnapshotId},
+};
+
+/// How long those who are connected may lack what is missing, while others offer another snapshot.
+const BARREN_MIN: Duration = Duration::from_secs(30);
+
+/// What may be taken instead.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::bootstrap) struct Instead {
+    /// No older block.
+    pub(in crate::bootstrap) floor: BlockNumber,
+    /// Fewest organisations that must offer the same.
+    pub(in crate::bootstrap) orgs_min: usize,
+}
+
+impl Sources {
+    /// Why another snapshot is worth a look: nobody who is connected offers this one, for long enough if somebody may still come who
+    /// does; or nobody of them gives what is missing (`barren`: since when). And enough organisations offer the data of another one: a
+    /// single source with something else must not cost us what is here.
+    pub(in crate::bootstrap) fn vanished(
+        &mut self,
+        agreed: &AgreedSnapshot,
+        instead: Instead,
+        barren: Option<time::Instant>,
+    ) -> Option<JoinError> {
+        let now = time::Instant::now();
+        let is_barren = barren.is_some_and(|since| now.duration_since(since) >= BARREN_MIN);
+        let has = || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
+        if self.ready.is_empty() || (has() && !is_barren) {
+            self.missed_since = None;
+            return None;
+        }
+        let since = *self.missed_since.get_or_insert(now);
+        let too_early = !is_barren && now.duration_since(since) < REFUSED_FOR_MIN && self.somebody_comes();
+        if too_early || !self.enough_offer_another(agreed.id(), instead) {
+            return None;
+        }
+        let troubles = self
+            .ready
+            .keys()
+            .map(|index| no_longer(self.address(*index), "it offers other snapshots, but no longer all of this one"));
+        Some(JoinError::Vanished { id: agreed.id().clone(), troubles: troubles.chain(self.troubles()).collect() })
+    }
+
+    /// Whether so many organisations offer the data of the same other snapshot that they could vouch for it.
+    fn enough_offer_another(&self, id: &SnapshotId, instead: Instead) -> bool {
+        let mut orgs: BTreeMap<(BlockNumber, SnapshotHash), BTreeSet<&MspId>> = BTreeMap::new();
+        for ready in self.ready.values() {
+            for (block, hash) in ready.others_in_whole(id, instead.floor) {
+                orgs.entry((block, hash)).or_default().insert(&ready.session.peer().msp_id);
+            }
+        }
+        orgs.values().any(|orgs| orgs.len() >= instead.orgs_min)
+    }
+}
+
+/// What there is to say of a source that is connected and doesn't help.
+pub(super) fn no_longer(source: &str, reason: &str) -> SourceTrouble {
+    SourceTrouble { source: source.to_owned(), reason: reason.to_owned(), refused: false, dropped: false }
+}

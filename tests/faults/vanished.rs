@@ -1,0 +1,164 @@
+//! The snapshot that is being fetched seems to be gone, and something else is offered: what is here isn't given up for less than enough
+//! organisations that offer the same, and nobody who is gone for a moment is given up on.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use netsim::disk::SimDisk;
+use snapferry::{
+    bootstrap::{JoinEvent, Joined, Observer, join},
+    catalog::{DetachedSignature, TrustPolicy, TrustSettings},
+    snapshot::{AdditionalMetadata, BlockHash, SnapshotMetadata},
+};
+
+use crate::sim::{
+    joiner::Joiner,
+    liar::Of as Lie,
+    run::{Report, run_with},
+    scenario::{Happening, LinkSpec, Scenario, SourceSpec, Timed},
+    service::PORT,
+    world::{JOINER, World, source_ip},
+};
+
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 101));
+const SLOW: LinkSpec = LinkSpec::of(20, 400_000, 64_000);
+
+/// A join from three sources of which the third offers nothing but a newer block, which nobody else has.
+fn beside_a_newer_block(happenings: Vec<(u64, Happening)>) -> Report {
+    let happenings = happenings.into_iter().map(|(at_ms, what)| Timed { at_ms, what }).collect();
+    let scenario = Scenario { snapshot_bytes: 4 << 20, links: SLOW, happenings, ..Scenario::default() };
+    run_with(&scenario, 31, |world| {
+        let newer = world.channel.golden(world.golden.bytes, 3);
+        let source = world.source(3);
+        source.crash();
+        source.disk = SimDisk::new();
+        newer.put(&source.disk, "snapshots/completed");
+        source.start();
+    })
+}
+
+/// One join, that was never run again.
+fn assert_landed_at_once(report: &Report) {
+    report.check();
+    assert_eq!(report.attempts.len(), 1, "{}", report.account("it failed, and was run again"));
+}
+
+/// C3: a newer snapshot of a single source, while all others restart or are cut off: the target stays, and they are waited for.
+#[test]
+fn a_target_isnt_given_up_while_those_who_have_it_are_away() {
+    for away_ms in [12_000, 45_000] {
+        let (down, up) = (3_000, 3_000 + away_ms);
+        let stops = [(down, Happening::Stop(1)), (down, Happening::Stop(2))];
+        let starts = [(up, Happening::Restart(1)), (up, Happening::Restart(2))];
+        assert_landed_at_once(&beside_a_newer_block([stops, starts].concat()));
+        let cut = vec![(down, Happening::Cut(vec![1, 2])), (up, Happening::Heal(vec![1, 2]))];
+        assert_landed_at_once(&beside_a_newer_block(cut));
+    }
+}
+
+async fn within_an_hour(attempt: crate::sim::joiner::Attempt) -> Joined {
+    let ended = tokio::time::timeout(Duration::from_secs(3_600), attempt.task).await;
+    ended.expect("it hangs").unwrap().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// C1: every source deletes what two joiners fetch, who serve each other: neither waits for what the other doesn't have.
+#[test]
+fn joiners_that_serve_each_other_dont_wait_for_what_neither_has() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let link = LinkSpec::of(20, 200_000, 64_000);
+        let sources = [1, 2, 3].map(|org| SourceSpec::of(org).over(link)).into();
+        let mut world = World::new(&Scenario { snapshot_bytes: 16 << 20, sources, ..Scenario::default() }, 41);
+        let mut other = world.another_joiner(OTHER);
+        (1..=3).for_each(|number| world.net.set_link(source_ip(number), OTHER, link.link()));
+        world.joiner.serves_at = Some(PORT);
+        other.serves_at = Some(PORT);
+        let addresses = world.addresses();
+        let with = |ip: IpAddr| [addresses.clone(), vec![format!("{ip}:{PORT}")]].concat();
+        let (first, second) = (world.joiner.start(&with(OTHER)), other.start(&with(JOINER)));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let newer = world.channel.golden(world.golden.bytes, 3);
+        for number in 1..=3 {
+            newer.put(&world.source(number).disk, "snapshots/completed");
+            world.source(number).catalog().unwrap().scan().unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let id = world.golden.id.clone();
+        for number in 1..=3 {
+            world.source(number).catalog().unwrap().delete(&id).unwrap();
+        }
+        let (first, second) = tokio::join!(within_an_hour(first), within_an_hour(second));
+        assert_eq!([first.id, second.id], [newer.id.clone(), newer.id.clone()], "the newer block");
+    });
+}
+
+/// Signatures of the metadata that came another way, of two organisations: nobody vouches for a manifest with them.
+fn detached(world: &World) -> Vec<DetachedSignature> {
+    let text = String::from_utf8(world.golden.files["_snapshot_additional_metadata.json"].clone()).unwrap();
+    let additional: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let commit = hex::decode(additional["last_block_commit_hash"].as_str().unwrap()).unwrap();
+    let signable = world.golden.manifest.signable().clone();
+    let last_block_commit_hash = Some(BlockHash(commit.try_into().unwrap()));
+    let additional = AdditionalMetadata { snapshot_hash: signable.hash(), last_block_commit_hash };
+    let metadata = SnapshotMetadata::new(signable, additional).unwrap();
+    let sign = |org| DetachedSignature::sign(&metadata, &world.channel.peer(org, 7).identity).unwrap();
+    [1, 2].map(sign).into()
+}
+
+/// L5: a manifest that nobody vouches for, and that leads elsewhere, comes from a liar. A joiner that fetched by it too, and gives others
+/// what it has, is no liar: it offers nothing before the manifest is vouched for, and nobody bans it.
+#[test]
+fn who_was_misled_itself_misleads_nobody_and_is_not_banned() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let slow = LinkSpec::of(20, 20_000, 64_000);
+        let liar = |org| SourceSpec::of(org).over(slow).lying(Lie::OwnManifest);
+        let sources = vec![liar(1), liar(2), SourceSpec::of(3).over(slow)];
+        let mut world = World::new(&Scenario { snapshot_bytes: 300_000, sources, ..Scenario::default() }, 77);
+        let mut other = world.another_joiner(OTHER);
+        (1..=3).for_each(|number| world.net.set_link(source_ip(number), OTHER, slow.link()));
+        world.joiner.serves_at = Some(PORT);
+        other.serves_at = Some(PORT);
+        let (addresses, detached) = (world.addresses(), detached(&world));
+        let start = |joiner: &Joiner, helper: IpAddr| {
+            let mut request = joiner.request(&[addresses.clone(), vec![format!("{helper}:{PORT}")]].concat()).unwrap();
+            let config = joiner.live.all().remove(0);
+            let of = |count| Some(format!("OutOf({count}, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')"));
+            let (metadata_policy, manifest_policy) = (of(2), of(3));
+            let settings = TrustSettings {
+                metadata_policy,
+                manifest_policy,
+                min_orgs: 2,
+                require_live: true,
+                ..TrustSettings::default()
+            };
+            request.trust.policy = TrustPolicy::new(&settings, &config).unwrap();
+            request.trust.given.detached = detached.clone();
+            let told: Arc<Mutex<Vec<JoinEvent>>> = Arc::default();
+            let observer: Observer = {
+                let told = Arc::clone(&told);
+                Arc::new(move |event| told.lock().unwrap().push(event))
+            };
+            (tokio::spawn(async move { join(&request, &observer, std::future::pending()).await }), told)
+        };
+        let (first, told_first) = start(&world.joiner, OTHER);
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let (second, told_second) = start(&other, JOINER);
+        for (task, told, joiner) in [(first, told_first, &world.joiner), (second, told_second, &other)] {
+            let ended = tokio::time::timeout(Duration::from_secs(3_600), task).await.expect("it hangs").unwrap();
+            let dropped = |event: &JoinEvent| match event {
+                JoinEvent::SourceDropped { source, .. } => Some(source.clone()),
+                _ => None,
+            };
+            let dropped: Vec<String> = told.lock().unwrap().iter().filter_map(dropped).collect();
+            assert!(!dropped.is_empty(), "the liars are found out: {ended:?}");
+            let helpers = [JOINER, OTHER].map(|ip| format!("{ip}:{PORT}"));
+            assert!(dropped.iter().all(|source| !helpers.contains(source)), "{dropped:?}");
+            let ours = joiner.peer.identity.identity.msp_id();
+            assert!(joiner.bans().iter().all(|ban| ban.msp_id != *ours), "{:?}", joiner.bans());
+        }
+    });
+}

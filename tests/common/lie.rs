@@ -47,6 +47,8 @@ pub enum Lie {
     ChunksRefused(ErrorCode),
     /// Nothing, but it is too busy for the first requests for chunks.
     ChunksBusyAtFirst,
+    /// Nothing, but each run of chunks is asked so often by leases that have ended meanwhile.
+    LeasesEndAtFirst(usize),
     /// Nothing, but it attests nothing.
     AttestsNothing,
     /// It attests another snapshot than its catalog names.
@@ -165,6 +167,7 @@ impl Lie {
                 | Self::TreesRefused(_)
                 | Self::ChunksRefused(_)
                 | Self::ChunksBusyAtFirst
+                | Self::LeasesEndAtFirst(_)
                 | Self::AttestsNothing
                 | Self::ManifestNever
                 | Self::Trickles

@@ -310,11 +310,13 @@ impl LyingService {
         let Some(frame) = read(&mut recv).await else { return };
         let first =
             matches!(frame.body, Body::ChunkTreeRequest(_)) && self.tree_requests.fetch_add(1, Ordering::SeqCst) == 0;
-        let mut answered = 0;
+        let (mut answered, mut asked) = (0, 0);
         if let Body::ChunkRequest(request) = &frame.body {
             let mut requests = self.chunk_requests.lock().unwrap();
             answered = requests.len();
-            requests.push((request.file_index, request.first_chunk));
+            let run = (request.file_index, request.first_chunk);
+            asked = requests.iter().filter(|before| **before == run).count();
+            requests.push(run);
         }
         match (frame.body, self.lie) {
             (_, Lie::SilentOnceAttested) => drop(send.stopped().await),
@@ -326,6 +328,9 @@ impl LyingService {
             | (Body::ChunkRequest(_), Lie::ChunksRefused(code)) => refuse(&mut send, code),
             (Body::ChunkRequest(_), Lie::ChunksBusyAtFirst) if answered < BUSY_ANSWERS => {
                 refuse(&mut send, ErrorCode::Busy);
+            }
+            (Body::ChunkRequest(_), Lie::LeasesEndAtFirst(times)) if asked < times => {
+                refuse(&mut send, ErrorCode::LeaseExpired);
             }
             (body, _) => self.give(body, send, answered).await,
         }

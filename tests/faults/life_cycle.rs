@@ -13,8 +13,9 @@ use snapferry::{
 use tokio::time::{Instant, sleep};
 
 use crate::sim::{
-    run::{Line, Report, Who, run_with},
-    scenario::{Expect, Happening, LinkSpec, Scenario, Timed},
+    liar::Of as Lie,
+    run::{Line, Report, Sample, Who, run_with},
+    scenario::{Expect, Happening, LinkSpec, Scenario, SourceSpec, Timed},
 };
 
 /// What a source's lease is asked of.
@@ -136,6 +137,19 @@ fn a_lease_that_ends_under_way_is_opened_anew() {
     });
     report.check();
     assert!(told(&report, "lost").is_empty() && report.attempts.len() == 1, "{}", report.account("without a break"));
+}
+
+/// Defence: one request is tried with three leases. Removed, a source whose leases end at once is asked for ever, and nobody hears of it.
+#[test]
+fn leases_that_end_again_and_again_are_a_refusal() {
+    for ended in [2, 3] {
+        let sources = vec![SourceSpec::of(1).lying(Lie::LeasesEndAtFirst(ended))];
+        let report = run_with(&Scenario { min_orgs: 1, sources, links: SLOW, ..Scenario::default() }, 41, |_| ());
+        report.check();
+        assert_eq!(report.attempts.len(), 1, "{}", report.account("in one go"));
+        let refused = |sample: &Sample| sample.waiting_for.as_ref().is_some_and(|words| words.contains("lease"));
+        assert_eq!(report.samples.iter().any(refused), ended == 3, "{}", report.account("ended so often"));
+    }
 }
 
 /// S7: all sources have given their leases to others of the joiner's organisation: it waits politely until one is free.

@@ -20,6 +20,7 @@ use std::{
 use loopback::{Joiner, Service, liar, read};
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream};
 use snapferry::{
+    catalog::{ServedSnapshot, UnderWay},
     snapshot::{BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
         asking::{AskError, AskProblem, ConnectParams, Misbehaviour, Session},
@@ -27,12 +28,13 @@ use snapferry::{
         fault::{ErrorCode, Fault},
         limits::{
             ACCEPT_TIMEOUT, CATALOG_PAGES_MAX, CLOCK_SKEW_MAX, CONTROL_TIMEOUT, FRAME_BYTES_BEFORE_HELLO_MAX,
-            FRAME_BYTES_MAX, RANGE_REQUEST_TIMEOUT, REQUESTS_OPEN_MAX, SERVE_RECEIVE_WINDOW_BYTES, STREAMS_MAX,
+            FRAME_BYTES_MAX, HAVE_WATCHES_MAX, RANGE_REQUEST_TIMEOUT, REQUESTS_OPEN_MAX, SERVE_RECEIVE_WINDOW_BYTES,
+            STREAMS_MAX,
         },
         serving::ServeLimits,
         session::{SessionContext, authenticate_client, authenticate_server},
         tls::{Usage, orgs_accepting},
-        wire::{Body, CatalogClaim, CatalogPage, Frame, ManifestGet},
+        wire::{Body, CatalogClaim, CatalogPage, Frame, HaveGet, ManifestGet},
     },
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -387,4 +389,27 @@ fn a_tls_chain_has_at_most_eight_certificates() {
         let accepting = orgs_accepting(&config, &chain, loopback::now(), Usage::Client);
         assert_eq!(accepting.len(), organisations, "{certificates} certificates");
     }
+}
+
+/// R5: a session watches what a partial source gets of so many files, and no more.
+#[tokio::test]
+async fn no_more_files_are_watched_on_one_connection_than_the_limit() {
+    let recorded = loopback::recorded();
+    let whole = Service::start(2, recorded.path(), ServeLimits::default());
+    let snapshot = whole.catalog.all_served().remove(0);
+    let (manifest, files) = ((*snapshot.manifest).clone(), snapshot.manifest.files().len() as u32);
+    let trees = (0..files).map(|file| snapshot.tree(file).unwrap().clone()).collect();
+    let chunks = UnderWay::new(Arc::new(|_, _| None), Arc::new(|_| Vec::new()), Arc::new(|| 1));
+    let empty = tempfile::tempdir().unwrap();
+    let service = Service::start(1, empty.path(), ServeLimits::default());
+    service.catalog.share(Arc::new(ServedSnapshot::under_way(manifest.clone(), trees, chunks)));
+    let session = Joiner::new(3).connect(service.address).await.unwrap();
+    let get = |file_index| HaveGet { id: manifest.id().clone(), manifest_hash: manifest.hash(), file_index };
+    let mut watched = Vec::new();
+    for nth in 0..HAVE_WATCHES_MAX as u32 {
+        watched.push(session.watch_have(get(nth % files)).await.unwrap());
+    }
+    let refused = session.watch_have(get(0)).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::LimitExceeded), "{refused}");
+    assert!(session.have(get(0)).await.is_ok(), "it may still ask");
 }

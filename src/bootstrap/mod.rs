@@ -273,7 +273,9 @@ async fn vouch_again(
     let mut waits = !ruled_out.snapshots.is_empty();
     loop {
         match vouch(request, sources, ruled_out, observer).await {
-            Err(error @ JoinError::Agreement { .. }) if waits && sources.somebody_comes() => {
+            Err(
+                error @ (JoinError::Agreement { .. } | JoinError::NotDelivered { .. } | JoinError::NoSource { .. }),
+            ) if waits && sources.somebody_comes() => {
                 observer(JoinEvent::WaitsForSources { reason: error.to_string() });
                 ruled_out.snapshots.clear();
                 waits = sources.somebody_came().await;
@@ -420,7 +422,7 @@ async fn land(
         changes,
         instead: request.block_number.is_none().then(|| Instead {
             floor: request.trust.floor(&vouched.config),
-            orgs_min: usize::try_from(request.trust.policy.min_orgs).unwrap_or(usize::MAX),
+            orgs_min: request.trust.orgs_needed(&vouched.config),
         }),
     };
     let fetched = fetch(job, stop.as_mut()).await?;

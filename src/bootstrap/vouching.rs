@@ -54,6 +54,13 @@ impl JoinTrust {
     pub fn floor(&self, config: &ChannelConfig) -> BlockNumber {
         [self.highest_had, self.policy.min_block].into_iter().flatten().fold(config.block_number(), BlockNumber::max)
     }
+
+    /// Fewest organisations that the rule can be satisfied by.
+    pub(super) fn orgs_needed(&self, config: &ChannelConfig) -> usize {
+        let policy = &self.policy;
+        let orgs = policy.metadata.minimum_orgs(config).unwrap_or(policy.min_orgs).max(policy.min_orgs);
+        usize::try_from(orgs).unwrap_or(usize::MAX)
+    }
 }
 
 /// What one join hears, and its verdict.
@@ -200,7 +207,7 @@ impl<'a> Vouching<'a> {
 
     /// Whether enough organisations offer the same snapshot for the rule to be satisfied.
     fn may_agree(&self, config: &ChannelConfig, offers: &[Offer], block_number: Option<BlockNumber>) -> bool {
-        let (offering, needed) = (self.offering(offers), self.needed(config));
+        let (offering, needed) = (self.offering(offers), self.trust.orgs_needed(config));
         let blocks = candidates(&self.judging(config), config.channel(), offers, block_number);
         blocks.into_iter().any(|block| enough_offer(&offering, block, needed))
     }
@@ -263,7 +270,7 @@ impl<'a> Vouching<'a> {
     ) -> Option<BlockNumber> {
         let unasked = self.unasked(config, offers, block_number);
         let offering = self.offering(offers);
-        let needed = self.needed(config);
+        let needed = self.trust.orgs_needed(config);
         let few = |block: &BlockNumber| !enough_offer(&offering, *block, needed);
         let full = unasked.iter().find(|block| !few(block));
         let lesser = || unasked.iter().find(|block| self.is_a_chance(&offering, **block));
@@ -282,7 +289,7 @@ impl<'a> Vouching<'a> {
         let offering = self.offering(offers);
         let unasked = self.unasked(config, offers, block_number);
         let newer = unasked.into_iter().filter(|block| *block >= agreed.block_number);
-        let needed = self.needed(config);
+        let needed = self.trust.orgs_needed(config);
         newer.into_iter().find(|block| enough_offer(&offering, *block, needed) || self.is_a_chance(&offering, *block))
     }
 
@@ -303,12 +310,6 @@ impl<'a> Vouching<'a> {
             of_block.entry(offer.entry.snapshot_hash).or_default().insert(&offer.msp_id);
         }
         offering
-    }
-
-    /// Fewest organisations that the rule can be satisfied by.
-    fn needed(&self, config: &ChannelConfig) -> u32 {
-        let policy = &self.trust.policy;
-        policy.metadata.minimum_orgs(config).unwrap_or(policy.min_orgs).max(policy.min_orgs)
     }
 
     /// Whether others' words, which nobody has to be asked for, may do for the block.
@@ -421,9 +422,9 @@ impl<'a> Vouching<'a> {
 }
 
 /// Whether so many organisations offer the same snapshot of that block.
-fn enough_offer(offering: &Offering<'_>, block: BlockNumber, needed: u32) -> bool {
+fn enough_offer(offering: &Offering<'_>, block: BlockNumber, needed: usize) -> bool {
     let alike = offering.get(&block).into_iter().flat_map(BTreeMap::values);
-    alike.map(BTreeSet::len).max().unwrap_or(0) >= needed as usize
+    alike.map(BTreeSet::len).max().unwrap_or(0) >= needed
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::{
 
 use netsim::disk::SimDisk;
 use snapferry::{
-    bootstrap::{JoinEvent, Joined, Observer, join},
-    catalog::{DetachedSignature, TrustPolicy, TrustSettings},
+    bootstrap::{JoinEvent, Joined, Observer, Outcome, join},
+    catalog::{DetachedSignature, Mode, TrustPolicy, TrustSettings},
     snapshot::{AdditionalMetadata, BlockHash, SnapshotMetadata},
 };
 
@@ -156,6 +156,14 @@ fn who_was_misled_itself_misleads_nobody_and_is_not_banned() {
             let dropped: Vec<String> = told.lock().unwrap().iter().filter_map(dropped).collect();
             assert!(!dropped.is_empty(), "the liars are found out: {ended:?}");
             let helpers = [JOINER, OTHER].map(|ip| format!("{ip}:{PORT}"));
+            let met =
+                |event: &JoinEvent| matches!(event, JoinEvent::SourceReady { source, .. } if helpers.contains(source));
+            assert!(told.lock().unwrap().iter().any(met), "it met the other one");
+            let joined = ended.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!((joined.outcome, joined.mode), (Outcome::Landed, Mode::Staged));
+            let id = &world.golden.id;
+            let landed = joiner.landed(id.channel.as_str(), id.block_number.0);
+            assert_eq!(landed.as_ref(), Some(&world.golden.files));
             assert!(dropped.iter().all(|source| !helpers.contains(source)), "{dropped:?}");
             let ours = joiner.peer.identity.identity.msp_id();
             assert!(joiner.bans().iter().all(|ban| ban.msp_id != *ours), "{:?}", joiner.bans());

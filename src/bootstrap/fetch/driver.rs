@@ -103,6 +103,9 @@ impl Driver<'_> {
                 if let Event::ChunkArrived { linear, .. } = event {
                     self.meter.received(self.layout.bytes(linear));
                 }
+                if matches!(event, Event::ChunkArrived { .. } | Event::Progress { .. }) {
+                    self.barren = None;
+                }
                 self.event(event);
             }
             Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
@@ -120,7 +123,6 @@ impl Driver<'_> {
                     self.event(Event::ChunkReleased { linear });
                 }
                 self.job.sources.gave(source.0);
-                self.barren = None;
                 self.meter.add(self.started.elapsed(), raw_bytes);
                 let share = self.shares.entry(source.0).or_default();
                 share.verified_bytes += raw_bytes;

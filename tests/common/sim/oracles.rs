@@ -98,8 +98,9 @@ impl Report {
         let rejected: u64 = self.attempts.iter().map(|attempt| attempt.chunks_rejected * CHUNK_BYTES).sum();
         let runs_again = self.attempts.len().saturating_sub(1) as u64;
         let in_flight = budget.min(total) * (interruptions + slow as u64 + runs_again);
-        let allowed =
-            total + total / 20 + END_GAME_CHUNKS.min(total.div_ceil(CHUNK_BYTES)) * CHUNK_BYTES + in_flight + rejected;
+        // A second copy takes a place in memory, too, beside the first.
+        let end_game = END_GAME_CHUNKS.min(u64::from(self.scenario.joiner.budget_mib) - 1) * CHUNK_BYTES;
+        let allowed = total + total / 20 + end_game.min(total) + in_flight + rejected;
         let received: u64 = self.attempts.iter().map(|attempt| attempt.received_bytes).sum();
         if received > allowed {
             return Err(format!("{received} bytes came for a snapshot of {total}; {allowed} are allowed"));
@@ -144,6 +145,8 @@ fn interrupts(what: &Happening) -> bool {
     const SLOW_BYTES_PER_S: u64 = 100_000;
     match what {
         Happening::Heal(_) | Happening::Restart(_) | Happening::DiskFreed | Happening::NewSnapshot(_) => false,
+        // Counted as runs of the join.
+        Happening::KillJoiner | Happening::PowerCut => false,
         Happening::Link(_, link) => link.bandwidth_bytes_per_s.is_some_and(|rate| rate < SLOW_BYTES_PER_S),
         _ => true,
     }

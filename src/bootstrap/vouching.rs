@@ -81,6 +81,9 @@ pub(super) struct Vouching<'a> {
     undelivered: Option<JoinError>,
     /// Of `withheld`, those that somebody may still give.
     awaited: BTreeSet<ManifestHash>,
+    /// Whether somebody wasn't waited for as the others were enough; and whether all are waited for from now on.
+    somebody_was_late: bool,
+    hears_all: bool,
     /// How many blocks of each organisation were asked about on a chance.
     lesser: BTreeMap<MspId, usize>,
     heard_bytes: usize,
@@ -127,6 +130,8 @@ impl<'a> Vouching<'a> {
             withheld: ruled_out.manifests.clone(),
             gone: &ruled_out.snapshots,
             undelivered: None,
+            somebody_was_late: false,
+            hears_all: false,
             awaited: BTreeSet::new(),
             lesser: BTreeMap::new(),
             heard_bytes: 0,
@@ -177,6 +182,11 @@ impl<'a> Vouching<'a> {
                     match self.next_block(config, &all, block_number).filter(|_| !split) {
                         Some(block) => self.ask(config, block, &all, sources).await,
                         // Who was late may be the one that is missing: then it is waited for, as long as for anything.
+                        // Of those who were enough one has lied since.
+                        None if self.somebody_was_late && !self.hears_all => {
+                            self.hears_all = true;
+                            self.ask_again();
+                        }
                         None if !all_have_answered => {
                             all_have_answered = sources.settle(|_| false).await?;
                             self.ask_again();
@@ -333,9 +343,10 @@ impl<'a> Vouching<'a> {
             let mut statements = self.statements.clone();
             statements.heard.extend(heard);
             let agreed = agree(&self.judging(config), config.channel(), &in_play, &statements, Some(block));
-            matches!(agreed, Ok(_) | Err(AgreementError::ManifestMissing { .. }))
+            !self.hears_all && matches!(agreed, Ok(_) | Err(AgreementError::ManifestMissing { .. }))
         };
-        let all_heard = sources.attestations(&id, &self.nonce, enough).await;
+        let (all_heard, all) = sources.attestations(&id, &self.nonce, enough).await;
+        self.somebody_was_late |= !all;
         // Asked again, a source that says the same has said it once.
         let said = |heard: &Heard| {
             let body = heard.attestation.body();

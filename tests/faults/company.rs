@@ -105,3 +105,17 @@ fn a_silent_source_is_waited_for_while_the_others_do_not_agree() {
     let agreed = report.log.iter().find(|line| line.text.starts_with("agreed on")).unwrap();
     assert!(agreed.at > Duration::from_secs(12), "{}", report.account("it wasn't silent when it was asked"));
 }
+
+/// L5: those who answered at once were enough, until one of them turned out to lie: whoever was late is heard after all, in the same join.
+#[test]
+fn who_was_late_is_heard_when_one_of_those_who_were_enough_has_lied() {
+    for late_from_ms in [0, 100, 150, 200, 250] {
+        let liar = SourceSpec::of(2).over(GOOD).lying(Lie::OtherGroups);
+        let sources = vec![liar, SourceSpec::of(1).over(GOOD), SourceSpec::of(3).over(GOOD)];
+        let late = Happening::Link(3, LinkSpec { latency_ms: 600, ..GOOD });
+        let happenings = vec![Timed { at_ms: late_from_ms, what: late }];
+        let report = run(&Scenario { snapshot_bytes: 1 << 20, sources, happenings, ..Scenario::default() }, 8);
+        report.check();
+        assert_eq!(report.attempts.len(), 1, "{}", report.account(&format!("late from {late_from_ms} ms")));
+    }
+}

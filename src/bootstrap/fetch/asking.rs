@@ -9,13 +9,18 @@ use crate::{
 };
 
 impl Driver<'_> {
+    /// Whether nothing is asked until the workers have dropped second copies of what was proved meanwhile: those take memory, and no permit.
+    pub(super) fn waits_for_workers(&self) -> bool {
+        self.in_workers > self.plan.unproved_copies() + u64::from(self.trying.is_some())
+    }
+
     pub(super) fn poll_plan(&mut self) {
         if self.rests() {
             return;
         }
         self.paused = None;
         self.try_refused();
-        if self.waits_for_disk() {
+        if self.waits_for_disk() || self.waits_for_workers() {
             return;
         }
         while let Some(action) = self.plan.poll(self.started.elapsed()) {

@@ -28,6 +28,7 @@ impl Driver<'_> {
     pub(super) fn try_refused(&mut self) {
         let Some(writing) = self.refused.take() else { return };
         self.trying = Some(writing.linear);
+        self.in_workers += 1;
         let (store, inbox, started) = (Arc::clone(&self.job.store), self.inbox.clone(), self.started);
         let answer = Answer::new(&self.sender, "a worker");
         self.job.workers.run(move |_| writing.write(&store, &inbox, started.elapsed(), answer));
@@ -53,6 +54,7 @@ impl Driver<'_> {
 
     pub(super) fn not_written(&mut self, writing: Box<Writing>, error: StoreError) -> Result<(), JoinError> {
         let linear = writing.linear;
+        self.in_workers = self.in_workers.saturating_sub(1);
         self.trying.take_if(|trying| *trying == linear);
         // But for one, the chunks are dropped: they are fetched again when there is room.
         if self.plan.is_wanted(linear) {

@@ -39,7 +39,7 @@ impl Driver<'_> {
             self.poll_plan();
             // Nothing is asked while the disk is full: then the plan's own wake-ups mean nothing.
             let wakeup = match self.paused {
-                _ if self.waits_for_disk() => None,
+                _ if self.waits_for_disk() || self.waits_for_workers() => None,
                 Some((until, _)) => Some(until),
                 None => self.plan.next_wakeup().map(|at| self.started + at),
             };
@@ -102,6 +102,7 @@ impl Driver<'_> {
             Message::Plan(event) => {
                 if let Event::ChunkArrived { linear, .. } = event {
                     self.meter.received(self.layout.bytes(linear));
+                    self.in_workers += 1;
                 }
                 if matches!(event, Event::ChunkArrived { .. } | Event::Progress { .. }) {
                     self.barren = None;
@@ -109,6 +110,7 @@ impl Driver<'_> {
                 self.event(event);
             }
             Message::Written { linear, source, wire_bytes, raw_bytes, kept } => {
+                self.in_workers = self.in_workers.saturating_sub(1);
                 self.trying.take_if(|trying| *trying == linear);
                 if !self.plan.is_wanted(linear) {
                     return Ok(None); // the copy that came second: it changes nothing
@@ -129,6 +131,7 @@ impl Driver<'_> {
                 share.wire_bytes += wire_bytes;
             }
             Message::Rejected { linear, source, peer, reason } => {
+                self.in_workers = self.in_workers.saturating_sub(1);
                 self.event(Event::ChunkRejected { linear, source });
                 self.shares.entry(source.0).or_default().chunks_rejected += 1;
                 self.ban(&peer, &reason);

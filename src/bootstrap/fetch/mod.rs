@@ -103,6 +103,8 @@ struct Driver<'a> {
     /// When sources and agreement were judged last.
     judged: time::Instant,
     syncing: bool,
+    /// Chunks that the workers have, of which no answer has come.
+    in_workers: u64,
     /// Files whose sync failed, to be begun anew before anything is asked.
     failing: Vec<Failing>,
     /// Until when the transfer rests, and what for.
@@ -154,6 +156,7 @@ pub(super) async fn fetch(
         barren: None,
         judged: started,
         syncing: false,
+        in_workers: 0,
         failing: Vec::new(),
         paused: None,
         refused: None,

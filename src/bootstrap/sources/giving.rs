@@ -44,13 +44,13 @@ impl Sources {
 
     /// What every connected source that offers that block attests, asked of all at once, with what they relay of others. Who sends
     /// something that no honest service would is dropped. Once what was said is `enough` to agree on, a source that falls
-    /// silent holds up nobody for long.
+    /// silent holds up nobody for long. Whether all have answered.
     pub(in crate::bootstrap) async fn attestations(
         &mut self,
         id: &SnapshotId,
         nonce: &[u8],
         enough: impl Fn(Vec<Heard>) -> bool,
-    ) -> Vec<Heard> {
+    ) -> (Vec<Heard>, bool) {
         let mut asking = JoinSet::new();
         let mut awaited = BTreeSet::new();
         for (index, ready) in self.ready.iter().filter(|(_, ready)| ready.offers_block(id)) {
@@ -85,6 +85,7 @@ impl Sources {
                 until = Some(time::Instant::now() + LATE_MIN.max(asked_at.elapsed() * LATE_FACTOR));
             }
         }
+        let all = awaited.is_empty();
         for index in awaited {
             let reason = format!("it doesn't say in time whether it attests {id}: those who did are enough");
             (self.observer)(JoinEvent::SourceFailed { source: self.address(index).to_owned(), reason });
@@ -109,7 +110,7 @@ impl Sources {
                 }
             }
         }
-        heard
+        (heard, all)
     }
 
     /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped.

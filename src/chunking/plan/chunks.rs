@@ -61,6 +61,11 @@ impl Chunks {
         self.permits_used
     }
 
+    /// Copies that arrived and aren't proved yet.
+    pub(super) fn unproved_copies(&self) -> u64 {
+        self.held.values().filter(|held| !held.verified).map(|held| u64::from(held.copies)).sum()
+    }
+
     /// Verified and its permit given back.
     pub(super) fn written_len(&self) -> u64 {
         self.verified.len() - self.held.values().filter(|held| held.verified).count() as u64

@@ -198,6 +198,12 @@ impl Plan {
         self.chunks.is_complete()
     }
 
+    /// Copies that arrived, are still wanted and aren't proved yet: what a driver has beyond them takes memory without a permit.
+    #[must_use]
+    pub fn unproved_copies(&self) -> u64 {
+        self.chunks.unproved_copies()
+    }
+
     /// Whether a chunk that arrived still needs to be proved; `false` for the copy that came second.
     #[must_use]
     pub fn is_wanted(&self, linear: u64) -> bool {

@@ -142,8 +142,10 @@ impl Sources {
         let mut until = None;
         let waits = |sources: &Self| sources.patient && sources.ready.is_empty() && !sources.busy.is_empty();
         while !self.all_have_answered() || waits(self) {
-            // Who asks once, asks for what all of them say.
-            if until.is_none() && self.patient && enough(&self.offers()) {
+            // Who asks once, asks for what all of them say. Who was enough may be lost again.
+            if !self.patient || !enough(&self.offers()) {
+                until = None;
+            } else if until.is_none() {
                 until = Some(time::Instant::now() + LATE_MIN.max(begun.elapsed() * LATE_FACTOR));
             }
             tokio::select! {

@@ -49,6 +49,8 @@ impl Sources {
         if too_early || !self.enough_offer_another(agreed.id(), instead) {
             return None;
         }
+        // Of the next target nothing is known yet.
+        self.missed_since = None;
         let troubles = self
             .ready
             .keys()

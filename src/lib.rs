@@ -17,6 +17,7 @@ mod calendar;
 pub mod catalog;
 pub mod chunking;
 pub mod disk;
+pub mod ledger;
 pub mod msp;
 pub mod service;
 pub mod snapshot;

@@ -10,13 +10,14 @@
 //! ```
 //!
 //! Layers, arrows point down only: `cli` > [`service`] > [`bootstrap`] > [`transport`] > [`chunking`] > [`catalog`] >
-//! [`msp`] > [`snapshot`] > [`disk`]. `ARCHITECTURE.md` has the rules that hold the house up.
+//! [`msp`] > [`ledger`] > [`snapshot`] > [`disk`]. `ARCHITECTURE.md` has the rules that hold the house up.
 
 pub mod bootstrap;
 mod calendar;
 pub mod catalog;
 pub mod chunking;
 pub mod disk;
+pub mod ledger;
 pub mod msp;
 pub mod service;
 pub mod snapshot;

@@ -5,7 +5,11 @@
 use std::{fs, path::PathBuf};
 
 use numbers::Numbers;
-use snapferry::snapshot::{ChunkRoot, Manifest, ManifestFile, SignableMetadata, SnapshotFile};
+use snapferry::{
+    disk::OsDir,
+    ledger::leveldb::{BatchWriter, LogWriter, Version},
+    snapshot::{ChunkRoot, Manifest, ManifestFile, SignableMetadata, SnapshotFile},
+};
 
 #[path = "common/numbers.rs"]
 #[allow(unreachable_pub, reason = "shared by several tests")]
@@ -13,6 +17,8 @@ mod numbers;
 
 #[path = "../fuzz/bodies/chunk_tree.rs"]
 mod chunk_tree;
+#[path = "../fuzz/bodies/leveldb.rs"]
+mod leveldb;
 #[path = "../fuzz/bodies/manifest.rs"]
 mod manifest;
 #[path = "../fuzz/bodies/metadata.rs"]
@@ -110,4 +116,24 @@ fn chunk_tree_bodies_hold() {
     for len in [77, 4_096, 1 << 20] {
         chunk_tree::body(&with(u8::MAX, 2 << 20, len));
     }
+}
+
+/// A log with batches, the batch alone, and an edit of a MANIFEST.
+#[test]
+fn leveldb_bodies_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = OsDir::open(folder.path()).unwrap();
+    let mut batch = BatchWriter::new(77);
+    batch.put(b"mychannel\0indexCheckpointKey", &[132]);
+    batch.delete(b"mychannel\0b");
+    let record = batch.finish();
+    let mut log = LogWriter::create(&*dir, "log").unwrap();
+    for record in [&record[..], &[], &[7; 40_000], &record] {
+        log.append(record).unwrap();
+    }
+    let log = fs::read(folder.path().join("log")).unwrap();
+    let version = Version { log_number: 3, next_file: 5, last_sequence: 9, ..Version::default() };
+    // Of the long log only its end; mutations of the whole would be mutations of one record.
+    leveldb::body(&log);
+    run("leveldb", vec![log[log.len() - 100..].to_vec(), record, version.to_edit().encode()], leveldb::body);
 }

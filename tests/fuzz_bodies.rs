@@ -7,7 +7,7 @@ use std::{fs, path::PathBuf};
 use numbers::Numbers;
 use snapferry::{
     disk::OsDir,
-    ledger::leveldb::{BatchWriter, LogWriter, Version},
+    ledger::leveldb::{BatchWriter, LogWriter, TableWriter, Version},
     snapshot::{ChunkRoot, Manifest, ManifestFile, SignableMetadata, SnapshotFile},
 };
 
@@ -25,6 +25,8 @@ mod manifest;
 mod metadata;
 #[path = "../fuzz/bodies/records.rs"]
 mod records;
+#[path = "../fuzz/bodies/table.rs"]
+mod table;
 
 /// Mutations per seed: some seconds in all, unoptimised.
 const MUTATIONS: u64 = 2_000;
@@ -136,4 +138,20 @@ fn leveldb_bodies_hold() {
     // Of the long log only its end; mutations of the whole would be mutations of one record.
     leveldb::body(&log);
     run("leveldb", vec![log[log.len() - 100..].to_vec(), record, version.to_edit().encode()], leveldb::body);
+}
+
+/// A whole table, and blocks of records as they are and compressed.
+#[test]
+fn table_bodies_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = OsDir::open(folder.path()).unwrap();
+    let mut table = TableWriter::create(&*dir, 1).unwrap();
+    (0..300_u64).for_each(|n| table.add(format!("key {n:04}").as_bytes(), n, &n.to_be_bytes()).unwrap());
+    table.finish().unwrap();
+    let file = fs::read(folder.path().join("000001.ldb")).unwrap();
+    // "aa" with the number 5 -> "x", "ab" likewise -> "".
+    let block = b"\x00\x0a\x01aa\x01\x05\0\0\0\0\0\0x\x01\x09\x00b\x01\x05\0\0\0\0\0\0\0\0\0\0\x01\0\0\0";
+    let compressed = snap::raw::Encoder::new().compress_vec(block).unwrap();
+    let seeds = [[&[0][..], &file].concat(), [&[1][..], block].concat(), [&[2][..], &compressed].concat()];
+    run("table", seeds.to_vec(), table::body);
 }

@@ -78,6 +78,37 @@ impl PartialOrd for InternalKey {
     }
 }
 
+/// The user key of an internal key, and its number and kind in one.
+#[inline]
+pub(super) fn split_key(key: &[u8]) -> Option<(&[u8], u64)> {
+    key.split_last_chunk::<8>().map(|(user_key, tag)| (user_key, u64::from_le_bytes(*tag)))
+}
+
+/// The order of internal keys as they are in a file.
+#[inline]
+pub(super) fn compare_keys(one: &[u8], other: &[u8]) -> Ordering {
+    let (one, other) = (split_key(one), split_key(other));
+    let users = one.map(|(user_key, _)| user_key).cmp(&other.map(|(user_key, _)| user_key));
+    users.then_with(|| other.map(|(_, tag)| tag).cmp(&one.map(|(_, tag)| tag)))
+}
+
+/// How many bytes at their beginning are the same.
+#[inline]
+pub(super) fn shared_prefix(one: &[u8], other: &[u8]) -> usize {
+    let (words, _) = one.as_chunks::<8>();
+    let (other_words, _) = other.as_chunks::<8>();
+    let mut shared = 0;
+    for (word, other_word) in words.iter().zip(other_words) {
+        let differs = u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other_word);
+        if differs != 0 {
+            return shared + differs.trailing_zeros() as usize / 8;
+        }
+        shared += 8;
+    }
+    let rest = one.iter().skip(shared).zip(other.iter().skip(shared));
+    shared + rest.take_while(|(byte, other_byte)| byte == other_byte).count()
+}
+
 /// A table of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableMeta {

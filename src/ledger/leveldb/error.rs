@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{BatchFault, LogFault, ManifestFault};
+use super::{BatchFault, LogFault, ManifestFault, TableFault};
 use crate::disk::DiskError;
 
 /// Why a database can't be read, or written. Every variant names the file.
@@ -39,6 +39,14 @@ pub enum LevelDbError {
         path: PathBuf,
         /// What's wrong.
         fault: ManifestFault,
+    },
+    /// A table.
+    #[error("{} {fault}", path.display())]
+    Table {
+        /// The table's file.
+        path: PathBuf,
+        /// What's wrong.
+        fault: TableFault,
     },
     /// A CURRENT that names no MANIFEST in its folder.
     #[error("{} doesn't name a MANIFEST that is there", path.display())]

@@ -12,6 +12,12 @@ pub enum LevelDbError {
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A folder without a CURRENT.
+    #[error("{} holds no database", path.display())]
+    NoDatabase {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A log, or the log that a MANIFEST is.
     #[error("{} {fault} (at byte {offset})", path.display())]
     Log {

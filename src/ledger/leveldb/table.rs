@@ -60,6 +60,9 @@ pub enum TableFault {
     /// A key that is none, or isn't above the one before. Of a table that is written it is the caller's mistake.
     #[error("has a key that isn't above the one before")]
     Order,
+    /// A key below the smallest or above the largest that the MANIFEST states.
+    #[error("holds a key outside of the range that the MANIFEST states")]
+    Range,
     /// No record at all.
     #[error("is a table without a record")]
     Empty,

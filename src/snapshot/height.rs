@@ -19,9 +19,16 @@ impl Height {
     #[must_use]
     #[inline]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::split(bytes).and_then(|(height, rest)| rest.is_empty().then_some(height))
+    }
+
+    /// Splits a height off the front of a key.
+    #[must_use]
+    #[inline]
+    pub fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (block_number, rest) = split_ordered(bytes)?;
         let (tx_number, rest) = split_ordered(rest)?;
-        rest.is_empty().then_some(Self { block_number: BlockNumber(block_number), tx_number })
+        Some((Self { block_number: BlockNumber(block_number), tx_number }, rest))
     }
 
     /// Appends the encoded height.
@@ -39,7 +46,7 @@ impl Height {
 
 /// One byte that counts the following big-endian bytes, which don't start with 00; the number 0 is `00`.
 #[inline]
-fn split_ordered(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(crate) fn split_ordered(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (&count, rest) = bytes.split_first()?;
     if count > 8 {
         return None;
@@ -51,7 +58,8 @@ fn split_ordered(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((digits.iter().fold(0, |value, &digit| value << 8 | u64::from(digit)), rest))
 }
 
-fn put_ordered(out: &mut Vec<u8>, value: u64) {
+/// Appends such a number; the bytes sort as the numbers do.
+pub(crate) fn put_ordered(out: &mut Vec<u8>, value: u64) {
     let len = ordered_len(value);
     out.push(len as u8);
     out.extend(value.to_be_bytes().into_iter().skip(8 - len));

@@ -32,6 +32,7 @@ pub use digest::{AuditChain, BlockHash, ChunkRoot, FileDigest, GroupValue, HexEr
 pub use file_set::SnapshotFile;
 pub use folder::{FolderError, VerifiedFolder, check_exact_set, read_metadata, verify_folder};
 pub use height::Height;
+pub(crate) use height::{put_ordered, split_ordered};
 pub use id::{BlockNumber, ByteRange, CHUNK_BYTES, ChannelId, ChannelIdError, ChunkIndex, SnapshotId};
 pub use inspect::{
     CollectionConfigInspection, CollectionDefinition, CollectionInspection, FileInspection, InspectError, Inspection,

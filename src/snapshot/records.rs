@@ -103,14 +103,16 @@ impl<'a> ConfigHistoryEntry<'a> {
         Ok(Self { chaincode, block_number, package })
     }
 
+    /// The key, as [`Self::decode`] takes it.
+    #[must_use]
+    pub fn key(&self) -> Vec<u8> {
+        let newest_first = (u64::MAX - self.block_number.0).to_be_bytes();
+        [CONFIG_KEY_PREFIX, self.chaincode.as_bytes(), CONFIG_KEY_SUFFIX, &newest_first].concat()
+    }
+
     /// Appends both items.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let key_len = CONFIG_KEY_PREFIX.len() + self.chaincode.len() + CONFIG_KEY_SUFFIX.len() + 8;
-        put_uvarint(out, key_len as u64);
-        out.extend_from_slice(CONFIG_KEY_PREFIX);
-        out.extend_from_slice(self.chaincode.as_bytes());
-        out.extend_from_slice(CONFIG_KEY_SUFFIX);
-        out.extend_from_slice(&(u64::MAX - self.block_number.0).to_be_bytes());
+        put_item(out, &self.key());
         put_item(out, self.package);
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Layers, arrows point down only: `cli` > [`service`] > [`bootstrap`] > [`transport`] > [`chunking`] > [`catalog`] >
-//! [`msp`] > [`snapshot`] > [`disk`]. `ARCHITECTURE.md` has the rules that hold the house up.
+//! [`msp`] > [`ledger`] > [`snapshot`] > [`disk`]. `ARCHITECTURE.md` has the rules that hold the house up.
 
 pub mod bootstrap;
 mod calendar;

@@ -5,7 +5,11 @@
 use std::{fs, path::PathBuf};
 
 use numbers::Numbers;
-use snapferry::snapshot::{ChunkRoot, Manifest, ManifestFile, SignableMetadata, SnapshotFile};
+use snapferry::{
+    disk::OsDir,
+    ledger::leveldb::{BatchWriter, LogWriter, TableWriter, Version},
+    snapshot::{ChunkRoot, Manifest, ManifestFile, SignableMetadata, SnapshotFile},
+};
 
 #[path = "common/numbers.rs"]
 #[allow(unreachable_pub, reason = "shared by several tests")]
@@ -13,12 +17,16 @@ mod numbers;
 
 #[path = "../fuzz/bodies/chunk_tree.rs"]
 mod chunk_tree;
+#[path = "../fuzz/bodies/leveldb.rs"]
+mod leveldb;
 #[path = "../fuzz/bodies/manifest.rs"]
 mod manifest;
 #[path = "../fuzz/bodies/metadata.rs"]
 mod metadata;
 #[path = "../fuzz/bodies/records.rs"]
 mod records;
+#[path = "../fuzz/bodies/table.rs"]
+mod table;
 
 /// Mutations per seed: some seconds in all, unoptimised.
 const MUTATIONS: u64 = 2_000;
@@ -110,4 +118,40 @@ fn chunk_tree_bodies_hold() {
     for len in [77, 4_096, 1 << 20] {
         chunk_tree::body(&with(u8::MAX, 2 << 20, len));
     }
+}
+
+/// A log with batches, the batch alone, and an edit of a MANIFEST.
+#[test]
+fn leveldb_bodies_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = OsDir::open(folder.path()).unwrap();
+    let mut batch = BatchWriter::new(77);
+    batch.put(b"mychannel\0indexCheckpointKey", &[132]);
+    batch.delete(b"mychannel\0b");
+    let record = batch.finish();
+    let mut log = LogWriter::create(&*dir, "log").unwrap();
+    for record in [&record[..], &[], &[7; 40_000], &record] {
+        log.append(record).unwrap();
+    }
+    let log = fs::read(folder.path().join("log")).unwrap();
+    let version = Version { log_number: 3, next_file: 5, last_sequence: 9, ..Version::default() };
+    // Of the long log only its end; mutations of the whole would be mutations of one record.
+    leveldb::body(&log);
+    run("leveldb", vec![log[log.len() - 100..].to_vec(), record, version.to_edit().encode()], leveldb::body);
+}
+
+/// A whole table, and blocks of records as they are and compressed.
+#[test]
+fn table_bodies_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = OsDir::open(folder.path()).unwrap();
+    let mut table = TableWriter::create(&*dir, 1).unwrap();
+    (0..300_u64).for_each(|n| table.add(format!("key {n:04}").as_bytes(), n, &n.to_be_bytes()).unwrap());
+    table.finish().unwrap();
+    let file = fs::read(folder.path().join("000001.ldb")).unwrap();
+    // "aa" with the number 5 -> "x", "ab" likewise -> "".
+    let block = b"\x00\x0a\x01aa\x01\x05\0\0\0\0\0\0x\x01\x09\x00b\x01\x05\0\0\0\0\0\0\0\0\0\0\x01\0\0\0";
+    let compressed = snap::raw::Encoder::new().compress_vec(block).unwrap();
+    let seeds = [[&[0][..], &file].concat(), [&[1][..], block].concat(), [&[2][..], &compressed].concat()];
+    run("table", seeds.to_vec(), table::body);
 }

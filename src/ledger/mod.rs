@@ -1,6 +1,6 @@
 //! The peer's own stores: how their databases lie on the disk, and what Fabric keeps in them (no tokio).
 
+pub mod leveldb;
 mod sort;
 pub mod stores;
-
 pub use sort::{SortError, Sorted, Sorter};

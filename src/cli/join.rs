@@ -260,7 +260,7 @@ impl From<JoinError> for Failure {
             JoinError::NoSource { troubles }
             | JoinError::NotDelivered { troubles, .. }
             | JoinError::Withheld { troubles, .. }
-                if troubles.iter().all(|trouble| trouble.refused) =>
+                if !troubles.is_empty() && troubles.iter().all(|trouble| trouble.refused) =>
             {
                 Exit::Refused
             }

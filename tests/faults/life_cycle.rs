@@ -264,3 +264,33 @@ fn a_clock_that_is_a_day_off_vouches_for_nothing() {
         assert!(text.contains("more than 5 minutes from ours: compare the clocks"), "{text}");
     }
 }
+
+/// C1: a lease that has to end belongs to the block that goes: of the next target, on the same connection, nothing is said.
+#[test]
+fn a_lease_that_has_to_end_says_nothing_of_the_next_target() {
+    let newer = (1..=3).map(|number| (2_000, Happening::NewSnapshot(number)));
+    let forced = [(2_500, Happening::ForceDeletion(1))];
+    let gone = (1..=3).map(|number| (3_000, Happening::Delete(number)));
+    let (report, _) = run(newer.chain(forced).chain(gone).collect(), 37);
+    let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
+    assert!(joined.id.block_number.0 > 100, "{}", joined.id);
+    assert_eq!(told(&report, "SourceEnds").len(), 1, "{}", report.account("told of what isn't deleted"));
+}
+
+/// C1: whenever a join ends, also while a lease is just being opened at a source that nobody needs any more, no source keeps one for it.
+#[test]
+fn a_lease_that_is_being_opened_at_the_end_is_closed_too() {
+    for latency_ms in [40, 80, 120, 160, 200] {
+        let good = LinkSpec { latency_ms: 10, ..LinkSpec::default() };
+        let far = LinkSpec { latency_ms, ..good };
+        let sources = vec![SourceSpec::of(1).over(good), SourceSpec::of(2).over(good), SourceSpec::of(3).over(far)];
+        let mut catalogs = Vec::new();
+        let report = run_with(&Scenario { snapshot_bytes: 400_000, sources, ..Scenario::default() }, 5, |world| {
+            catalogs = world.services.iter().map(|service| Arc::clone(service.catalog().unwrap())).collect();
+        });
+        report.check();
+        let id = &report.ended.as_ref().unwrap().as_ref().unwrap().id;
+        let kept: Vec<_> = catalogs.iter().map(|catalog| catalog.leases_of(id, now()).len()).collect();
+        assert_eq!(kept, [0, 0, 0], "{latency_ms} ms");
+    }
+}

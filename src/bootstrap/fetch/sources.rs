@@ -88,6 +88,14 @@ impl Driver<'_> {
             (true, false) => self.source_ready(index, listed),
             (false, true) => {
                 self.partial.remove(&index);
+                // Its connection lives: what it still sends would take memory, and no permit.
+                self.requests.retain(|_, (of, task)| {
+                    let gone = *of == source;
+                    if gone {
+                        task.abort();
+                    }
+                    !gone
+                });
                 self.event(Event::SourceLeft { source });
             }
             _ => {}

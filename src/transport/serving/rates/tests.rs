@@ -25,8 +25,8 @@ async fn flood(rates: &Arc<Rates>, member: &Holder, streams: usize) -> JoinSet<(
             }
         });
     }
-    // All of them have asked before any time has passed.
-    tokio::task::yield_now().await;
+    // Paused time passes once all of them wait.
+    sleep(Duration::from_millis(1)).await;
     flooding
 }
 

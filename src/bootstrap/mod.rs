@@ -6,6 +6,7 @@
 
 mod catalogs;
 mod dialer;
+mod drought;
 mod error;
 mod event;
 mod fetch;

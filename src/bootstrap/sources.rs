@@ -21,6 +21,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
     dialer::{Dialer, Redial, SourceAddress, trouble},
+    drought::Drought,
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
@@ -286,10 +287,9 @@ impl Sources {
 
     /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough,
     /// or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as chunks are missing.
-    /// `barren`: since when they haven't given any of those chunks.
-    pub(super) fn withheld(&self, agreed: &AgreedSnapshot, barren: Option<time::Instant>) -> Option<JoinError> {
+    pub(super) fn withheld(&self, agreed: &AgreedSnapshot, drought: &Drought) -> Option<JoinError> {
         let withheld = |troubles| JoinError::Withheld { id: agreed.id().clone(), troubles };
-        if barren.is_some_and(|since| since.elapsed() >= BARREN_MAX) && !self.somebody_comes() {
+        if drought.lacking_for(BARREN_MAX) && !self.somebody_comes() {
             let lacks = |index: &SourceIndex| {
                 vanished::no_longer(
                     self.address(*index),

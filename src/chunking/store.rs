@@ -147,6 +147,8 @@ struct State {
     pending_bytes: u64,
     /// When the oldest of them was written.
     pending_since: Option<Duration>,
+    /// What was pending is on its way to the disk, and may come back.
+    syncing: bool,
     published: bool,
 }
 
@@ -202,7 +204,14 @@ impl Store {
         files_dir.sync_dir()?;
         job.sync_dir()?;
 
-        let state = State { files, pending: Claims::new(), pending_bytes: 0, pending_since: None, published: false };
+        let state = State {
+            files,
+            pending: Claims::new(),
+            pending_bytes: 0,
+            pending_since: None,
+            syncing: false,
+            published: false,
+        };
         let store = Self {
             job,
             files_dir,
@@ -318,7 +327,8 @@ impl Store {
     /// Whether everything that was written is durable and claimed.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.state().pending.is_empty()
+        let state = self.state();
+        state.pending.is_empty() && !state.syncing
     }
 
     /// Makes everything durable that was written before the call, and returns what now is: (file number, chunk),
@@ -331,8 +341,10 @@ impl Store {
         let mut journal = self.journal();
         let taken = self.state().take_pending();
         let synced = self.sync_files(&taken).and_then(|()| self.claim(&mut journal, &taken));
+        let mut state = self.state();
+        state.syncing = false;
         if synced.is_err() {
-            self.state().give_back(taken, &self.manifest);
+            state.give_back(taken, &self.manifest);
         }
         synced
     }
@@ -471,6 +483,7 @@ impl State {
     fn take_pending(&mut self) -> Claims {
         self.pending_bytes = 0;
         self.pending_since = None;
+        self.syncing = true;
         std::mem::take(&mut self.pending)
     }
 

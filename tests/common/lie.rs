@@ -1,5 +1,7 @@
 //! What a lying source lies about, and which of that is malice.
 
+use std::time::Duration;
+
 use snapferry::transport::fault::ErrorCode;
 
 /// What it lies about.
@@ -47,6 +49,8 @@ pub enum Lie {
     ChunksRefused(ErrorCode),
     /// Nothing, but it is too busy for the first requests for chunks.
     ChunksBusyAtFirst,
+    /// Nothing, but from the first request for chunks on it is too busy for them so long.
+    ChunksBusyFor(Duration),
     /// Nothing, but each run of chunks is asked so often by leases that have ended meanwhile.
     LeasesEndAtFirst(usize),
     /// Nothing, but it attests nothing.
@@ -167,6 +171,7 @@ impl Lie {
                 | Self::TreesRefused(_)
                 | Self::ChunksRefused(_)
                 | Self::ChunksBusyAtFirst
+                | Self::ChunksBusyFor(_)
                 | Self::LeasesEndAtFirst(_)
                 | Self::AttestsNothing
                 | Self::ManifestNever

@@ -27,6 +27,7 @@ use snapferry::{
         },
     },
 };
+use tokio::time::Instant;
 
 #[path = "lie.rs"]
 mod lie;
@@ -61,6 +62,7 @@ pub struct LyingService {
     catalog_requests: AtomicUsize,
     /// File and first chunk of each request.
     chunk_requests: Mutex<Vec<(u32, ChunkIndex)>>,
+    first_chunk_request: OnceLock<Instant>,
     manifest_requests: AtomicUsize,
     tree_requests: AtomicUsize,
 }
@@ -77,6 +79,7 @@ impl LyingService {
             words: OnceLock::new(),
             catalog_requests,
             chunk_requests,
+            first_chunk_request: OnceLock::new(),
             manifest_requests,
             tree_requests,
         })
@@ -306,6 +309,11 @@ impl LyingService {
         }
     }
 
+    /// When it was asked for chunks first: now, if it wasn't before.
+    fn asked_first(&self) -> Instant {
+        *self.first_chunk_request.get_or_init(Instant::now)
+    }
+
     async fn stream(self: Arc<Self>, connection: Connection, mut send: SendStream, mut recv: RecvStream) {
         let Some(frame) = read(&mut recv).await else { return };
         let first =
@@ -327,6 +335,9 @@ impl LyingService {
             (Body::ChunkTreeRequest(_), Lie::TreesRefused(code))
             | (Body::ChunkRequest(_), Lie::ChunksRefused(code)) => refuse(&mut send, code),
             (Body::ChunkRequest(_), Lie::ChunksBusyAtFirst) if answered < BUSY_ANSWERS => {
+                refuse(&mut send, ErrorCode::Busy);
+            }
+            (Body::ChunkRequest(_), Lie::ChunksBusyFor(long)) if self.asked_first().elapsed() < long => {
                 refuse(&mut send, ErrorCode::Busy);
             }
             (Body::ChunkRequest(_), Lie::LeasesEndAtFirst(times)) if asked < times => {

@@ -106,6 +106,21 @@ fn a_silent_source_is_waited_for_while_the_others_do_not_agree() {
     assert!(agreed.at > Duration::from_secs(12), "{}", report.account("it wasn't silent when it was asked"));
 }
 
+/// N5: those who answered at once were enough, and are stopped before the grace for whoever is late is over: they are waited for.
+#[test]
+fn who_was_enough_and_stops_at_once_is_waited_for() {
+    for stopped_at_ms in [220, 300, 400, 500, 700, 900] {
+        let late = LinkSpec { latency_ms: 1_000, ..GOOD };
+        let sources = vec![SourceSpec::of(1).over(GOOD), SourceSpec::of(2).over(GOOD), SourceSpec::of(3).over(late)];
+        let stops = [1, 2].map(|number| Timed { at_ms: stopped_at_ms, what: Happening::Stop(number) });
+        let back = [1, 2].map(|number| Timed { at_ms: 1_000, what: Happening::Restart(number) });
+        let happenings = [stops, back].concat();
+        let report = run(&Scenario { snapshot_bytes: 1 << 20, sources, happenings, ..Scenario::default() }, 9);
+        report.check();
+        assert_eq!(report.attempts.len(), 1, "{}", report.account(&format!("stopped at {stopped_at_ms} ms")));
+    }
+}
+
 /// L5: those who answered at once were enough, until one of them turned out to lie: whoever was late is heard after all, in the same join.
 #[test]
 fn who_was_late_is_heard_when_one_of_those_who_were_enough_has_lied() {

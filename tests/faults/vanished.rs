@@ -11,12 +11,13 @@ use netsim::disk::SimDisk;
 use snapferry::{
     bootstrap::{JoinEvent, Joined, Observer, Outcome, join},
     catalog::{DetachedSignature, Mode, TrustPolicy, TrustSettings},
-    snapshot::{AdditionalMetadata, BlockHash, SnapshotMetadata},
+    snapshot::{AdditionalMetadata, BlockHash, SnapshotId, SnapshotMetadata},
+    transport::fault::ErrorCode,
 };
 
 use crate::sim::{
     joiner::Joiner,
-    liar::Of as Lie,
+    liar::{Lie, Of},
     run::{Report, run_with},
     scenario::{Happening, LinkSpec, Scenario, SourceSpec, Timed},
     service::PORT,
@@ -56,6 +57,50 @@ fn a_target_isnt_given_up_while_those_who_have_it_are_away() {
         assert_landed_at_once(&beside_a_newer_block([stops, starts].concat()));
         let cut = vec![(down, Happening::Cut(vec![1, 2])), (up, Happening::Heal(vec![1, 2]))];
         assert_landed_at_once(&beside_a_newer_block(cut));
+    }
+}
+
+/// A join from two sources, the first of which lacks every chunk and the second of which does that, while two others, of as many
+/// organisations as must agree, soon have nothing but a newer block.
+fn while_enough_have_another(lie: impl Into<Lie>) -> (Report, SnapshotId) {
+    let lacking = SourceSpec::of(1).lying(Of::ChunksRefused(ErrorCode::ChunkCorruptAtSource));
+    let sources = vec![lacking, SourceSpec::of(2).lying(lie), SourceSpec::of(1), SourceSpec::of(3)];
+    let scenario = Scenario { snapshot_bytes: 4 << 20, sources, links: SLOW, deadline_s: 3_600, ..Scenario::default() };
+    let mut other = None;
+    let report = run_with(&scenario, 43, |world| {
+        let (newer, old) = (world.channel.golden(world.golden.bytes, 3), world.golden.id.clone());
+        other = Some(newer.id.clone());
+        for number in [3, 4] {
+            let source = world.source(number);
+            let (disk, catalog) = (source.disk.clone(), Arc::clone(source.catalog().unwrap()));
+            let (newer, old) = (Arc::clone(&newer), old.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                newer.put(&disk, "snapshots/completed");
+                catalog.scan().unwrap();
+                catalog.delete(&old).unwrap();
+            });
+        }
+    });
+    (report, other.unwrap())
+}
+
+/// S7: a source that says BUSY for long has what is missing: it is waited for, though another lacks it and enough offer something else.
+#[test]
+fn a_target_isnt_given_up_while_the_one_that_has_it_is_busy() {
+    let (report, _) = while_enough_have_another(Of::ChunksBusyFor(Duration::from_secs(300)));
+    assert_landed_at_once(&report);
+    assert!(report.took > Duration::from_secs(300), "it wasn't busy for long: {:?}", report.took);
+}
+
+/// C1: the only source that still offers a snapshot gives none of it: others' offers that are as good as it are taken after ten minutes.
+#[test]
+fn who_gives_nothing_of_a_vanished_snapshot_holds_nobody_up_for_ever() {
+    for lie in [Of::ChunksRefused(ErrorCode::Busy), Of::SilentChunks] {
+        let (report, other) = while_enough_have_another(lie);
+        let joined = report.ended.as_ref().unwrap().as_ref().unwrap_or_else(|error| panic!("{lie:?}: {error}"));
+        assert_eq!(joined.id, other, "{lie:?}");
+        assert!(report.took > Duration::from_secs(600) && report.took < Duration::from_secs(900), "{:?}", report.took);
     }
 }
 
@@ -115,7 +160,7 @@ fn who_was_misled_itself_misleads_nobody_and_is_not_banned() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let slow = LinkSpec::of(20, 20_000, 64_000);
-        let liar = |org| SourceSpec::of(org).over(slow).lying(Lie::OwnManifest);
+        let liar = |org| SourceSpec::of(org).over(slow).lying(Of::OwnManifest);
         let sources = vec![liar(1), liar(2), SourceSpec::of(3).over(slow)];
         let mut world = World::new(&Scenario { snapshot_bytes: 300_000, sources, ..Scenario::default() }, 77);
         let mut other = world.another_joiner(OTHER);

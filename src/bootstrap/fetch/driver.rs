@@ -105,7 +105,7 @@ impl Driver<'_> {
                     self.in_workers += 1;
                 }
                 if matches!(event, Event::ChunkArrived { .. } | Event::Progress { .. }) {
-                    self.barren = None;
+                    self.drought.hope();
                 }
                 self.event(event);
             }
@@ -125,6 +125,7 @@ impl Driver<'_> {
                     self.event(Event::ChunkReleased { linear });
                 }
                 self.job.sources.gave(source.0);
+                self.drought.gave();
                 self.meter.add(self.started.elapsed(), raw_bytes);
                 let share = self.shares.entry(source.0).or_default();
                 share.verified_bytes += raw_bytes;

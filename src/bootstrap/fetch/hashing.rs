@@ -76,8 +76,7 @@ impl Driver<'_> {
         // And a file may have begun anew behind the pass: what was hashed from memory counts only once it is written.
         let missing = self.job.store.missing();
         if missing.is_empty() {
-            // A sync that runs has taken what it syncs off the list already: it may still fail.
-            if !self.syncing && self.job.store.is_synced() {
+            if self.job.store.is_synced() {
                 return self.proved.take();
             }
             // While there are sources: a file that fails this sync is fetched from them again.

@@ -33,6 +33,7 @@ use tokio::{
 };
 
 use super::{
+    drought::Drought,
     error::JoinError,
     event::{Observer, Share},
     haves::Listening,
@@ -98,8 +99,7 @@ struct Driver<'a> {
     last_lie: Option<String>,
     shares: BTreeMap<SourceIndex, Share>,
     meter: Meter,
-    /// Since when those who are connected lack what is missing.
-    barren: Option<time::Instant>,
+    drought: Drought,
     /// When sources and agreement were judged last.
     judged: time::Instant,
     syncing: bool,
@@ -153,7 +153,7 @@ pub(super) async fn fetch(
         last_lie: None,
         shares: BTreeMap::new(),
         meter,
-        barren: None,
+        drought: Drought::begin(),
         judged: started,
         syncing: false,
         in_workers: 0,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::{task::JoinSet, time};
+use tokio::task::JoinSet;
 
 use super::Driver;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         lease::Leasing,
         ready::Ready,
     },
-    chunking::plan::{Event, Have, SourceId, SourceState, WaitsFor},
+    chunking::plan::{Event, Have, SourceId, SourceState},
 };
 
 impl Driver<'_> {
@@ -44,7 +44,7 @@ impl Driver<'_> {
         identity.update(peer.msp_id.as_str().as_bytes()).update(peer.identity_id.as_bytes());
         identity.update(share.source.as_bytes());
         let identity = *identity.finalize().as_bytes();
-        self.barren = None;
+        self.drought.hope();
         self.lease_at(index, ready);
         self.source_has(index, ready);
         self.event(Event::SourceJoined { source: SourceId(index), identity, rtt: ready.session.rtt() });
@@ -121,15 +121,17 @@ impl Driver<'_> {
 
     /// Those who are connected won't bring what is missing.
     pub(super) fn withheld(&mut self) -> Option<JoinError> {
-        if self.plan.status().chunks_missing == 0 {
+        let status = self.plan.status();
+        if self.paused.is_some() {
+            self.drought.rested();
+        }
+        if status.chunks_missing == 0 {
             return None;
         }
-        if self.plan.status().waits_for == WaitsFor::Chunks {
-            self.barren.get_or_insert_with(time::Instant::now);
-        }
-        let (agreed, sources, barren) = (&self.job.agreed, &mut self.job.sources, self.barren);
-        let vanished = self.job.instead.and_then(|instead| sources.vanished(agreed, instead, barren));
-        vanished.or_else(|| sources.withheld(agreed, barren))
+        self.drought.waits_for(status.waits_for);
+        let (agreed, sources, drought) = (&self.job.agreed, &mut self.job.sources, &self.drought);
+        let vanished = self.job.instead.and_then(|instead| sources.vanished(agreed, instead, drought));
+        vanished.or_else(|| sources.withheld(agreed, drought))
     }
 
     /// Nobody can bring what is missing, now or later.

@@ -7,9 +7,12 @@ use std::{
 
 use tokio::time;
 
-use super::{REFUSED_FOR_MIN, Sources};
+use super::{BARREN_MAX, REFUSED_FOR_MIN, Sources};
 use crate::{
-    bootstrap::error::{JoinError, SourceTrouble},
+    bootstrap::{
+        drought::Drought,
+        error::{JoinError, SourceTrouble},
+    },
     catalog::AgreedSnapshot,
     msp::MspId,
     snapshot::{BlockNumber, SnapshotHash, SnapshotId},
@@ -29,16 +32,16 @@ pub(in crate::bootstrap) struct Instead {
 
 impl Sources {
     /// Why another snapshot is worth a look: nobody who is connected offers this one, for long enough if somebody may still come who
-    /// does; or nobody of them gives what is missing (`barren`: since when). And enough organisations offer the data of another one: a
+    /// does; or nobody of them gives what is missing. And enough organisations offer the data of another one: a
     /// single source with something else must not cost us what is here.
     pub(in crate::bootstrap) fn vanished(
         &mut self,
         agreed: &AgreedSnapshot,
         instead: Instead,
-        barren: Option<time::Instant>,
+        drought: &Drought,
     ) -> Option<JoinError> {
         let now = time::Instant::now();
-        let is_barren = barren.is_some_and(|since| now.duration_since(since) >= BARREN_MIN);
+        let is_barren = drought.lacking_for(BARREN_MIN) || drought.nothing_for(BARREN_MAX);
         let has = || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
         if self.ready.is_empty() || (has() && !is_barren) {
             self.missed_since = None;

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Plan, event::SourceId, source::Link};
+use super::{
+    Plan,
+    event::SourceId,
+    source::{Link, Source},
+};
 use crate::snapshot::CHUNK_BYTES;
 
 /// Where a transfer stands.
@@ -76,7 +80,7 @@ pub enum WaitsFor {
     Network,
     /// Chunks to be proved or written: workers, disk or loader are behind.
     Local,
-    /// The sources that are there want to be asked later.
+    /// The sources that have what is missing want to be asked later.
     RetryAfter {
         /// When the first one may be asked, in the plan's time.
         until: Duration,
@@ -126,22 +130,21 @@ impl Plan {
 
     fn waits_for(&self) -> WaitsFor {
         let up = || self.sources.iter().filter(|(_, source)| source.link == Link::Up);
-        let ready = || up().filter(|(_, source)| source.is_ready(self.now));
-        let everything = 0..self.layout.total();
+        let askable = |(id, _): &(&SourceId, &Source)| self.askable(**id, 0..self.layout.total()).is_some();
         if self.is_complete() {
             WaitsFor::Nothing
         } else if self.chunks.asked_len() > 0 {
             WaitsFor::Network
         } else if self.chunks.missing().is_empty() || self.permits_free() == 0 {
             WaitsFor::Local
-        } else if ready().any(|(id, _)| self.askable(*id, everything.clone()).is_some()) {
+        } else if up().filter(askable).any(|(_, source)| source.is_ready(self.now)) {
             WaitsFor::Poll
-        } else if ready().next().is_some() {
+        } else if let Some(until) = up().filter(askable).map(|(_, source)| source.wait_until).min() {
+            WaitsFor::RetryAfter { until }
+        } else if up().next().is_some() {
             WaitsFor::Chunks
         } else {
-            up().map(|(_, source)| source.wait_until)
-                .min()
-                .map_or(WaitsFor::Sources, |until| WaitsFor::RetryAfter { until })
+            WaitsFor::Sources
         }
     }
 }

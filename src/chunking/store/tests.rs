@@ -399,6 +399,25 @@ fn what_another_process_left_is_synced_and_read_from_the_disk() {
     assert_eq!((&candidates[2].claimed, &candidates[2].unclaimed), (&vec![], &vec![]));
 }
 
+/// D3: what a sync may still lose isn't durable while it runs, nor after it has failed.
+#[test]
+fn a_sync_that_runs_is_no_sync_that_is_done() {
+    let sample = Sample::noise([2 * MIB, 10, MIB, 0]);
+    let place = Place::new();
+    let faults = Arc::new(Faults::default());
+    let (store, _) = Store::open(FaultyDir::wrap(place.job(), &faults), &sample.manifest).unwrap();
+    let store = Arc::new(store);
+    write_all(&store, &sample);
+    for (operation, fails) in [("sync journal", true), ("sync txids.data", false)] {
+        faults.break_only(if fails { std::slice::from_ref(&operation) } else { &[] });
+        let (during, asked) = (Arc::new(Mutex::new(None)), Arc::clone(&store));
+        let told = Arc::clone(&during);
+        faults.before(operation, move || *told.lock().unwrap() = Some(asked.is_synced()));
+        assert_eq!((store.sync().is_err(), *during.lock().unwrap()), (fails, Some(false)), "{operation}");
+        assert_eq!(store.is_synced(), !fails, "{operation}");
+    }
+}
+
 #[test]
 fn every_file_that_fails_in_one_sync_is_named() {
     let sample = Sample::noise([2 * MIB, 10, MIB, 0]);

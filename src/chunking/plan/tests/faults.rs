@@ -130,6 +130,17 @@ fn s7_when_all_are_busy_it_waits_as_long_as_they_said_and_keeps_what_it_has() {
     world.complete(120 * SEC);
 }
 
+/// S7: the plan, beside a source that lacks what is missing.
+#[test]
+fn s7_a_busy_source_that_has_the_rest_is_waited_for_though_others_lack_it() {
+    let partial = Sim { has: 0..40, announces: true, ..source(50) };
+    let mut world = World::new(64, vec![partial, Sim { busy_until: 60 * SEC, ..source(50) }]);
+    let status = world.run(30 * SEC);
+    assert_eq!(status.chunks_missing, 24);
+    assert!(matches!(status.waits_for, WaitsFor::RetryAfter { .. }), "{:?}", status.waits_for);
+    world.complete(180 * SEC);
+}
+
 #[test]
 fn who_is_refused_together_comes_back_one_by_one_and_never_too_soon() {
     let back = |jitter_seed: u64, retry_after: Duration| {

@@ -163,8 +163,8 @@ async fn take_all(endpoint: &Endpoint, params: &ConnectParams, world: &World, se
 
 /// Defence: while the host is busy, organisations have a chunk in turn, and the members of one as well. Removed, a member that asks on all
 /// its streams at once has the next two minutes, and whoever else asks takes the source for stalled, again and again.
-/// R5: a member asks a busy source on all streams of all sessions that it gets, and takes all that comes. Another member's join gets half of what
-/// there is, whether it is of the same organisation or not.
+/// R5: a member asks a busy source on all streams of all sessions that it gets, and takes all that comes. Another member's join
+/// gets half of what there is, whether it is of the same organisation or not.
 #[test]
 fn a_member_that_asks_for_all_of_a_busy_source_leaves_others_their_half() {
     let alone = simulated(async {

@@ -50,7 +50,7 @@ use landing::{Landing, Opened};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
 use shortage::outlast;
-use sources::{Instead, Sources};
+use sources::{Instead, Patience, Sources, Target};
 use tokio::{sync::watch, time::Instant};
 pub use vouching::JoinTrust;
 use vouching::{Vouched, Vouching};
@@ -171,7 +171,7 @@ pub async fn join(
     };
     let bans = outlast(observer, stop.as_mut(), bans).await?;
     let keeps_bans = (!request.dry_run).then(|| request.records.clone());
-    let sources = Sources::dial(&dialer, &request.sources, true, bans, keeps_bans, observer);
+    let sources = Sources::dial(&dialer, &request.sources, Patience::UntilStopped, bans, keeps_bans, observer);
     let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, stop).await;
     if let Some(helper) = helper {
         helper.stop().await;
@@ -384,9 +384,13 @@ async fn land(
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
+    let instead = request.block_number.is_none().then(|| Instead {
+        floor: request.trust.floor(&vouched.config),
+        orgs_min: request.trust.orgs_needed(&vouched.config),
+    });
     let trees: Arc<[FileTree]> = tokio::select! {
         biased;
-        trees = chunk_trees(&agreed, sources) => trees?.into(),
+        trees = chunk_trees(Target { agreed: &agreed, instead }, sources) => trees?.into(),
         () = &mut stop => return Err(JoinError::Stopped),
     };
     let open_store = || {
@@ -420,10 +424,7 @@ async fn land(
         observer: Arc::clone(observer),
         still: &|| still_agreed(request, vouched, None),
         changes,
-        instead: request.block_number.is_none().then(|| Instead {
-            floor: request.trust.floor(&vouched.config),
-            orgs_min: request.trust.orgs_needed(&vouched.config),
-        }),
+        instead,
     };
     let fetched = fetch(job, stop.as_mut()).await?;
 
@@ -491,14 +492,15 @@ pub fn join_workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 }
 
 /// Every file's list of values, merged to the root that was agreed on before a chunk is asked for.
-async fn chunk_trees(agreed: &Arc<AgreedSnapshot>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+async fn chunk_trees(target: Target<'_>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+    let agreed = target.agreed;
     let mut trees = Vec::new();
     for (file_index, file) in (0..).zip(agreed.manifest().files()) {
         let tree = if file.size <= CHUNK_BYTES {
             // The agreed root is the chunk's own hash: there is no list.
             FileTree::prove(agreed.manifest(), file_index, Vec::new()).map_err(JoinError::Proof)?
         } else {
-            sources.chunk_tree(agreed, file_index, file).await?
+            sources.chunk_tree(target, file_index, file).await?
         };
         trees.push(tree);
     }

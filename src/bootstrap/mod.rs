@@ -22,6 +22,7 @@ mod records;
 mod repair;
 mod request;
 mod reuse;
+mod ruled_out;
 mod shortage;
 mod sources;
 mod vouching;
@@ -49,6 +50,7 @@ pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
+use ruled_out::RuledOut;
 use shortage::outlast;
 use sources::{Instead, Patience, Sources, Target};
 use tokio::{sync::watch, time::Instant};
@@ -205,24 +207,24 @@ async fn join_from(
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
         // plan, fetch, verify, load
-        let gone = &ruled_out.snapshots;
-        let means = Means { sources: &mut sources, gone, buffers, helper, changes, observer };
+        let means = Means { sources: &mut sources, ruled_out: &ruled_out, buffers, helper, changes, observer };
         match land(request, &vouched, &landing, means, stop.as_mut()).await {
             Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
-                ruled_out.manifests.insert(vouched.agreed.manifest_hash());
+                ruled_out.misleads(vouched.agreed.manifest_hash());
                 sources.misled(&vouched.agreed, &vouched.offered_by, &error.to_string());
             }
             Err(JoinError::Vanished { id, troubles }) => {
-                let reason = JoinError::Vanished { id: id.clone(), troubles }.to_string();
-                observer(JoinEvent::OtherSnapshot { block_number: id.block_number.0, reason });
-                ruled_out.snapshots.insert(id);
+                let block_number = id.block_number.0;
+                let reason = JoinError::Vanished { id, troubles }.to_string();
+                observer(JoinEvent::OtherSnapshot { block_number, reason });
+                ruled_out.give_up(&vouched.agreed, &sources);
             }
             landed => break (vouched, landing, landed?),
         }
     };
     drop(sources);
     if !request.dry_run {
-        ruled_out.snapshots.iter().for_each(|id| Landing::new(Arc::clone(&request.land), id.clone()).clean_up());
+        ruled_out.clean_up(&request.land);
     }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
     let finished_at = (request.dialling.clock)();
@@ -241,15 +243,6 @@ async fn join_from(
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
 
-/// What a join found to lead nowhere.
-#[derive(Debug, Default)]
-struct RuledOut {
-    /// Not the files that were vouched for.
-    manifests: BTreeSet<ManifestHash>,
-    /// Gone from all sources.
-    snapshots: BTreeSet<SnapshotId>,
-}
-
 /// When a join began.
 struct Times {
     begun: Instant,
@@ -262,26 +255,31 @@ struct Landed {
     fetched: Option<Fetched>,
 }
 
-/// [`vouch`]; once a snapshot was given up for another one that isn't vouched for after all, whoever is lost may bring it back, and is
-/// waited for.
+/// [`vouch`]; once a snapshot was given up for another one that isn't vouched for after all, it is looked at again if it is offered again,
+/// and whoever is lost may bring it back, and is waited for.
 async fn vouch_again(
     request: &JoinRequest,
     sources: &mut Sources,
     ruled_out: &mut RuledOut,
     observer: &Observer,
 ) -> Result<Vouched, JoinError> {
-    let mut waits = !ruled_out.snapshots.is_empty();
+    let mut waits = ruled_out.has_begun();
     loop {
-        match vouch(request, sources, ruled_out, observer).await {
+        let error = match vouch(request, sources, ruled_out, observer).await {
             Err(
                 error @ (JoinError::Agreement { .. } | JoinError::NotDelivered { .. } | JoinError::NoSource { .. }),
-            ) if waits && sources.somebody_comes() => {
-                observer(JoinEvent::WaitsForSources { reason: error.to_string() });
-                ruled_out.snapshots.clear();
-                waits = sources.somebody_came().await;
-            }
+            ) => error,
             vouched => return vouched,
+        };
+        if ruled_out.take_back(sources) {
+            continue;
         }
+        if !waits || !sources.somebody_comes() {
+            return Err(error);
+        }
+        observer(JoinEvent::WaitsForSources { reason: error.to_string() });
+        ruled_out.take_all_back();
+        waits = sources.somebody_came().await;
     }
 }
 
@@ -339,8 +337,8 @@ async fn vouch(
 /// What a landing works with.
 struct Means<'a> {
     sources: &'a mut Sources,
-    /// Earlier targets of this join, of which something may be used again.
-    gone: &'a BTreeSet<SnapshotId>,
+    /// Of its earlier targets something may be used again.
+    ruled_out: &'a RuledOut,
     buffers: &'a BufferPool,
     /// Gives others what is proved.
     helper: Option<&'a Helper>,
@@ -360,7 +358,7 @@ async fn land(
     means: Means<'_>,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Landed, JoinError> {
-    let Means { sources, gone, buffers, helper, changes, observer } = means;
+    let Means { sources, ruled_out, buffers, helper, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
     let is_there = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
@@ -405,7 +403,7 @@ async fn land(
         }
     };
     let store = Arc::new(*store);
-    for id in gone {
+    for id in ruled_out.earlier(agreed.id()) {
         candidates.extend(reused(request, id, &trees, &store, buffers).await?);
     }
     // Where nobody vouches for the manifest, a chunk's proof says only who sent it: others had better ask who sent it themselves.

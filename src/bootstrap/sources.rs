@@ -323,10 +323,16 @@ impl Sources {
         refusals.filter(|refusals| !refusals.is_empty())
     }
 
-    /// Whether a source that isn't connected is still dialled.
+    /// Whether a source that isn't connected is still dialled. One whose connection has ended counts, though nobody has heard of it yet.
     pub(super) fn somebody_comes(&self) -> bool {
-        let connected = self.ready.keys().chain(&self.dropped).chain(&self.given_up);
-        connected.collect::<BTreeSet<_>>().len() < self.addresses.len()
+        let connected = self.ready.iter().filter(|(_, ready)| !ready.session.is_closed()).map(|(index, _)| index);
+        let stays = connected.chain(&self.dropped).chain(&self.given_up);
+        stays.collect::<BTreeSet<_>>().len() < self.addresses.len()
+    }
+
+    /// Whether somebody who is connected claims all of a snapshot of that block.
+    pub(super) fn somebody_has_all(&self, id: &SnapshotId) -> bool {
+        self.ready.values().any(|ready| ready.has_all_of_block(id))
     }
 
     /// Who offers that manifest with its data now. Who is joining itself only passes on what others offer.

@@ -76,8 +76,7 @@ pub(super) struct Vouching<'a> {
     manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest>,
     /// Manifests that are named, but that nobody gives, or that lead nowhere; and what was said to the last one.
     withheld: BTreeSet<ManifestHash>,
-    /// Snapshots that no source has any more.
-    gone: &'a BTreeSet<SnapshotId>,
+    ruled_out: &'a RuledOut,
     undelivered: Option<JoinError>,
     /// Of `withheld`, those that somebody may still give.
     awaited: BTreeSet<ManifestHash>,
@@ -127,8 +126,8 @@ impl<'a> Vouching<'a> {
             statements: trust.given.clone(),
             asked: BTreeSet::new(),
             manifests: BTreeMap::new(),
-            withheld: ruled_out.manifests.clone(),
-            gone: &ruled_out.snapshots,
+            withheld: ruled_out.manifests().clone(),
+            ruled_out,
             undelivered: None,
             somebody_was_late: false,
             hears_all: false,
@@ -244,7 +243,7 @@ impl<'a> Vouching<'a> {
     fn offers(&self, sources: &Sources) -> Vec<Offer> {
         let mut offers = sources.offers();
         offers.retain(|offer| {
-            !self.withheld.contains(&offer.entry.manifest_hash) && !self.gone.contains(&offer.entry.id)
+            !self.withheld.contains(&offer.entry.manifest_hash) && !self.ruled_out.is_given_up(&offer.entry.id)
         });
         for offer in &mut offers {
             offer.manifest = self.manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();

@@ -57,6 +57,11 @@ impl Watched {
         timeout(HOUR, told).await.expect("it doesn't tell that")
     }
 
+    /// Waits until it has proved so much of a snapshot.
+    async fn has(&mut self, bytes: u64) {
+        self.tells(|event| matches!(event, JoinEvent::Progress(progress) if progress.verified_bytes >= bytes)).await;
+    }
+
     async fn ends(self) -> Result<Joined, JoinError> {
         timeout(2 * HOUR, self.task).await.expect("it hangs").unwrap()
     }
@@ -154,4 +159,50 @@ fn a_partition_of_an_hour_before_the_first_chunk_doesnt_end_a_join() {
             assert_eq!((joined.outcome, &joined.id), (Outcome::Landed, &world.golden.id));
         });
     }
+}
+
+/// C3: a target was given up, and all sources crash before they can attest what they have in its place: they are waited for, and once the
+/// other one has landed nothing is left of the first.
+#[test]
+fn nothing_stays_of_a_target_that_was_given_up() {
+    simulated(async {
+        let mut world = world(1_704);
+        let (older, newer) = (Arc::clone(&world.golden), world.channel.golden(world.golden.bytes, 3));
+        let mut joining = Watched::start(&world, None);
+        joining.has(1 << 20).await;
+        replace(&mut world, &[1, 2, 3], &older, &newer);
+        joining.tells(other).await;
+        (1..=3).for_each(|number| world.source(number).crash());
+        joining.tells(waits).await;
+        (1..=3).for_each(|number| world.source(number).start());
+        let joined = joining.ends().await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((joined.outcome, joined.id), (Outcome::Landed, newer.id.clone()));
+        assert_eq!(work(&world), [""; 0]);
+    });
+}
+
+/// C3: a target that was given up, and that all sources have again when the next one goes, is taken again and goes on with what was proved of
+/// it; nothing is left of the one in between.
+#[test]
+fn a_target_that_comes_back_goes_on_where_it_was() {
+    simulated(async {
+        let mut world = world(1_705);
+        let (older, newer) = (Arc::clone(&world.golden), world.channel.golden(world.golden.bytes, 3));
+        let mut joining = Watched::start(&world, None);
+        joining.has(2 << 20).await;
+        replace(&mut world, &[1, 2, 3], &older, &newer);
+        joining.tells(other).await;
+        joining.tells(agreed).await;
+        joining.has(1 << 20).await;
+        replace(&mut world, &[1, 2, 3], &newer, &older);
+        let JoinEvent::Resuming { bytes } = joining.tells(|event| matches!(event, JoinEvent::Resuming { .. })).await
+        else {
+            unreachable!()
+        };
+        assert!(bytes >= 2 << 20, "{bytes} bytes");
+        let joined = joining.ends().await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((joined.outcome, joined.id), (Outcome::Landed, older.id.clone()));
+        assert!(joined.reused_bytes >= 2 << 20, "{} bytes", joined.reused_bytes);
+        assert_eq!(work(&world), [""; 0]);
+    });
 }

@@ -23,6 +23,7 @@ mod records;
 mod repair;
 mod request;
 mod reuse;
+mod ruled_out;
 mod shortage;
 mod sources;
 mod vouching;
@@ -50,8 +51,9 @@ pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
+use ruled_out::RuledOut;
 use shortage::outlast;
-use sources::{Instead, Sources};
+use sources::{Instead, Patience, Sources, Target};
 use tokio::{sync::watch, time::Instant};
 pub use vouching::JoinTrust;
 use vouching::{Vouched, Vouching};
@@ -172,7 +174,7 @@ pub async fn join(
     };
     let bans = outlast(observer, stop.as_mut(), bans).await?;
     let keeps_bans = (!request.dry_run).then(|| request.records.clone());
-    let sources = Sources::dial(&dialer, &request.sources, true, bans, keeps_bans, observer);
+    let sources = Sources::dial(&dialer, &request.sources, Patience::UntilStopped, bans, keeps_bans, observer);
     let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, stop).await;
     if let Some(helper) = helper {
         helper.stop().await;
@@ -206,24 +208,24 @@ async fn join_from(
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
         // plan, fetch, verify, load
-        let gone = &ruled_out.snapshots;
-        let means = Means { sources: &mut sources, gone, buffers, helper, changes, observer };
+        let means = Means { sources: &mut sources, ruled_out: &ruled_out, buffers, helper, changes, observer };
         match land(request, &vouched, &landing, means, stop.as_mut()).await {
             Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
-                ruled_out.manifests.insert(vouched.agreed.manifest_hash());
+                ruled_out.misleads(vouched.agreed.manifest_hash());
                 sources.misled(&vouched.agreed, &vouched.offered_by, &error.to_string());
             }
             Err(JoinError::Vanished { id, troubles }) => {
-                let reason = JoinError::Vanished { id: id.clone(), troubles }.to_string();
-                observer(JoinEvent::OtherSnapshot { block_number: id.block_number.0, reason });
-                ruled_out.snapshots.insert(id);
+                let block_number = id.block_number.0;
+                let reason = JoinError::Vanished { id, troubles }.to_string();
+                observer(JoinEvent::OtherSnapshot { block_number, reason });
+                ruled_out.give_up(&vouched.agreed, &sources);
             }
             landed => break (vouched, landing, landed?),
         }
     };
     drop(sources);
     if !request.dry_run {
-        ruled_out.snapshots.iter().for_each(|id| Landing::new(Arc::clone(&request.land), id.clone()).clean_up());
+        ruled_out.clean_up(&request.land);
     }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
     let finished_at = (request.dialling.clock)();
@@ -242,15 +244,6 @@ async fn join_from(
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
 
-/// What a join found to lead nowhere.
-#[derive(Debug, Default)]
-struct RuledOut {
-    /// Not the files that were vouched for.
-    manifests: BTreeSet<ManifestHash>,
-    /// Gone from all sources.
-    snapshots: BTreeSet<SnapshotId>,
-}
-
 /// When a join began.
 struct Times {
     begun: Instant,
@@ -263,26 +256,31 @@ struct Landed {
     fetched: Option<Fetched>,
 }
 
-/// [`vouch`]; once a snapshot was given up for another one that isn't vouched for after all, whoever is lost may bring it back, and is
-/// waited for.
+/// [`vouch`]; once a snapshot was given up for another one that isn't vouched for after all, it is looked at again if it is offered again,
+/// and whoever is lost may bring it back, and is waited for.
 async fn vouch_again(
     request: &JoinRequest,
     sources: &mut Sources,
     ruled_out: &mut RuledOut,
     observer: &Observer,
 ) -> Result<Vouched, JoinError> {
-    let mut waits = !ruled_out.snapshots.is_empty();
+    let mut waits = ruled_out.has_begun();
     loop {
-        match vouch(request, sources, ruled_out, observer).await {
+        let error = match vouch(request, sources, ruled_out, observer).await {
             Err(
                 error @ (JoinError::Agreement { .. } | JoinError::NotDelivered { .. } | JoinError::NoSource { .. }),
-            ) if waits && sources.somebody_comes() => {
-                observer(JoinEvent::WaitsForSources { reason: error.to_string() });
-                ruled_out.snapshots.clear();
-                waits = sources.somebody_came().await;
-            }
+            ) => error,
             vouched => return vouched,
+        };
+        if ruled_out.take_back(sources) {
+            continue;
         }
+        if !waits || !sources.somebody_comes() {
+            return Err(error);
+        }
+        observer(JoinEvent::WaitsForSources { reason: error.to_string() });
+        ruled_out.take_all_back();
+        waits = sources.somebody_came().await;
     }
 }
 
@@ -340,8 +338,8 @@ async fn vouch(
 /// What a landing works with.
 struct Means<'a> {
     sources: &'a mut Sources,
-    /// Earlier targets of this join, of which something may be used again.
-    gone: &'a BTreeSet<SnapshotId>,
+    /// Of its earlier targets something may be used again.
+    ruled_out: &'a RuledOut,
     buffers: &'a BufferPool,
     /// Gives others what is proved.
     helper: Option<&'a Helper>,
@@ -361,7 +359,7 @@ async fn land(
     means: Means<'_>,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Landed, JoinError> {
-    let Means { sources, gone, buffers, helper, changes, observer } = means;
+    let Means { sources, ruled_out, buffers, helper, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
     let is_there = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
@@ -385,9 +383,13 @@ async fn land(
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
+    let instead = request.block_number.is_none().then(|| Instead {
+        floor: request.trust.floor(&vouched.config),
+        orgs_min: request.trust.orgs_needed(&vouched.config),
+    });
     let trees: Arc<[FileTree]> = tokio::select! {
         biased;
-        trees = chunk_trees(&agreed, sources) => trees?.into(),
+        trees = chunk_trees(Target { agreed: &agreed, instead }, sources) => trees?.into(),
         () = &mut stop => return Err(JoinError::Stopped),
     };
     let open_store = || {
@@ -402,7 +404,7 @@ async fn land(
         }
     };
     let store = Arc::new(*store);
-    for id in gone {
+    for id in ruled_out.earlier(agreed.id()) {
         candidates.extend(reused(request, id, &trees, &store, buffers).await?);
     }
     // Where nobody vouches for the manifest, a chunk's proof says only who sent it: others had better ask who sent it themselves.
@@ -421,10 +423,7 @@ async fn land(
         observer: Arc::clone(observer),
         still: &|| still_agreed(request, vouched, None),
         changes,
-        instead: request.block_number.is_none().then(|| Instead {
-            floor: request.trust.floor(&vouched.config),
-            orgs_min: request.trust.orgs_needed(&vouched.config),
-        }),
+        instead,
     };
     let fetched = fetch(job, stop.as_mut()).await?;
 
@@ -492,14 +491,15 @@ pub fn join_workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 }
 
 /// Every file's list of values, merged to the root that was agreed on before a chunk is asked for.
-async fn chunk_trees(agreed: &Arc<AgreedSnapshot>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+async fn chunk_trees(target: Target<'_>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+    let agreed = target.agreed;
     let mut trees = Vec::new();
     for (file_index, file) in (0..).zip(agreed.manifest().files()) {
         let tree = if file.size <= CHUNK_BYTES {
             // The agreed root is the chunk's own hash: there is no list.
             FileTree::prove(agreed.manifest(), file_index, Vec::new()).map_err(JoinError::Proof)?
         } else {
-            sources.chunk_tree(agreed, file_index, file).await?
+            sources.chunk_tree(target, file_index, file).await?
         };
         trees.push(tree);
     }

@@ -6,8 +6,10 @@ mod giving;
 mod hedged;
 mod lies;
 mod mending;
+mod patience;
 mod vanished;
 
+pub(super) use patience::{Patience, Target};
 pub(super) use vanished::Instead;
 
 use std::{
@@ -76,8 +78,10 @@ pub(super) struct Sources {
     banned: BTreeMap<Peer, String>,
     /// Where bans are kept for later jobs; none: they aren't.
     keeps_bans: Option<Records>,
-    /// Whether who can't give something now is asked again.
-    patient: bool,
+    /// Whether who can't give something now is asked again, and for how long.
+    patience: Patience,
+    /// When something was given last in this job, but for chunks of a transfer; at first, when it began.
+    given_at: time::Instant,
     /// Of chunks, since the last one that each source gave.
     refusals: BTreeMap<SourceIndex, Refusals>,
     /// Who kept us waiting for a manifest or a chunk tree that somebody else then gave: they are asked last.
@@ -94,12 +98,12 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Starts to dial every source. `patient`: what they can't give now is asked for until the job is stopped; else once.
+    /// Starts to dial every source. `patience`: for how long they are asked for what they can't give now.
     /// Who is banned is not asked anything; who lies is banned, for later jobs too if `keeps_bans`.
     pub(super) fn dial(
         dialer: &Dialer,
         list: &[SourceAddress],
-        patient: bool,
+        patience: Patience,
         bans: Vec<Ban>,
         keeps_bans: Option<Records>,
         observer: &Observer,
@@ -120,7 +124,8 @@ impl Sources {
             known: BTreeMap::new(),
             banned: bans.into_iter().map(of_before).collect(),
             keeps_bans,
-            patient,
+            patience,
+            given_at: time::Instant::now(),
             refusals: BTreeMap::new(),
             late: BTreeSet::new(),
             silent: BTreeMap::new(),
@@ -141,10 +146,14 @@ impl Sources {
     pub(super) async fn settle(&mut self, enough: impl Fn(&[Offer]) -> bool) -> Result<bool, JoinError> {
         let begun = time::Instant::now();
         let mut until = None;
-        let waits = |sources: &Self| sources.patient && sources.ready.is_empty() && !sources.busy.is_empty();
+        let end = self.patience.ends(begun);
+        let waits = |sources: &Self| {
+            let lasts = sources.is_patient() && end.is_none_or(|end| time::Instant::now() < end);
+            lasts && sources.ready.is_empty() && !sources.busy.is_empty()
+        };
         while !self.all_have_answered() || waits(self) {
             // Who asks once, asks for what all of them say. Who was enough may be lost again.
-            if !self.patient || !enough(&self.offers()) {
+            if !self.is_patient() || !enough(&self.offers()) {
                 until = None;
             } else if until.is_none() {
                 until = Some(time::Instant::now() + LATE_MIN.max(begun.elapsed() * LATE_FACTOR));
@@ -155,7 +164,7 @@ impl Sources {
                     Some(news) => drop(self.take(news)),
                     None => break,
                 },
-                () = sleep_until(until) => break,
+                () = sleep_until(until.or(end)) => break,
             }
         }
         if self.ready.is_empty() {
@@ -219,8 +228,8 @@ impl Sources {
     }
 
     /// Whether what can't be given now is waited for.
-    pub(super) const fn is_patient(&self) -> bool {
-        self.patient
+    pub(super) fn is_patient(&self) -> bool {
+        self.patience != Patience::Once
     }
 
     /// How many identities lied until now.
@@ -298,12 +307,8 @@ impl Sources {
             };
             return Some(withheld(self.ready.keys().map(lacks).chain(self.troubles()).collect()));
         }
-        let offers = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
-        if !self.ready.is_empty() && !self.ready.values().any(offers) {
-            let gone =
-                |index: &SourceIndex| vanished::no_longer(self.address(*index), "it no longer offers this snapshot");
-            let troubles = self.ready.keys().map(gone).chain(self.troubles());
-            return (!self.somebody_comes()).then(|| withheld(troubles.collect()));
+        if let Some(error) = self.no_longer_offered(agreed) {
+            return Some(error);
         }
         let now = time::Instant::now();
         let refusals = self.refusals_of_all(agreed)?;
@@ -318,10 +323,16 @@ impl Sources {
         refusals.filter(|refusals| !refusals.is_empty())
     }
 
-    /// Whether a source that isn't connected is still dialled.
+    /// Whether a source that isn't connected is still dialled. One whose connection has ended counts, though nobody has heard of it yet.
     pub(super) fn somebody_comes(&self) -> bool {
-        let connected = self.ready.keys().chain(&self.dropped).chain(&self.given_up);
-        connected.collect::<BTreeSet<_>>().len() < self.addresses.len()
+        let connected = self.ready.iter().filter(|(_, ready)| !ready.session.is_closed()).map(|(index, _)| index);
+        let stays = connected.chain(&self.dropped).chain(&self.given_up);
+        stays.collect::<BTreeSet<_>>().len() < self.addresses.len()
+    }
+
+    /// Whether somebody who is connected claims all of a snapshot of that block.
+    pub(super) fn somebody_has_all(&self, id: &SnapshotId) -> bool {
+        self.ready.values().any(|ready| ready.has_all_of_block(id))
     }
 
     /// Who offers that manifest with its data now. Who is joining itself only passes on what others offer.
@@ -511,7 +522,8 @@ mod tests {
             known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
             banned: BTreeMap::new(),
             keeps_bans: None,
-            patient: true,
+            patience: Patience::UntilStopped,
+            given_at: time::Instant::now(),
             refusals: BTreeMap::new(),
             late: BTreeSet::new(),
             silent: BTreeMap::new(),

@@ -272,9 +272,10 @@ impl From<JoinError> for Failure {
             {
                 Exit::Refused
             }
-            JoinError::NoSource { .. } | JoinError::NotDelivered { .. } | JoinError::Withheld { .. } => {
-                Exit::Unreachable
-            }
+            JoinError::NoSource { .. }
+            | JoinError::NotDelivered { .. }
+            | JoinError::Withheld { .. }
+            | JoinError::NoLongerOffered { .. } => Exit::Unreachable,
             JoinError::Agreement { source, troubles, .. } => match &**source {
                 AgreementError::Split { .. } => Exit::Verification,
                 // Who may not ask learns nothing: that is no verdict on any snapshot.

@@ -9,6 +9,7 @@ mod sim;
 mod bans;
 mod company;
 mod disk;
+mod ends;
 mod fair;
 mod floods;
 mod foreign;

@@ -10,6 +10,7 @@ mod drought;
 mod error;
 mod event;
 mod fetch;
+mod given_up;
 mod haves;
 mod helping;
 mod in_order;
@@ -45,6 +46,7 @@ pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
 pub use event::{JoinEvent, Observer, Share, TransferProgress};
 use fetch::{Fetch, Fetched, fetch};
+use given_up::GivenUp;
 use helping::Helper;
 pub use helping::ServeWhileJoining;
 pub use landing::WORK_DIR;
@@ -219,13 +221,14 @@ async fn join_from(
                 let reason = JoinError::Vanished { id, troubles }.to_string();
                 observer(JoinEvent::OtherSnapshot { block_number, reason });
                 ruled_out.give_up(&vouched.agreed, &sources);
+                given_up::mark(&*request.land, vouched.agreed.id());
             }
             landed => break (vouched, landing, landed?),
         }
     };
     drop(sources);
     if !request.dry_run {
-        ruled_out.clean_up(&request.land);
+        GivenUp::find(&request.land, vouched.agreed.id(), ruled_out.earlier()).clean_up();
     }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
     let finished_at = (request.dialling.clock)();
@@ -393,20 +396,21 @@ async fn land(
         () = &mut stop => return Err(JoinError::Stopped),
     };
     let open_store = || {
-        let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
-        on_disk(&request.workers, move || landing.open_store(&agreed))
+        let (landing, agreed, earlier) = (Arc::clone(landing), Arc::clone(&agreed), ruled_out.earlier().clone());
+        on_disk(&request.workers, move || {
+            let given_up = GivenUp::find(landing.land(), agreed.id(), &earlier);
+            Ok((landing.open_store(&agreed, given_up.room())?, given_up))
+        })
     };
-    let (store, mut candidates) = match outlast(observer, stop.as_mut(), open_store).await? {
-        Opened::Store(store, candidates) => (store, candidates),
-        Opened::There(content) => {
+    let (store, mut candidates, given_up) = match outlast(observer, stop.as_mut(), open_store).await? {
+        (Opened::Store(store, candidates), given_up) => (store, candidates, given_up),
+        (Opened::There(content), _) => {
             check_channel_config(request, vouched, &content)?;
             return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
         }
     };
     let store = Arc::new(*store);
-    for id in ruled_out.earlier(agreed.id()) {
-        candidates.extend(reused(request, id, &trees, &store, buffers).await?);
-    }
+    candidates.extend(reused(request, given_up, landing, &agreed, &trees, &store, buffers).await?);
     // Where nobody vouches for the manifest, a chunk's proof says only who sent it: others had better ask who sent it themselves.
     let helper = helper.filter(|_| agreed.mode() == Mode::Streaming);
     let _shared = helper.map(|helper| helper.share(&agreed, &trees, &store));
@@ -442,17 +446,26 @@ async fn land(
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
 }
 
-/// What an earlier target of this join has that this one needs.
+/// What targets that were given up have that this one needs. They go at once where it needs their room, too.
 async fn reused(
     request: &JoinRequest,
-    gone: &SnapshotId,
+    given_up: GivenUp,
+    landing: &Arc<Landing>,
+    agreed: &Arc<AgreedSnapshot>,
     trees: &Arc<[FileTree]>,
     store: &Arc<Store>,
     buffers: &BufferPool,
 ) -> Result<Vec<Candidates>, JoinError> {
-    let (land, gone, buffers) = (Arc::clone(&request.land), gone.clone(), buffers.clone());
+    let (landing, agreed, buffers) = (Arc::clone(landing), Arc::clone(agreed), buffers.clone());
     let (trees, store) = (Arc::clone(trees), Arc::clone(store));
-    on_disk(&request.workers, move || Ok(reuse::reuse(&*land, &gone, &trees, &store, &buffers, Duration::ZERO))).await
+    on_disk(&request.workers, move || {
+        let reused = given_up.reuse(&trees, &store, &buffers);
+        if landing.check_space(&store, &agreed, 0).is_err() {
+            given_up.clean_up();
+        }
+        Ok(reused)
+    })
+    .await
 }
 
 /// Whether those who vouched still count, by the configuration and the clock of the moment; and by the snapshot's own, if it is known.

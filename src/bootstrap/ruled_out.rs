@@ -1,14 +1,10 @@
 //! What a join found to lead nowhere, and when that is looked at again; and what it has begun until now.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{landing::Landing, sources::Sources};
+use super::sources::Sources;
 use crate::{
     catalog::AgreedSnapshot,
-    disk::Dir,
     snapshot::{ManifestHash, SnapshotId},
 };
 
@@ -57,18 +53,13 @@ impl RuledOut {
         self.snapshots.clear();
     }
 
-    /// The targets that were given up until now, but for that one.
-    pub(super) fn earlier<'a>(&'a self, than: &'a SnapshotId) -> impl Iterator<Item = &'a SnapshotId> {
-        self.earlier.iter().filter(move |id| *id != than)
+    /// The targets that were given up until now.
+    pub(super) const fn earlier(&self) -> &BTreeSet<SnapshotId> {
+        &self.earlier
     }
 
     /// Whether a target was given up: from then on the join has begun, and doesn't end for want of sources.
     pub(super) fn has_begun(&self) -> bool {
         !self.earlier.is_empty()
-    }
-
-    /// Removes the work folders of what was given up, once something has landed.
-    pub(super) fn clean_up(&self, land: &Arc<dyn Dir>) {
-        self.earlier.iter().for_each(|id| Landing::new(Arc::clone(land), id.clone()).clean_up());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use netsim::disk::SimDisk;
 use snapferry::{
     bootstrap::{JoinError, JoinEvent, Joined, Observer, Outcome, WORK_DIR, join},
     snapshot::BlockNumber,
@@ -18,7 +19,8 @@ use crate::{
     sim::{
         channel::Golden,
         disk::sim_dir,
-        scenario::{LinkSpec, Scenario},
+        run::{Report, run_with},
+        scenario::{Happening, JoinerSpec, LinkSpec, Scenario, Timed},
         world::{JOINER, World, source_ip},
     },
 };
@@ -205,4 +207,43 @@ fn a_target_that_comes_back_goes_on_where_it_was() {
         assert!(joined.reused_bytes >= 2 << 20, "{} bytes", joined.reused_bytes);
         assert_eq!(work(&world), [""; 0]);
     });
+}
+
+/// A join whose target goes for a newer block in its midst, on a disk with that room, and the disk; and what else happens.
+fn changes_its_target(disk_bytes: u64, others: Vec<(u64, Happening)>) -> (Report, SimDisk) {
+    let newer = (1..=3).map(|number| (2_000, Happening::NewSnapshot(number)));
+    let gone = (1..=3).map(|number| (3_500, Happening::Delete(number)));
+    let happenings = newer.chain(gone).chain(others).map(|(at_ms, what)| Timed { at_ms, what }).collect();
+    let joiner = JoinerSpec { disk_bytes: Some(disk_bytes), ..JoinerSpec::default() };
+    let scenario = Scenario { snapshot_bytes: 4 << 20, links: SLOW, happenings, joiner, ..Scenario::default() };
+    let mut disk = None;
+    let report = run_with(&scenario, 37, |world| disk = Some(world.joiner.disk.clone()));
+    (report, disk.unwrap())
+}
+
+fn work_left(disk: &SimDisk) -> Vec<String> {
+    disk.paths()
+        .into_iter()
+        .filter_map(|path| path.strip_prefix("land/.snapferry/").map(str::to_owned))
+        .filter(|path| !path.is_empty())
+        .collect()
+}
+
+/// C1, D2: there is room for one snapshot only: the next target gets the room of the one that is gone.
+#[test]
+fn another_block_finds_the_room_that_the_one_that_is_gone_took() {
+    let (report, disk) = changes_its_target((64 << 20) + (5 << 20), Vec::new());
+    let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
+    assert!(joined.id.block_number.0 > 100 && report.attempts.len() == 1, "{}", report.account("in one go"));
+    assert_eq!(work_left(&disk), Vec::<String>::new());
+}
+
+/// C1, D1: the process dies after the target has changed: the next run knows of both work folders, and none stays.
+#[test]
+fn a_run_that_dies_after_its_target_has_changed_leaves_nothing_for_ever() {
+    let (report, disk) = changes_its_target(1 << 30, vec![(6_500, Happening::KillJoiner)]);
+    let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
+    assert!(joined.id.block_number.0 > 100 && report.attempts.len() == 2, "{}", report.account("killed too late"));
+    assert!(report.attempts[1].resumed_bytes > 0, "{}", report.account("killed too early"));
+    assert_eq!(work_left(&disk), Vec::<String>::new());
 }

@@ -5,6 +5,7 @@
 //! ([`crate::chunking`]), how they move ([`crate::transport`]), how they become durable ([`crate::disk`]).
 
 mod catalogs;
+mod confirm;
 mod dialer;
 mod drought;
 mod error;
@@ -14,6 +15,7 @@ mod given_up;
 mod haves;
 mod helping;
 mod in_order;
+mod joined;
 mod keeper;
 mod landing;
 mod lease;
@@ -27,20 +29,20 @@ mod reuse;
 mod ruled_out;
 mod shortage;
 mod sources;
+mod vouch;
 mod vouching;
 mod writing;
 
 use std::{
-    collections::BTreeSet,
     future::{self, Future},
-    path::PathBuf,
     pin::{Pin, pin},
     sync::Arc,
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, manifests};
+use confirm::{check_channel_config, still_agreed};
 use dialer::Dialer;
 pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
@@ -49,6 +51,8 @@ use fetch::{Fetch, Fetched, fetch};
 use given_up::GivenUp;
 use helping::Helper;
 pub use helping::ServeWhileJoining;
+pub use joined::{Joined, Outcome};
+use joined::{Times, summary};
 pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
@@ -57,15 +61,16 @@ use ruled_out::RuledOut;
 use shortage::outlast;
 use sources::{Instead, Patience, Sources, Target};
 use tokio::{sync::watch, time::Instant};
+use vouch::vouch_again;
 pub use vouching::JoinTrust;
-use vouching::{Vouched, Vouching};
+use vouching::Vouched;
 
 use crate::{
-    catalog::{AgreedSnapshot, Equivocation, Judging, Mode, RootOfTrust, Screening},
+    catalog::{AgreedSnapshot, Mode, RootOfTrust},
     chunking::{BufferPool, Candidates, FileTree, Store, Workers, plan::PlanConfig},
     disk::Dir,
-    msp::{ChannelConfig, IdentityId},
-    snapshot::{BlockNumber, CHUNK_BYTES, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    msp::IdentityId,
+    snapshot::{BlockNumber, CHUNK_BYTES},
     transport::off_the_driver,
 };
 
@@ -96,50 +101,6 @@ pub struct JoinRequest {
     pub workers: Workers,
     /// Stop once it is known what would be fetched.
     pub dry_run: bool,
-}
-
-/// How a join ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The folder is published.
-    Landed,
-    /// It was there before, and is whole.
-    AlreadyThere,
-    /// Nothing was fetched: only asked.
-    DryRun,
-}
-
-/// A join that ended well.
-#[derive(Debug)]
-pub struct Joined {
-    /// How.
-    pub outcome: Outcome,
-    /// The snapshot.
-    pub id: SnapshotId,
-    /// SHA-256 of its signable metadata.
-    pub snapshot_hash: SnapshotHash,
-    /// Hash of its manifest.
-    pub manifest_hash: ManifestHash,
-    /// The organisations that vouch for exactly this.
-    pub organisations: BTreeSet<String>,
-    /// The rule that they satisfy.
-    pub policy: String,
-    /// Whether chunks counted at once, or only whole files did.
-    pub mode: Mode,
-    /// The receipt; written when something landed.
-    pub receipt: Option<PathBuf>,
-    /// Bytes in its data files.
-    pub total_bytes: u64,
-    /// Bytes of an earlier run that were not fetched again.
-    pub reused_bytes: u64,
-    /// What came from whom.
-    pub shares: Vec<Share>,
-    /// The published folder.
-    pub path: PathBuf,
-    /// What the files hold; known only after a transfer.
-    pub content: Option<ContentSummary>,
-    /// The whole command's time.
-    pub elapsed: Duration,
 }
 
 /// Asks all sources, agrees on a snapshot, fetches it from all of them at once, proves every byte, and publishes the folder.
@@ -247,95 +208,10 @@ async fn join_from(
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
 
-/// When a join began.
-struct Times {
-    begun: Instant,
-    begun_at: SystemTime,
-}
-
 /// How it ended at the landing folder, and what was fetched for it.
 struct Landed {
     outcome: Outcome,
     fetched: Option<Fetched>,
-}
-
-/// [`vouch`]; once a snapshot was given up for another one that isn't vouched for after all, it is looked at again if it is offered again,
-/// and whoever is lost may bring it back, and is waited for.
-async fn vouch_again(
-    request: &JoinRequest,
-    sources: &mut Sources,
-    ruled_out: &mut RuledOut,
-    observer: &Observer,
-) -> Result<Vouched, JoinError> {
-    let mut waits = ruled_out.has_begun();
-    loop {
-        let error = match vouch(request, sources, ruled_out, observer).await {
-            Err(
-                error @ (JoinError::Agreement { .. } | JoinError::NotDelivered { .. } | JoinError::NoSource { .. }),
-            ) => error,
-            vouched => return vouched,
-        };
-        if ruled_out.take_back(sources) {
-            continue;
-        }
-        if !waits || !sources.somebody_comes() {
-            return Err(error);
-        }
-        observer(JoinEvent::WaitsForSources { reason: error.to_string() });
-        ruled_out.take_all_back();
-        waits = sources.somebody_came().await;
-    }
-}
-
-/// Agrees on a snapshot, and keeps what was said about it.
-async fn vouch(
-    request: &JoinRequest,
-    sources: &mut Sources,
-    ruled_out: &RuledOut,
-    observer: &Observer,
-) -> Result<Vouched, JoinError> {
-    let dialling = &request.dialling;
-    let vouching = Vouching::new(
-        &request.trust,
-        Some((&request.records, &request.workers)),
-        dialling.identity.identity.msp_id(),
-        &dialling.clock,
-        ruled_out,
-    )?;
-    let config = dialling.config()?;
-    let vouched = vouching.agree(&config, request.block_number, sources).await;
-    let proofs: &[Equivocation] = match &vouched {
-        Ok(Vouched { evidence, .. }) | Err(JoinError::Agreement { evidence, .. }) => evidence,
-        Err(_) => &[],
-    };
-    for proof in proofs {
-        let proof = match config.block_bytes() {
-            Some(block) => proof.clone().with_config_block(block.clone()),
-            None => proof.clone(),
-        };
-        let kept = (!request.dry_run).then(|| request.records.evidence(&proof));
-        let file = match kept.transpose() {
-            Ok(None) => "nowhere: a dry run writes nothing".to_owned(),
-            Ok(Some(path)) => path.display().to_string(),
-            Err(error) => format!("nowhere: {error}"),
-        };
-        tracing::error!(org = %proof.msp_id(), %file, "an organisation contradicts itself: it doesn't count");
-        observer(JoinEvent::Equivocation { msp_id: proof.msp_id().to_string(), what: proof.to_string(), file });
-    }
-    let vouched = vouched?;
-    let keep = {
-        let (records, statements) = (request.records.clone(), vouched.statements.clone());
-        let (own_msp, now) = (dialling.identity.identity.msp_id().clone(), (dialling.clock)());
-        move || {
-            records.keep(&Screening { config: &config, own_msp: &own_msp, now }, &statements);
-            Ok(())
-        }
-    };
-    if !request.dry_run {
-        on_disk(&request.workers, keep).await?;
-    }
-    observer(told(&vouched.agreed, &request.trust));
-    Ok(vouched)
 }
 
 /// What a landing works with.
@@ -468,23 +344,6 @@ async fn reused(
     .await
 }
 
-/// Whether those who vouched still count, by the configuration and the clock of the moment; and by the snapshot's own, if it is known.
-fn still_agreed(request: &JoinRequest, vouched: &Vouched, state: Option<&ChannelConfig>) -> Result<(), JoinError> {
-    let dialling = &request.dialling;
-    let config = dialling.config()?;
-    let judging = Judging {
-        config: &config,
-        policy: &request.trust.policy,
-        own_msp: dialling.identity.identity.msp_id(),
-        now: (dialling.clock)(),
-        nonce: Some(&vouched.nonce),
-        floor: request.trust.floor(&config),
-        allow_older: request.trust.allow_older,
-    };
-    let confirmed = vouched.agreed.confirm(&judging, state);
-    confirmed.map_err(|error| JoinError::NoLongerAgreed { id: vouched.agreed.id().clone(), source: Box::new(error) })
-}
-
 /// Threads for proofs and writes: they keep up with any link long before there are so many.
 const WORKERS_MAX: usize = 4;
 
@@ -517,61 +376,6 @@ async fn chunk_trees(target: Target<'_>, sources: &mut Sources) -> Result<Vec<Fi
         trees.push(tree);
     }
     Ok(trees)
-}
-
-/// The state's own channel configuration must be readable, and not older than the one that we were given; and those who vouch must
-/// suffice though only members by both count (trust.md 2.4).
-fn check_channel_config(request: &JoinRequest, vouched: &Vouched, content: &ContentSummary) -> Result<(), JoinError> {
-    let (given, id) = (request.dialling.config()?, vouched.agreed.id());
-    let found = ChannelConfig::from_config_envelope(id.channel.clone(), id.block_number, &content.channel_config)
-        .map_err(|error| JoinError::ChannelConfig(Box::new(error)))?;
-    // An older snapshot, asked for on purpose, holds an older configuration.
-    let newer = id.block_number >= given.block_number();
-    if newer && found.sequence() < given.sequence() {
-        let (found, given) = (found.sequence(), given.sequence());
-        return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
-    }
-    still_agreed(request, vouched, newer.then_some(&found))
-}
-
-fn told(agreed: &AgreedSnapshot, trust: &JoinTrust) -> JoinEvent {
-    let manifest = agreed.manifest();
-    JoinEvent::Agreed {
-        channel: agreed.id().channel.to_string(),
-        block_number: agreed.id().block_number.0,
-        snapshot_hash: manifest.signable().hash().to_string(),
-        manifest_hash: agreed.manifest_hash().to_string(),
-        organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
-        policy: trust.policy.metadata.as_str().to_owned(),
-        staged: agreed.mode() == Mode::Staged,
-        total_bytes: manifest.files().iter().map(|file| file.size).sum(),
-        files: manifest.files().len(),
-    }
-}
-
-fn summary(
-    agreed: &AgreedSnapshot,
-    request: &JoinRequest,
-    landing: &Landing,
-    landed: &Landed,
-    times: &Times,
-) -> Joined {
-    Joined {
-        outcome: landed.outcome,
-        id: agreed.id().clone(),
-        snapshot_hash: agreed.manifest().signable().hash(),
-        manifest_hash: agreed.manifest_hash(),
-        organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
-        policy: request.trust.policy.metadata.as_str().to_owned(),
-        mode: agreed.mode(),
-        receipt: None,
-        total_bytes: agreed.manifest().files().iter().map(|file| file.size).sum(),
-        reused_bytes: landed.fetched.as_ref().map_or(0, |fetched| fetched.reused_bytes),
-        shares: landed.fetched.as_ref().map(|fetched| fetched.shares.clone()).unwrap_or_default(),
-        path: landing.path(),
-        content: None,
-        elapsed: times.begun.elapsed(),
-    }
 }
 
 /// Disk work off the thread that drives QUIC.

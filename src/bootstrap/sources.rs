@@ -6,10 +6,13 @@ mod giving;
 mod hedged;
 mod lies;
 mod mending;
+mod news;
 mod patience;
+mod refusals;
 mod vanished;
 
 pub(super) use patience::{Patience, Target};
+use refusals::Refusals;
 pub(super) use vanished::Instead;
 
 use std::{
@@ -22,8 +25,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, Redial, SourceAddress, trouble},
-    drought::Drought,
+    dialer::{Dialer, SourceAddress, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
@@ -31,7 +33,7 @@ use super::{
     records::Records,
 };
 use crate::{
-    catalog::{AgreedSnapshot, Ban, Offer},
+    catalog::{Ban, Offer},
     snapshot::{ChannelId, ManifestHash, SnapshotId},
     transport::{
         WallClock,
@@ -45,20 +47,11 @@ use crate::{
 /// News that wait to be heard: each may bring a catalog of 64 000 claims, and whoever has more to tell can wait.
 const NEWS_QUEUE: usize = 1;
 
-/// How long who is connected may lack what is missing before no more is expected of them: chunks come to those who are joining
-/// themselves, and rot is repaired.
-const BARREN_MAX: Duration = Duration::from_secs(600);
-
 /// How long an answer is waited for once the others' are enough: who is silent for so long has most likely stalled, and is heard when it
 /// comes. Of a transfer of ten seconds it takes a tenth.
 const LATE_MIN: Duration = Duration::from_secs(1);
 /// Or so many times what those others took: far from here all take longer.
 const LATE_FACTOR: u32 = 4;
-
-/// A refusal of chunks is a source's last word when it was given so often ...
-const REFUSALS_MIN: u32 = 3;
-/// ... and for so long: an operator may be about to change an access rule or to put a folder back, but not for hours in silence.
-const REFUSED_FOR_MIN: Duration = Duration::from_secs(10);
 
 /// All sources of a job. Dropped, it closes every connection.
 pub(super) struct Sources {
@@ -271,58 +264,6 @@ impl Sources {
         self.ready.iter().flat_map(|(index, ready)| ready.offers(self.address(*index))).collect()
     }
 
-    /// A request for chunks was refused in a way that won't change.
-    pub(super) fn refused(&mut self, index: SourceIndex, error: &AskError) {
-        let trouble = trouble(self.address(index), error);
-        let refusals = self.refusals.entry(index).or_insert_with(|| Refusals::new(&trouble, time::Instant::now()));
-        refusals.count = refusals.count.saturating_add(1);
-        refusals.trouble = trouble;
-    }
-
-    /// A proved chunk came from it: what it refused before isn't all it says.
-    pub(super) fn gave(&mut self, index: SourceIndex) {
-        self.refusals.remove(&index);
-    }
-
-    /// What those who offer the snapshot say, if all of them refuse its chunks: what a transfer waits for.
-    pub(super) fn all_refuse(&self, agreed: &AgreedSnapshot) -> Option<String> {
-        let refusals = self.refusals_of_all(agreed)?;
-        let each = refusals.iter().map(|refusals| {
-            let SourceTrouble { source, reason, .. } = &refusals.trouble;
-            format!("{source}: {reason}")
-        });
-        Some(format!("sources that refuse the chunks: {}", each.collect::<Vec<_>>().join("; ")))
-    }
-
-    /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough,
-    /// or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as chunks are missing.
-    pub(super) fn withheld(&self, agreed: &AgreedSnapshot, drought: &Drought) -> Option<JoinError> {
-        let withheld = |troubles| JoinError::Withheld { id: agreed.id().clone(), troubles };
-        if drought.lacking_for(BARREN_MAX) && !self.somebody_comes() {
-            let lacks = |index: &SourceIndex| {
-                vanished::no_longer(
-                    self.address(*index),
-                    "it offers this snapshot, but none of the chunks that are missing",
-                )
-            };
-            return Some(withheld(self.ready.keys().map(lacks).chain(self.troubles()).collect()));
-        }
-        if let Some(error) = self.no_longer_offered(agreed) {
-            return Some(error);
-        }
-        let now = time::Instant::now();
-        let refusals = self.refusals_of_all(agreed)?;
-        let all = refusals.iter().all(|refusals| refusals.last_word(now));
-        all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
-    }
-
-    /// One of each source that offers the snapshot; `None` if there is no such source, or one that hasn't refused.
-    fn refusals_of_all(&self, agreed: &AgreedSnapshot) -> Option<Vec<&Refusals>> {
-        let offering = self.ready.iter().filter(|(_, ready)| ready.has(agreed.id(), agreed.manifest_hash()));
-        let refusals: Option<Vec<&Refusals>> = offering.map(|(index, _)| self.refusals.get(index)).collect();
-        refusals.filter(|refusals| !refusals.is_empty())
-    }
-
     /// Whether a source that isn't connected is still dialled. One whose connection has ended counts, though nobody has heard of it yet.
     pub(super) fn somebody_comes(&self) -> bool {
         let connected = self.ready.iter().filter(|(_, ready)| !ready.session.is_closed()).map(|(index, _)| index);
@@ -389,73 +330,6 @@ impl Sources {
         }
         trouble
     }
-
-    /// Takes note of what happened; what is left to know of it.
-    fn take(&mut self, news: News) -> News {
-        match &news {
-            News::Ready(index, ready) => self.take_ready(*index, ready),
-            News::Failed(index, trouble, redial) => {
-                self.ready.remove(index);
-                match redial {
-                    Redial::WhenFree => self.busy.insert(*index),
-                    _ => self.busy.remove(index),
-                };
-                let known = self.troubles.insert(*index, trouble.clone());
-                if known.is_none_or(|known| known.reason != trouble.reason) {
-                    let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
-                    (self.observer)(JoinEvent::SourceFailed { source, reason });
-                }
-            }
-            News::Listed(index, listed) => {
-                let same = |ready: &&mut Ready| Arc::ptr_eq(&ready.session, &listed.session);
-                if let Some(ready) = self.ready.get_mut(index).filter(same) {
-                    *ready = listed.clone();
-                }
-            }
-            News::GivenUp(index) => {
-                self.given_up.insert(*index);
-            }
-            News::Lied(index, peer, reason) => {
-                self.known.insert(*index, peer.clone());
-                return News::Dropped(self.lied(peer, reason), reason.clone());
-            }
-            News::Lost(index, reason) => {
-                self.ready.remove(index);
-                let source = self.address(*index).to_owned();
-                let trouble =
-                    SourceTrouble { source: source.clone(), reason: reason.clone(), refused: false, dropped: false };
-                self.troubles.insert(*index, trouble);
-                (self.observer)(JoinEvent::SourceLost { source, reason: reason.clone() });
-            }
-            News::Dropped(..) => {}
-        }
-        news
-    }
-
-    fn take_ready(&mut self, index: SourceIndex, ready: &Ready) {
-        let peer = ready.peer();
-        if self.dropped.contains(&index) {
-            return; // said before its keeper was stopped
-        }
-        self.known.insert(index, peer.clone());
-        if let Some(reason) = self.banned.get(&peer).cloned() {
-            ready.session.close(Fault::Peer.close_code(), "lied before");
-            let reason = format!("{}'s identity {} lied before: {reason}", peer.0, peer.1);
-            (self.observer)(JoinEvent::SourceFailed { source: self.address(index).to_owned(), reason: reason.clone() });
-            self.drop_source(index, &reason);
-            return;
-        }
-        self.troubles.remove(&index);
-        self.busy.remove(&index);
-        self.refusals.remove(&index);
-        self.ready.insert(index, ready.clone());
-        (self.observer)(JoinEvent::SourceReady {
-            source: self.address(index).to_owned(),
-            msp_id: peer.0.to_string(),
-            identity_id: peer.1.to_string(),
-            snapshots: ready.listing.claims.len(),
-        });
-    }
 }
 
 impl Drop for Sources {
@@ -477,25 +351,6 @@ impl fmt::Debug for Sources {
 fn of_before(ban: Ban) -> (Peer, String) {
     let left = "it is banned for a day; `snapferry catalog unban` lifts that";
     ((ban.msp_id, ban.identity_id), format!("{} ({left})", ban.reason))
-}
-
-/// How a source refuses chunks in a way that won't change.
-#[derive(Debug)]
-struct Refusals {
-    count: u32,
-    since: time::Instant,
-    trouble: SourceTrouble,
-}
-
-impl Refusals {
-    fn new(trouble: &SourceTrouble, since: time::Instant) -> Self {
-        Self { count: 0, since, trouble: trouble.clone() }
-    }
-
-    /// Said often and for long enough to be believed.
-    fn last_word(&self, now: time::Instant) -> bool {
-        self.count >= REFUSALS_MIN && now.duration_since(self.since) >= REFUSED_FOR_MIN
-    }
 }
 
 #[cfg(test)]
@@ -549,16 +404,6 @@ mod tests {
         let mut sources = sources(&[2]);
         assert!(sources.lied(&peer(1), "a bit").is_empty());
         assert!(sources.dropped.is_empty() && sources.banned.contains_key(&peer(1)));
-    }
-
-    #[test]
-    fn a_refusal_is_the_last_word_once_it_was_given_often_and_for_long_enough() {
-        let since = time::Instant::now();
-        let trouble = SourceTrouble { source: String::new(), reason: String::new(), refused: true, dropped: false };
-        let later = since + REFUSED_FOR_MIN;
-        for (count, now, last) in [(3, later, true), (2, later, false), (3, since + REFUSED_FOR_MIN / 2, false)] {
-            assert_eq!(Refusals { count, ..Refusals::new(&trouble, since) }.last_word(now), last);
-        }
     }
 
     #[test]

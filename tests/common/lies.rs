@@ -168,7 +168,7 @@ impl LyingService {
                     Lie::FlipsCatalog if asked_before => {
                         let n = self.catalog_requests.load(Ordering::SeqCst) as u64;
                         version = (1 << 62) + n;
-                        if n % 2 == 0 {
+                        if n.is_multiple_of(2) {
                             entries.clear();
                         }
                     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time;
 
-use super::{BARREN_MAX, Instead, SourceIndex, Sources, vanished::no_longer};
+use super::{Instead, SourceIndex, Sources, refusals::BARREN_MAX, vanished::no_longer};
 use crate::{bootstrap::error::JoinError, catalog::AgreedSnapshot};
 
 /// How long those who are lost may take to come back and give what all others refuse or lack: a restart of theirs. And who says that it

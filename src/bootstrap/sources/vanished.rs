@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time;
 
-use super::{BARREN_MAX, REFUSED_FOR_MIN, Sources};
+use super::{
+    Sources,
+    refusals::{BARREN_MAX, REFUSED_FOR_MIN},
+};
 use crate::{
     bootstrap::{
         drought::Drought,

@@ -99,6 +99,7 @@ fn who_gives_nothing_of_a_vanished_snapshot_holds_nobody_up_for_ever() {
     for lie in [Of::ChunksRefused(ErrorCode::Busy), Of::SilentChunks] {
         let (report, other) = while_enough_have_another(lie);
         let joined = report.ended.as_ref().unwrap().as_ref().unwrap_or_else(|error| panic!("{lie:?}: {error}"));
+        report.check();
         assert_eq!(joined.id, other, "{lie:?}");
         assert!(report.took > Duration::from_secs(600) && report.took < Duration::from_secs(900), "{:?}", report.took);
     }

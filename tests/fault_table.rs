@@ -251,6 +251,7 @@ fn tests() -> BTreeMap<&'static str, Vec<Test>> {
             }
             match line {
                 "" | "}" => head.clear(),
+                _ if name.is_some() => head.clear(),
                 line => head.push(line.to_owned()),
             }
         }

@@ -9,7 +9,6 @@ use std::{
 
 use quinn::Endpoint;
 use snapferry::{
-    bootstrap::Outcome,
     snapshot::CHUNK_BYTES,
     transport::{
         asking::{ConnectParams, Session},
@@ -36,11 +35,7 @@ const fn ip(last: u8) -> IpAddr {
 /// How long that joiner takes.
 async fn took(joiner: &Joiner, world: &World) -> Duration {
     let begun = Instant::now();
-    let joined = joiner.start(&world.addresses()).task.await.unwrap().unwrap();
-    assert_eq!(joined.outcome, Outcome::Landed);
-    assert!(joined.shares.iter().all(|share| !share.dropped && share.chunks_rejected == 0), "nobody is blamed");
-    let id = &world.golden.id;
-    assert_eq!(joiner.landed(id.channel.as_str(), id.block_number.0).as_ref(), Some(&world.golden.files));
+    joiner.start(&world.addresses()).lands(joiner, &world.golden, &[]).await;
     begun.elapsed()
 }
 
@@ -97,11 +92,7 @@ fn joined_from(busy: &[bool]) -> (Duration, u64) {
             source.start();
         }
         let begun = Instant::now();
-        let joined = world.joiner.start(&world.addresses()).task.await.unwrap().unwrap();
-        assert_eq!(joined.outcome, Outcome::Landed);
-        assert!(joined.shares.iter().all(|share| !share.dropped && share.chunks_rejected == 0), "nobody is blamed");
-        let id = &world.golden.id;
-        assert_eq!(world.joiner.landed(id.channel.as_str(), id.block_number.0).as_ref(), Some(&world.golden.files));
+        let joined = world.joiner.start(&world.addresses()).lands(&world.joiner, &world.golden, &[]).await;
         let first = world.addresses().first().map(ToString::to_string);
         let given = joined.shares.iter().find(|share| Some(&share.source) == first.as_ref());
         (begun.elapsed(), given.map_or(0, |share| share.wire_bytes))

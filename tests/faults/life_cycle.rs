@@ -1,7 +1,10 @@
 //! What happens to sources while others download from them: their snapshots are deleted.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -112,14 +115,22 @@ fn when_every_source_has_deleted_it_another_block_is_joined() {
 
 /// Each source's catalog and the snapshot, handed to a task that runs beside the join.
 fn beside<F: Future<Output = ()> + Send + 'static>(seed: u64, task: fn(Vec<Held>, Holder) -> F) -> Report {
+    let done = Arc::new(AtomicBool::new(false));
+    let through = Arc::clone(&done);
     let scenario = Scenario { snapshot_bytes: 4 << 20, links: SLOW, deadline_s: 1_200, ..Scenario::default() };
-    run_with(&scenario, seed, |world| {
+    let report = run_with(&scenario, seed, |world| {
         let held =
             world.services.iter().map(|service| (Arc::clone(service.catalog().unwrap()), world.golden.id.clone()));
         let identity = &world.joiner.peer.identity.identity;
         let joiner = Holder { msp_id: identity.msp_id().clone(), identity_id: identity.id() };
-        tokio::spawn(task(held.collect(), joiner));
-    })
+        let task = task(held.collect(), joiner);
+        tokio::spawn(async move {
+            task.await;
+            through.store(true, Ordering::SeqCst);
+        });
+    });
+    assert!(done.load(Ordering::SeqCst), "{}", report.account("what was to happen beside it failed, or came too late"));
+    report
 }
 
 /// Defence: a lease that ended under way is opened anew, and the request repeated. Removed, every source refuses from then on.
@@ -127,7 +138,7 @@ fn beside<F: Future<Output = ()> + Send + 'static>(seed: u64, task: fn(Vec<Held>
 fn a_lease_that_ends_under_way_is_opened_anew() {
     let report = beside(38, |sources, joiner| async move {
         for _ in 0..3 {
-            sleep(Duration::from_secs(2)).await;
+            sleep(Duration::from_millis(900)).await;
             for (catalog, id) in &sources {
                 assert_eq!(catalog.leases_of(id, now()).len(), 1, "it has one");
                 // Leases are numbered from 1.

@@ -10,6 +10,7 @@ mod bans;
 mod company;
 mod disk;
 mod ends;
+mod examples;
 mod fair;
 mod floods;
 mod foreign;

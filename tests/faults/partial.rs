@@ -48,16 +48,12 @@ impl Two {
     async fn join(&self, later: Duration) -> [Joined; 2] {
         let sources = self.world.addresses();
         let with = |ip| [sources.clone(), vec![format!("{ip}:{PORT}")]].concat();
-        let first = self.world.joiner.start(&with(OTHER));
+        let mut first = self.world.joiner.start(&with(OTHER));
         tokio::time::sleep(later).await;
-        let second = self.other.start(&with(JOINER));
-        let (first, second) = tokio::join!(ended(first), ended(second));
-        let [first, second] = [first, second].map(|joined| joined.unwrap_or_else(|error| panic!("{error}")));
-        for joiner in [&self.world.joiner, &self.other] {
-            let id = &self.world.golden.id;
-            let landed = joiner.landed(id.channel.as_str(), id.block_number.0);
-            assert!(landed.as_ref() == Some(&self.world.golden.files), "the folder isn't what the quorum has");
-        }
+        let mut second = self.other.start(&with(JOINER));
+        let golden = &self.world.golden;
+        let (first, second) =
+            tokio::join!(first.lands(&self.world.joiner, golden, &[]), second.lands(&self.other, golden, &[]));
         [first, second]
     }
 }

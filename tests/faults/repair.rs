@@ -137,7 +137,7 @@ fn what_nobody_has_right_stays_rotten_and_nobody_honest_is_blamed() {
     assert_eq!(mended.banned, 0);
 }
 
-/// Removed, a repair without a deadline goes on for as long as the only source that has the snapshot stays away.
+/// Defence: a repair ends by itself. Removed, it goes on for as long as the only source that has the snapshot stays away.
 /// L12: one source has another snapshot, the one that has the right one goes away for good: it ends, and says of each what it lacks.
 #[test]
 fn a_repair_ends_though_who_has_the_snapshot_stays_away() {
@@ -168,7 +168,7 @@ fn a_repair_ends_though_who_has_the_snapshot_stays_away() {
     });
 }
 
-/// Removed, a repair waits without end for sources that are always busy.
+/// Defence: a repair's patience has an end. Removed, it waits for ever for sources that are always busy.
 /// L12: all who have it are busy for ever, at the door or for chunks: they are asked for ten minutes.
 #[test]
 fn a_repair_ends_though_everybody_is_busy_for_ever() {

@@ -97,7 +97,7 @@ impl Sources {
             let until = match wanted.target {
                 _ if !idle || !refused => self.patience.ends(self.given_at),
                 // Nobody who is connected offers it: `gone` says when that is the end.
-                Some(_) => last.map(|last| last + LOST_MAY_HAVE_IT),
+                Some(_) => last.map(|last| self.refused_until(last)),
                 None if !self.somebody_comes_back() => Some(now),
                 // Of those who were lost nobody knows when they come back: that is a join's own patience.
                 None if self.patience == Patience::UntilStopped => last.map(|last| last + LOST_MAY_HAVE_IT),

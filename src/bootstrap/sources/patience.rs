@@ -8,9 +8,10 @@ use tokio::time;
 use super::{Instead, SourceIndex, Sources, refusals::BARREN_MAX, vanished::no_longer};
 use crate::{bootstrap::error::JoinError, catalog::AgreedSnapshot};
 
-/// How long those who are lost may take to come back and give what all others refuse or lack: a restart of theirs. And who says that it
-/// has deleted something, to say what it has instead.
+/// How long those who are lost may take to come back and give what all others refuse or lack: a restart of theirs.
 pub(super) const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
+/// How long who refuses a part of the target may take to say what it offers instead: its catalog is asked for once a second.
+const OFFERS_INSTEAD: Duration = Duration::from_secs(3);
 /// How often it is looked whether the target is still offered: time counts too.
 pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -51,6 +52,11 @@ impl Sources {
         vanished
             .or_else(|| self.no_longer_offered(target.agreed))
             .or_else(|| self.nobody_comes().then(|| self.nobody()))
+    }
+
+    /// When a part of the target, refused for good by all who offer it, is given up; `last`: the last refusal.
+    pub(super) fn refused_until(&self, last: time::Instant) -> time::Instant {
+        last + if self.somebody_comes() { LOST_MAY_HAVE_IT } else { OFFERS_INSTEAD }
     }
 
     /// Nobody who is connected offers it any more, and nobody else comes.

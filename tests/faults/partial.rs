@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use snapferry::bootstrap::{JoinError, Joined};
+use snapferry::bootstrap::Joined;
 
 use crate::sim::{
-    joiner::{Attempt, Joiner},
+    joiner::Joiner,
     scenario::{LinkSpec, Scenario, SourceSpec},
     service::PORT,
     world::{JOINER, World, source_ip},
@@ -17,7 +17,6 @@ use crate::sim::{
 
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 101));
 const MIB: u64 = 1 << 20;
-const LIMIT: Duration = Duration::from_secs(600);
 
 const fn link(bytes_per_s: u64) -> LinkSpec {
     LinkSpec::of(10, bytes_per_s, 256_000)
@@ -56,10 +55,6 @@ impl Two {
             tokio::join!(first.lands(&self.world.joiner, golden, &[]), second.lands(&self.other, golden, &[]));
         [first, second]
     }
-}
-
-async fn ended(attempt: Attempt) -> Result<Joined, JoinError> {
-    tokio::time::timeout(LIMIT, attempt.task).await.expect("it isn't through at its deadline").unwrap()
 }
 
 fn from(joined: &Joined, ip: IpAddr) -> u64 {

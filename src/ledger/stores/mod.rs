@@ -32,7 +32,7 @@ mod keys;
 mod missing;
 mod private_data;
 #[cfg(test)]
-mod recorded;
+pub(crate) mod recorded;
 mod state;
 mod store;
 

@@ -15,14 +15,14 @@ use crate::{
     },
 };
 
-const BLOCKS: [u64; 2] = [83, 132];
-const ORGS: [(&str, &str); 3] = [("org1", "Org1MSP"), ("org2", "Org2MSP"), ("org3", "Org3MSP")];
+pub(crate) const BLOCKS: [u64; 2] = [83, 132];
+pub(crate) const ORGS: [(&str, &str); 3] = [("org1", "Org1MSP"), ("org2", "Org2MSP"), ("org3", "Org3MSP")];
 
-type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A recorded snapshot.
 pub(crate) struct Recorded {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     pub(crate) metadata: SnapshotMetadata,
 }
 
@@ -122,7 +122,7 @@ fn fixtures() -> PathBuf {
 }
 
 /// All recorded policies are an OR of members: who is named is a member.
-fn names_org(policy: &[u8], msp_id: &str) -> bool {
+pub(crate) fn names_org(policy: &[u8], msp_id: &str) -> bool {
     let principals: Result<Vec<_>, WireError> = Fields::of(policy).collect();
     principals.unwrap().into_iter().any(|field| match field {
         (3, Value::Bytes(principal)) => {
@@ -133,7 +133,7 @@ fn names_org(policy: &[u8], msp_id: &str) -> bool {
 }
 
 /// The dump of a store: a line `key value` in hex of each record.
-fn dump(block: u64, org: &str, store: Store) -> Records {
+pub(crate) fn dump(block: u64, org: &str, store: Store) -> Records {
     let folder = if store == Store::PrivateData { org } else { "common" };
     let path = fixtures().join(format!("expected/{block}/{folder}"));
     let name = format!("{}.kv.zst", store.folder().join("_"));

@@ -1,0 +1,192 @@
+//! Loads a snapshot straight into a stopped peer's databases, as its own import would leave them (fabric:
+//! core/ledger/kvledger/snapshot.go, `CreateFromSnapshot`), but sorted and in one pass.
+//!
+//! ```text
+//! record of the channel: UNDER_CONSTRUCTION      from here on a peer that starts drops what there is
+//! confighistory.data                             -> run
+//! txids.data | public_state.data | hashes        -> runs, at once; every byte hashed and checked on its way
+//! gathered: expiries, missing data, metadata     -> runs
+//! every hash, the whole content                  or nothing was loaded
+//! one MANIFEST for each database
+//! record of the channel: ACTIVE
+//! ```
+//!
+//! Decides the order of things and what is cleaned up. Leaves keys and values to [`super::stores`], tables to [`super::leveldb`], and who
+//! vouched for the metadata to the caller.
+
+mod channel;
+mod databases;
+mod error;
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use channel::ChannelPlaces;
+use databases::Databases;
+pub use error::LoadError;
+use files::Files;
+
+use super::stores::{
+    CollectionHistory, Gathered, JoiningPeer, MetadataHints, Store, config_history, history_savepoint, index,
+    private_hashes, public_state, state_savepoint,
+};
+use crate::{
+    disk::{Dir, DiskError},
+    snapshot::{
+        ChannelId, ConfigHistoryReader, ContentSummary, ItemReader, SnapshotFile, SnapshotId, SnapshotMetadata,
+        StateReader,
+    },
+};
+
+/// A file of the snapshot, from its first byte.
+pub type FileStream = Box<dyn Read + Send>;
+
+/// What is loaded into what, and for whom.
+pub struct Load<'a> {
+    /// The peer's `ledgersData`; no peer runs on it.
+    pub ledgers: Arc<dyn Dir>,
+    /// What was agreed on: every byte is held to it.
+    pub metadata: &'a SnapshotMetadata,
+    /// The files that the metadata list.
+    pub open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream, DiskError> + Sync),
+    /// Whose peer it is.
+    pub peer: JoiningPeer<'a>,
+    /// An empty folder for sorting.
+    pub scratch: Arc<dyn Dir>,
+    /// Memory for sorting.
+    pub sort_bytes: usize,
+}
+
+/// Loads the channel, which the peer finds whole when it starts.
+///
+/// Blocking; uses up to three threads. After an error nothing of the channel is there, unless even that can't be cleaned up: then the peer
+/// does it when it starts, or the next load.
+///
+/// # Errors
+/// [`LoadError`]; the channel is active only if everything was proved.
+pub fn load(job: &Load<'_>) -> Result<ContentSummary, LoadError> {
+    let places = ChannelPlaces::claim(&job.ledgers, &job.metadata.signable.id().channel)?;
+    places.begin(job.metadata)?;
+    match fill(job, &places) {
+        Ok(content) => {
+            places.activate(job.metadata)?;
+            Ok(content)
+        }
+        Err(error) => {
+            if let Err(left) = places.remove() {
+                tracing::warn!("what was loaded until then is left, and dropped when the peer starts: {left}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Removes what a load or a peer's own join that was cut off has left of the channel. Fine if there is nothing.
+///
+/// # Errors
+/// [`LoadError::ChannelExists`] if it is whole; the peer runs; the disk.
+pub fn clean_up(ledgers: &Arc<dyn Dir>, channel: &ChannelId) -> Result<(), LoadError> {
+    ChannelPlaces::claim(ledgers, channel)?.remove()
+}
+
+/// Everything but the channel's own record.
+fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<ContentSummary, LoadError> {
+    let signable = &job.metadata.signable;
+    places.put_bootstrapping_info(signable)?;
+    let databases = Databases::begin(places)?;
+    let files = Files::new(signable, job.open);
+
+    let collections = files.read(SnapshotFile::ConfigHistoryData, |stream| {
+        let mut reader = ConfigHistoryReader::new(stream);
+        let channel = &signable.id().channel;
+        databases.run(Store::ConfigHistory, |put| config_history(channel, &mut reader, job.peer, put))
+    })?;
+    let collections = collections.unwrap_or_else(|| CollectionHistory::new(job.peer));
+
+    let hints = Mutex::new(MetadataHints::default());
+    let gathered = thread::scope(|scope| {
+        let id = signable.id();
+        let tx_ids = scope.spawn(|| tx_ids(id, &files, &databases));
+        let public = scope.spawn(|| public(id, &files, &databases, &hints));
+        let gathered = hashes(job, &files, &databases, &collections, &hints);
+        for thread in [tx_ids, public] {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        gathered
+    })?;
+
+    let id = signable.id();
+    let hints = hints.into_inner().unwrap_or_else(PoisonError::into_inner);
+    databases.run(Store::Bookkeeper, |put| gathered.expiries.records(&id.channel, put))?;
+    databases.run(Store::Bookkeeper, |put| hints.records(&id.channel, put))?;
+    databases.two_runs(Store::PrivateData, |hashes, missing| {
+        gathered.missing.records(id, &collections, hashes, missing)
+    })?;
+    databases.run(Store::History, |put| {
+        let (key, value) = history_savepoint(id);
+        put(&key, &value)
+    })?;
+    // Nothing of it is used before all of it was proved.
+    let content = files.finish(signable)?;
+    databases.commit()?;
+    Ok(content)
+}
+
+fn tx_ids(id: &SnapshotId, files: &Files<'_>, databases: &Databases) -> Result<(), LoadError> {
+    let file = SnapshotFile::TxIdsData;
+    files.read(file, |stream| {
+        let mut tx_ids = ItemReader::new(file, stream);
+        databases.run(Store::Index, |put| index(id, &mut tx_ids, put))
+    })?;
+    Ok(())
+}
+
+fn public(
+    id: &SnapshotId,
+    files: &Files<'_>,
+    databases: &Databases,
+    hints: &Mutex<MetadataHints>,
+) -> Result<(), LoadError> {
+    let file = SnapshotFile::PublicStateData;
+    let rows = files.rows(SnapshotFile::PublicStateMetadata)?;
+    let mut found = MetadataHints::default();
+    files.read(file, |stream| {
+        let mut reader = StateReader::new(file, stream, rows);
+        databases.run(Store::State, |put| {
+            public_state(id, &mut reader, &mut found, put)?;
+            // Above all keys of the state.
+            let (key, value) = state_savepoint(id);
+            put(&key, &value)
+        })
+    })?;
+    hints.lock().unwrap_or_else(PoisonError::into_inner).merge(found);
+    Ok(())
+}
+
+fn hashes(
+    job: &Load<'_>,
+    files: &Files<'_>,
+    databases: &Databases,
+    collections: &CollectionHistory,
+    hints: &Mutex<MetadataHints>,
+) -> Result<Gathered, LoadError> {
+    let (file, id) = (SnapshotFile::PrivateStateHashesData, job.metadata.signable.id());
+    let rows = files.rows(SnapshotFile::PrivateStateHashesMetadata)?;
+    let mut found = MetadataHints::default();
+    let sorting = (&job.scratch, job.sort_bytes);
+    let gathered = files.read(file, |stream| {
+        let mut reader = StateReader::new(file, stream, rows);
+        databases.run(Store::State, |put| private_hashes(id, &mut reader, collections, &mut found, sorting, put))
+    })?;
+    hints.lock().unwrap_or_else(PoisonError::into_inner).merge(found);
+    match gathered {
+        Some(gathered) => Ok(gathered),
+        None => Ok(Gathered::nothing(&job.scratch)?),
+    }
+}

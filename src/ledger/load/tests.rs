@@ -1,0 +1,188 @@
+//! Whole loads of recorded snapshots: what lies in the databases afterwards is what real peers have there, byte for byte.
+
+use std::{path::Path, sync::Arc};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    disk::{Access, FileReader, OsDir},
+    ledger::{
+        leveldb::Database,
+        stores::{
+            Status,
+            recorded::{BLOCKS, ORGS, Records, Recorded, dump, names_org},
+        },
+    },
+};
+
+struct Place {
+    ledgers: Arc<dyn Dir>,
+    scratch: Arc<dyn Dir>,
+    keep: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let root = OsDir::open(keep.path()).unwrap();
+        let folder = |name| {
+            root.create_dir(name).unwrap();
+            root.open_dir(name).unwrap()
+        };
+        Self { ledgers: folder("ledgersData"), scratch: folder("scratch"), keep }
+    }
+
+    fn load(&self, recorded: &Recorded, msp_id: &str) -> Result<ContentSummary, LoadError> {
+        let folder = OsDir::open(&recorded.folder).unwrap();
+        self.load_from(recorded, msp_id, &|file| {
+            Ok(Box::new(FileReader::new(folder.open_file(file.name(), Access::Read)?)))
+        })
+    }
+
+    fn load_from(
+        &self,
+        recorded: &Recorded,
+        msp_id: &str,
+        open: &(dyn Fn(SnapshotFile) -> Result<FileStream, DiskError> + Sync),
+    ) -> Result<ContentSummary, LoadError> {
+        load(&Load {
+            ledgers: Arc::clone(&self.ledgers),
+            metadata: &recorded.metadata,
+            open,
+            peer: JoiningPeer { msp_id, is_member: &|policy| names_org(policy, msp_id) },
+            scratch: Arc::clone(&self.scratch),
+            sort_bytes: 1 << 20,
+        })
+    }
+
+    fn records(&self, store: Store) -> Records {
+        let folder = store.folder().iter().fold(Arc::clone(&self.ledgers), |dir, name| dir.open_dir(name).unwrap());
+        Database::open(folder).unwrap().scan(..).map(Result::unwrap).collect()
+    }
+
+    fn assert_is_that_of_a_real_peer(&self, block: u64, org: &str) {
+        for store in Store::ALL {
+            let (found, expected) = (self.records(store), dump(block, org, store));
+            assert!(found == expected, "{block} {org} {store:?}: {} records for {}", found.len(), expected.len());
+        }
+    }
+}
+
+#[test]
+fn every_database_of_every_organisation_is_that_of_a_real_peer() {
+    for block in BLOCKS {
+        let recorded = Recorded::open(block);
+        for (org, msp_id) in ORGS {
+            let place = Place::new();
+            place.load(&recorded, msp_id).unwrap();
+            place.assert_is_that_of_a_real_peer(block, org);
+            assert_eq!(place.scratch.list().unwrap(), [], "nothing is left of the sorting");
+            let again = place.load(&recorded, msp_id).unwrap_err();
+            assert!(matches!(again, LoadError::ChannelExists { status: Status::Active, .. }), "{again}");
+        }
+    }
+}
+
+/// An implementation of LevelDB that has nothing to do with ours opens each database, and reads the same.
+#[test]
+fn an_independent_leveldb_reads_every_database() {
+    let place = Place::new();
+    place.load(&Recorded::open(132), "Org1MSP").unwrap();
+    for store in Store::ALL {
+        let path = store.folder().iter().fold(place.keep.path().join("ledgersData"), |path, name| path.join(name));
+        let options = rusty_leveldb::Options { create_if_missing: false, ..rusty_leveldb::Options::default() };
+        let mut database = rusty_leveldb::DB::open(&path, options).unwrap();
+        let mut found = Records::new();
+        let mut iter = database.new_iter().unwrap();
+        while let Some((key, value)) = rusty_leveldb::LdbIterator::next(&mut iter) {
+            found.insert(key.to_vec(), value.to_vec());
+        }
+        assert!(found == dump(132, "org1", store), "{store:?}: {} records", found.len());
+    }
+}
+
+#[test]
+fn a_wrong_byte_in_any_file_loads_nothing() {
+    let recorded = Recorded::open(83);
+    for &wrong in recorded.metadata.signable.files().keys() {
+        let place = Place::new();
+        let folder = OsDir::open(&recorded.folder).unwrap();
+        let result = place.load_from(&recorded, "Org1MSP", &|file| {
+            let mut bytes = Vec::new();
+            FileReader::new(folder.open_file(file.name(), Access::Read)?).read_to_end(&mut bytes).unwrap();
+            if file == wrong {
+                *bytes.last_mut().unwrap() ^= 1;
+            }
+            Ok(Box::new(std::io::Cursor::new(bytes)))
+        });
+        let error = result.unwrap_err();
+        assert!(matches!(error, LoadError::HashMismatch { file, .. } if file == wrong), "{wrong}: {error}");
+        for store in Store::ALL {
+            let ranges = store.key_ranges(&recorded.metadata.signable.id().channel);
+            let own = |key: &Vec<u8>| ranges.iter().any(|range| range.contains(key));
+            assert!(!place.records(store).keys().any(own), "{wrong} {store:?}");
+        }
+        assert!(!Path::new(&place.keep.path().join("ledgersData/chains/chains/mychannel")).exists());
+        // And the right bytes are taken afterwards.
+        place.load(&recorded, "Org1MSP").unwrap();
+        place.assert_is_that_of_a_real_peer(83, "org1");
+    }
+}
+
+#[test]
+fn a_peer_that_runs_is_left_alone() {
+    let place = Place::new();
+    place.ledgers.create_dir("fileLock").unwrap();
+    let lock = place.ledgers.open_dir("fileLock").unwrap().lock("LOCK").unwrap();
+    let error = place.load(&Recorded::open(83), "Org1MSP").unwrap_err();
+    assert!(error.to_string().contains("a peer runs on"), "{error}");
+    assert_eq!(place.ledgers.list().unwrap().len(), 1, "nothing was made");
+    drop(lock);
+    place.load(&Recorded::open(83), "Org1MSP").unwrap();
+}
+
+/// What an earlier attempt has left, ours or the peer's, doesn't come back; another channel's records stay.
+#[test]
+fn an_attempt_that_was_cut_off_is_replaced_and_other_channels_stay() {
+    let place = Place::new();
+    let recorded = Recorded::open(132);
+    let id = recorded.metadata.signable.id().clone();
+    let places = ChannelPlaces::claim(&place.ledgers, &id.channel).unwrap();
+    places.begin(&recorded.metadata).unwrap();
+    let mut others = Records::new();
+    for store in Store::ALL {
+        let mut ranges = store.key_ranges(&id.channel);
+        let other = format!("{}2", id.channel).parse().unwrap();
+        ranges.extend(store.key_ranges(&other));
+        if store == Store::LedgerProvider {
+            ranges.remove(0);
+        }
+        let folder = store.folder().iter().fold(Arc::clone(&place.ledgers), |dir, name| {
+            dir.create_dir(name).unwrap();
+            dir.open_dir(name).unwrap()
+        });
+        let mut bulk = crate::ledger::leveldb::Bulk::begin(folder, ranges.clone()).unwrap();
+        let mut run = bulk.run();
+        for range in &ranges {
+            let key = [range.start.as_slice(), b"zzz"].concat();
+            if range.contains(&key) {
+                run.add(&key, b"old").unwrap();
+                others.insert(key, b"old".to_vec());
+            }
+        }
+        bulk.take(run.finish().unwrap());
+        bulk.commit().unwrap();
+    }
+    drop(places);
+    place.load(&recorded, "Org2MSP").unwrap();
+    for store in Store::ALL {
+        let mut found = place.records(store);
+        let ranges = store.key_ranges(&format!("{}2", id.channel).parse().unwrap());
+        let of_other = |key: &Vec<u8>| ranges.iter().any(|range| range.contains(key));
+        let kept = found.keys().filter(|key| of_other(key)).count();
+        assert_eq!(kept, others.keys().filter(|key| of_other(key) && found.contains_key(*key)).count());
+        found.retain(|key, _| !of_other(key));
+        assert!(found == dump(132, "org2", store), "{store:?}");
+    }
+}

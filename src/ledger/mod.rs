@@ -3,4 +3,4 @@
 mod sort;
 pub mod stores;
 
-pub use sort::{SortError, Sorted, Sorter};
+pub use sort::{Record, SortError, Sorted, Sorter};

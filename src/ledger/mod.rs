@@ -9,4 +9,4 @@ pub mod stores;
 
 pub use error::LedgerError;
 pub use running::refuse_running_peer;
-pub use sort::{SortError, Sorted, Sorter};
+pub use sort::{Record, SortError, Sorted, Sorter};

@@ -1,0 +1,67 @@
+//! The one pass over `private_state_hashes.data`: its records become the state's, and what the bookkeeper and the private data store make of
+//! them in other orders is gathered on the way.
+
+use std::{io::Read, sync::Arc};
+
+use super::{
+    CollectionHistory, Expiries, MetadataHints, MissingData, Put, StoreError, bookkeeping::ExpiryKeeper,
+    private_data::RowKeeper, state::StateWriter,
+};
+use crate::{
+    disk::Dir,
+    snapshot::{SnapshotId, StateReader, split_private_namespace},
+};
+
+/// What the pass leaves to be written when it is over. Both parts can be written at once.
+#[derive(Debug)]
+pub struct Gathered {
+    /// For the bookkeeper.
+    pub expiries: Expiries,
+    /// For the private data store.
+    pub missing: MissingData,
+}
+
+impl Gathered {
+    /// Of a snapshot without private data.
+    ///
+    /// # Errors
+    /// [`StoreError::Sort`].
+    pub fn nothing(scratch: &Arc<dyn Dir>) -> Result<Self, StoreError> {
+        Ok(Self {
+            expiries: ExpiryKeeper::new(Arc::clone(scratch), 0).finish()?,
+            missing: RowKeeper::new(Arc::clone(scratch), 0).finish()?,
+        })
+    }
+}
+
+/// Makes the state's run of hashes; ascending if the snapshot is of a peer with LevelDB. `scratch` is for sorting, in about twice
+/// `budget_bytes` of memory.
+///
+/// # Errors
+/// [`StoreError`], and what `put` says.
+pub fn private_hashes<R: Read, E: From<StoreError>>(
+    id: &SnapshotId,
+    reader: &mut StateReader<R>,
+    collections: &CollectionHistory,
+    hints: &mut MetadataHints,
+    (scratch, budget_bytes): (&Arc<dyn Dir>, usize),
+    put: Put<'_, E>,
+) -> Result<Gathered, E> {
+    let mut writer = StateWriter::new(id);
+    // Not all that is missing expires.
+    let mut expiries = ExpiryKeeper::new(Arc::clone(scratch), budget_bytes / 3);
+    let mut rows = RowKeeper::new(Arc::clone(scratch), budget_bytes / 3 * 2);
+    while let Some((name, record)) = reader.next_record().map_err(StoreError::from)? {
+        let collection = split_private_namespace(name).filter(|_| !name.contains('\0'));
+        let (namespace, collection) = collection.ok_or_else(|| StoreError::Namespace { namespace: name.to_owned() })?;
+        hints.add(namespace, &record);
+        let written = record.version.block_number;
+        if let Some(expiring) = collections.state_expiry(namespace, collection, written)? {
+            expiries.add(expiring, written, (namespace, collection), record.key)?;
+        }
+        rows.add((namespace, collection), &record)?;
+        let (key, value) = writer.record(name, &record);
+        put(key, value)?;
+    }
+    Ok(Gathered { expiries: expiries.finish()?, missing: rows.finish()? })
+}

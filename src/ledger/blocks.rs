@@ -112,6 +112,8 @@ fn split_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
     use crate::{
         disk::{OsDir, write_durably},
@@ -165,5 +167,23 @@ mod tests {
         let mut bytes = vec![5, 1];
         put_uvarint(&mut bytes, u64::MAX);
         assert_eq!(BlockHeader::decode(&bytes), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_a_header_within_them(start in 0..3_usize, bytes in vec(any::<u8>(), 0..120)) {
+            // Also behind a sound beginning.
+            let sound = hex::decode(BLOCK_132).unwrap();
+            let bytes = [&sound[..start * 35], &bytes].concat();
+            if let Some(header) = BlockHeader::decode(&bytes) {
+                prop_assert!(bytes.windows(32).any(|window| window == header.data_hash.as_bytes()));
+            }
+            if let Some(location) = BlockLocation::decode(&bytes) {
+                let mut again = Vec::new();
+                put_uvarint(&mut again, location.file);
+                put_uvarint(&mut again, location.offset);
+                prop_assert!(bytes.starts_with(&again));
+            }
+        }
     }
 }

@@ -239,3 +239,23 @@ fn records_of_state_and_of_missing_data_are_read_back() {
     assert_eq!((newest.namespace, newest.collection, newest.written.0), ("labcc", "collection-3", 129));
     assert_eq!(transactions.iter().collect::<Vec<_>>(), [0]);
 }
+
+/// The history of configurations is empty, too.
+#[test]
+fn without_private_data_there_are_only_the_numbers_of_the_last_block() {
+    let snapshot = Recorded::open(132);
+    let id = snapshot.metadata.signable.id();
+    let temp = tempfile::tempdir().unwrap();
+    let scratch: std::sync::Arc<dyn Dir> = OsDir::open(temp.path()).unwrap();
+    let gathered = Gathered::nothing(&scratch).unwrap();
+    let collections = CollectionHistory::new(JoiningPeer { msp_id: "Org1MSP", is_member: &|_| true });
+    let (mut stores, mut missing) = (Stores::new(), Stores::new());
+    gathered.expiries.records(&id.channel, &mut stores.run(Store::Bookkeeper)).unwrap();
+    assert!(stores.0.is_empty());
+    let (mut put_hashes, mut put_missing) = (stores.run(Store::PrivateData), missing.run(Store::PrivateData));
+    gathered.missing.records(id, &collections, &mut put_hashes, &mut put_missing).unwrap();
+    drop((put_hashes, put_missing));
+    stores.merge(missing);
+    let last_block = |kind: &[u8]| ([b"mychannel\0", kind].concat(), vec![0x84, 1]);
+    assert_eq!(stores.0[&Store::PrivateData], Records::from([last_block(b"\x01"), last_block(b"\x61")]));
+}

@@ -9,14 +9,11 @@ use std::{
 use super::*;
 use crate::{
     disk::{Dir, OsDir, read_small},
-    snapshot::{
-        ConfigHistoryReader, ItemReader, SnapshotFile, SnapshotMetadata, StateReader, WireError, decode_rows_file,
-        protobuf::{Fields, Value, bytes_field},
-    },
+    msp::recorded,
+    snapshot::{ConfigHistoryReader, ItemReader, SnapshotFile, SnapshotMetadata, StateReader, decode_rows_file},
 };
 
 pub(crate) const BLOCKS: [u64; 2] = [83, 132];
-pub(crate) const ORGS: [(&str, &str); 3] = [("org1", "Org1MSP"), ("org2", "Org2MSP"), ("org3", "Org3MSP")];
 
 pub(crate) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -42,13 +39,15 @@ impl Recorded {
         StateReader::new(data, self.bytes(data), decode_rows_file(metadata, self.bytes(metadata).get_ref()).unwrap())
     }
 
-    /// All records of all stores, as a peer of that organisation has them; sorted in so much memory.
-    fn records(&self, msp_id: &str, budget_bytes: usize) -> BTreeMap<Store, Records> {
+    /// All records of all stores, as the peer of organisation 1, 2 or 3 has them; sorted in so much memory.
+    fn records(&self, org: u8, budget_bytes: usize) -> BTreeMap<Store, Records> {
         let temp = tempfile::tempdir().unwrap();
         let scratch: std::sync::Arc<dyn Dir> = OsDir::open(temp.path()).unwrap();
         let id = self.metadata.signable.id();
         let (mut stores, mut hints) = (Stores::new(), MetadataHints::default());
-        let peer = JoiningPeer { msp_id, is_member: &|policy| names_org(policy, msp_id) };
+        let (config, joining) = (recorded::network(), recorded::peer(org));
+        let is_member = |policy: &[u8]| config.satisfies_signature_policy(policy, &joining.identity);
+        let peer = JoiningPeer { msp_id: joining.identity.msp_id().as_str(), is_member: &is_member };
 
         let mut run = stores.run(Store::ConfigHistory);
         let mut reader = ConfigHistoryReader::new(self.bytes(SnapshotFile::ConfigHistoryData));
@@ -121,20 +120,9 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/network")
 }
 
-/// All recorded policies are an OR of members: who is named is a member.
-pub(crate) fn names_org(policy: &[u8], msp_id: &str) -> bool {
-    let principals: Result<Vec<_>, WireError> = Fields::of(policy).collect();
-    principals.unwrap().into_iter().any(|field| match field {
-        (3, Value::Bytes(principal)) => {
-            bytes_field(principal, 2).and_then(|role| bytes_field(role, 1)) == Some(msp_id.as_bytes())
-        }
-        _ => false,
-    })
-}
-
 /// The dump of a store: a line `key value` in hex of each record.
-pub(crate) fn dump(block: u64, org: &str, store: Store) -> Records {
-    let folder = if store == Store::PrivateData { org } else { "common" };
+pub(crate) fn dump(block: u64, org: u8, store: Store) -> Records {
+    let folder = if store == Store::PrivateData { format!("org{org}") } else { "common".to_owned() };
     let path = fixtures().join(format!("expected/{block}/{folder}"));
     let name = format!("{}.kv.zst", store.folder().join("_"));
     let packed = read_small(&*OsDir::open(&path).unwrap(), &name, 1 << 20).unwrap();
@@ -149,16 +137,16 @@ pub(crate) fn dump(block: u64, org: &str, store: Store) -> Records {
 #[test]
 fn all_stores_of_all_organisations_are_those_of_real_peers() {
     for block in BLOCKS {
-        let recorded = Recorded::open(block);
-        for (org, msp_id) in ORGS {
-            let records = recorded.records(msp_id, 1 << 20);
+        let snapshot = Recorded::open(block);
+        for org in 1..=3 {
+            let records = snapshot.records(org, 1 << 20);
             for store in Store::ALL {
                 let (found, expected) = (&records[&store], dump(block, org, store));
                 for (key, value) in &expected {
                     let found = found.get(key).map(hex::encode);
-                    assert_eq!(found, Some(hex::encode(value)), "{block} {org} {store:?} {}", hex::encode(key));
+                    assert_eq!(found, Some(hex::encode(value)), "{block} org{org} {store:?} {}", hex::encode(key));
                 }
-                assert!(found.keys().eq(expected.keys()), "{block} {org} {store:?} has records that no peer has");
+                assert!(found.keys().eq(expected.keys()), "{block} org{org} {store:?} has records that no peer has");
             }
         }
     }
@@ -167,16 +155,16 @@ fn all_stores_of_all_organisations_are_those_of_real_peers() {
 #[test]
 fn the_budget_of_memory_changes_nothing() {
     let recorded = Recorded::open(132);
-    let expected = recorded.records("Org3MSP", 1 << 20);
+    let expected = recorded.records(3, 1 << 20);
     for budget_bytes in [0, 100, 3_000] {
-        assert!(recorded.records("Org3MSP", budget_bytes) == expected, "{budget_bytes}");
+        assert!(recorded.records(3, budget_bytes) == expected, "{budget_bytes}");
     }
 }
 
 #[test]
 fn every_record_of_a_channel_is_within_its_key_ranges() {
     let recorded = Recorded::open(132);
-    for (store, records) in recorded.records("Org1MSP", 1 << 20) {
+    for (store, records) in recorded.records(1, 1 << 20) {
         let ranges = store.key_ranges(&recorded.metadata.signable.id().channel);
         let format = store.format().map(|(key, _)| key);
         let own = |key: &[u8]| ranges.iter().any(|range| range.contains(&key.to_vec()));
@@ -189,7 +177,7 @@ fn every_record_of_a_channel_is_within_its_key_ranges() {
 #[test]
 fn the_record_of_a_channel_under_construction_differs_in_the_status_only() {
     let recorded = Recorded::open(83);
-    let (key, active) = dump(83, "org1", Store::LedgerProvider).pop_last().unwrap();
+    let (key, active) = dump(83, 1, Store::LedgerProvider).pop_last().unwrap();
     assert_eq!(key, ledger_key(&recorded.metadata.signable.id().channel));
     let made = ledger_record(&recorded.metadata, Status::UnderConstruction);
     assert_eq!(made, [&b"\x08\x02"[..], &active].concat());
@@ -224,7 +212,7 @@ fn the_folder_of_block_files_is_that_of_a_real_peer() {
 fn records_of_state_and_of_missing_data_are_read_back() {
     let recorded = Recorded::open(132);
     let keys = LevelKey::new("mychannel");
-    let stores = recorded.records("Org1MSP", 1 << 20);
+    let stores = recorded.records(1, 1 << 20);
     let mut entries = 0;
     for (key, value) in &stores[&Store::State] {
         let Some(rest) = keys.rest_of(key) else { continue };
@@ -250,4 +238,24 @@ fn records_of_state_and_of_missing_data_are_read_back() {
     let (newest, transactions) = &missing[0];
     assert_eq!((newest.namespace, newest.collection, newest.written.0), ("labcc", "collection-3", 129));
     assert_eq!(transactions.iter().collect::<Vec<_>>(), [0]);
+}
+
+/// The history of configurations is empty, too.
+#[test]
+fn without_private_data_there_are_only_the_numbers_of_the_last_block() {
+    let snapshot = Recorded::open(132);
+    let id = snapshot.metadata.signable.id();
+    let temp = tempfile::tempdir().unwrap();
+    let scratch: std::sync::Arc<dyn Dir> = OsDir::open(temp.path()).unwrap();
+    let gathered = Gathered::nothing(&scratch).unwrap();
+    let collections = CollectionHistory::new(JoiningPeer { msp_id: "Org1MSP", is_member: &|_| true });
+    let (mut stores, mut missing) = (Stores::new(), Stores::new());
+    gathered.expiries.records(&id.channel, &mut stores.run(Store::Bookkeeper)).unwrap();
+    assert!(stores.0.is_empty());
+    let (mut put_hashes, mut put_missing) = (stores.run(Store::PrivateData), missing.run(Store::PrivateData));
+    gathered.missing.records(id, &collections, &mut put_hashes, &mut put_missing).unwrap();
+    drop((put_hashes, put_missing));
+    stores.merge(missing);
+    let last_block = |kind: &[u8]| ([b"mychannel\0", kind].concat(), vec![0x84, 1]);
+    assert_eq!(stores.0[&Store::PrivateData], Records::from([last_block(b"\x01"), last_block(b"\x61")]));
 }

@@ -210,6 +210,29 @@ fn old_records_vanish_from_every_level_and_the_log() {
     assert_eq!(theirs(&folder), content);
 }
 
+/// LevelDB looks into the tables of level 0 by their numbers, the highest first (goleveldb looks into all of them).
+#[test]
+fn tables_of_level_0_stay_in_the_order_of_their_age() {
+    let folder = TempDir::new().unwrap();
+    let dir = dir(&folder);
+    let mut version = Version { log_number: 9, next_file: 10, last_sequence: 40, ..Version::default() };
+    // Of four tables the second one holds something that is replaced.
+    for number in 1..5 {
+        let mut table = TableWriter::create(&*dir, number).unwrap();
+        table.add(b"a\0key", number * 10, b"").unwrap();
+        if number == 2 {
+            table.add(b"m\0key", number * 10, b"").unwrap();
+        }
+        version.levels.entry(0).or_default().insert(number, table.finish().unwrap());
+    }
+    version.write(&*dir, 8).unwrap();
+    load(&folder, vec![channel("m")], &Content::new(), 0);
+    let (_, after) = Version::read(&*dir).unwrap().unwrap();
+    let tables: Vec<&TableMeta> = after.levels[&0].values().collect();
+    assert_eq!(tables.iter().map(|table| table.largest.sequence()).collect::<Vec<_>>(), [10, 20, 30, 40]);
+    assert!(tables[0].number == 1 && tables[1].number > 8, "{tables:?}");
+}
+
 #[test]
 fn what_a_load_left_is_removed_by_the_next_one() {
     let (folder, records) = (TempDir::new().unwrap(), many("c"));

@@ -234,6 +234,23 @@ fn tables_of_level_0_stay_in_the_order_of_their_age() {
 }
 
 #[test]
+fn a_table_that_spans_the_range_makes_room_in_its_level() {
+    let folder = TempDir::new().unwrap();
+    let dir = dir(&folder);
+    let mut table = TableWriter::create(&*dir, 1).unwrap();
+    ["a\0x", "l\0x", "n\0x", "z\0x"].iter().for_each(|key| table.add(key.as_bytes(), 1, b"").unwrap());
+    let mut version = Version { log_number: 9, next_file: 10, last_sequence: 1, ..Version::default() };
+    version.levels.entry(1).or_default().insert(1, table.finish().unwrap());
+    version.write(&*dir, 8).unwrap();
+    load(&folder, vec![channel("m")], &std::iter::once((b"m\0x".to_vec(), vec![])).collect(), 1);
+    let (_, after) = Version::read(&*dir).unwrap().unwrap();
+    let mut spans: Vec<_> =
+        after.levels[&1].values().map(|table| (table.smallest.user_key(), table.largest.user_key())).collect();
+    spans.sort_unstable();
+    assert_eq!(spans, [(&b"a\0x"[..], &b"l\0x"[..]), (b"m\0x", b"m\0x"), (b"n\0x", b"z\0x")]);
+}
+
+#[test]
 fn what_a_load_left_is_removed_by_the_next_one() {
     let (folder, records) = (TempDir::new().unwrap(), many("c"));
     load(&folder, vec![channel("c")], &records, 1);

@@ -13,6 +13,7 @@ mod fair;
 mod floods;
 mod foreign;
 mod full;
+mod ledger_load;
 mod life_cycle;
 mod lying;
 mod network;

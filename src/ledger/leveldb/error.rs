@@ -60,4 +60,16 @@ pub enum LevelDbError {
         /// The file.
         path: PathBuf,
     },
+    /// A key is loaded that is in none of the ranges whose records are replaced: an older record could hide it. The caller's mistake.
+    #[error("a key is loaded into {} that is outside of what is replaced", path.display())]
+    NotReplaced {
+        /// The database's folder.
+        path: PathBuf,
+    },
+    /// So many runs interleave that there is no level left for one of them. The caller's mistake.
+    #[error("more runs are loaded into {} than there are levels", path.display())]
+    TooManyRuns {
+        /// The database's folder.
+        path: PathBuf,
+    },
 }

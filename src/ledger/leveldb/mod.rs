@@ -3,6 +3,7 @@
 
 mod batch;
 mod block;
+mod bulk;
 mod coding;
 mod error;
 mod log;
@@ -14,6 +15,7 @@ mod table_writer;
 mod version;
 
 pub use batch::{Batch, BatchFault, BatchWriter, Operation, SEQUENCE_MAX};
+pub use bulk::{Bulk, LoadedRun, Run};
 pub use coding::{InternalKey, Kind, TableMeta};
 pub use error::LevelDbError;
 pub use log::{LOG_RECORD_BYTES_MAX, LogFault, LogReader, LogWriter};

@@ -99,7 +99,11 @@ impl Database {
 }
 
 /// The content of the logs.
-fn replay(dir: &dyn Dir, version: &Version, bytes_max: usize) -> Result<BTreeMap<InternalKey, Vec<u8>>, LevelDbError> {
+pub(super) fn replay(
+    dir: &dyn Dir,
+    version: &Version,
+    bytes_max: usize,
+) -> Result<BTreeMap<InternalKey, Vec<u8>>, LevelDbError> {
     let (mut recent, mut bytes) = (BTreeMap::new(), 0_usize);
     for number in version.logs(dir)? {
         let mut log = LogReader::new(dir.open_file(&format!("{number:06}.log"), Access::Read)?);

@@ -1,0 +1,79 @@
+//! The files of a database's folder by their numbers, and which of them nobody needs.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    disk::{Dir, DiskError, EntryKind},
+    ledger::leveldb::{LevelDbError, Version},
+};
+
+/// What a numbered file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbered {
+    Table,
+    Log,
+    Manifest,
+    /// What goleveldb leaves after a crash: `CURRENT.n`, `n.tmp`.
+    Pending,
+}
+
+/// Makes an empty database, before any table: goleveldb refuses a folder with tables and without CURRENT.
+///
+/// # Errors
+/// [`LevelDbError::Current`] if there are tables or logs, which no crash of ours leaves behind.
+pub(super) fn create(dir: &dyn Dir) -> Result<(u64, Version), LevelDbError> {
+    const MANIFEST: u64 = 1;
+    if numbered(dir)?.iter().any(|(kind, ..)| matches!(kind, Numbered::Table | Numbered::Log)) {
+        return Err(LevelDbError::Current { path: dir.path().join("CURRENT") });
+    }
+    let version = Version { next_file: MANIFEST + 1, ..Version::default() };
+    version.write(dir, MANIFEST)?;
+    Ok((MANIFEST, version))
+}
+
+/// The highest number of any file, 0 if there is none: goleveldb numbers a new log before a MANIFEST says so.
+pub(super) fn highest_number(dir: &dyn Dir) -> Result<u64, DiskError> {
+    Ok(numbered(dir)?.into_iter().map(|(_, number, _)| number).max().unwrap_or(0))
+}
+
+/// Removes tables that are in no level: a load that ended early left them. A peer would remove them, too.
+pub(super) fn remove_strange_tables(dir: &dyn Dir, version: &Version) -> Result<(), DiskError> {
+    let live: BTreeSet<u64> = version.levels.values().flat_map(|tables| tables.keys().copied()).collect();
+    remove(dir, |kind, number| kind == Numbered::Table && !live.contains(&number))
+}
+
+/// Removes whatever the version, in this MANIFEST, has no use for.
+pub(super) fn remove_obsolete(dir: &dyn Dir, version: &Version, manifest: u64) -> Result<(), DiskError> {
+    remove_strange_tables(dir, version)?;
+    remove(dir, |kind, number| match kind {
+        Numbered::Manifest => number != manifest,
+        Numbered::Log => number < version.log_number,
+        Numbered::Table | Numbered::Pending => false,
+    })
+}
+
+fn remove(dir: &dyn Dir, mut which: impl FnMut(Numbered, u64) -> bool) -> Result<(), DiskError> {
+    for (_, _, name) in numbered(dir)?.into_iter().filter(|&(kind, number, _)| which(kind, number)) {
+        dir.remove_file(&name)?;
+    }
+    Ok(())
+}
+
+/// The numbered files, sorted by name.
+fn numbered(dir: &dyn Dir) -> Result<Vec<(Numbered, u64, String)>, DiskError> {
+    let files = dir.list()?.into_iter().filter(|entry| entry.kind == EntryKind::File);
+    Ok(files.filter_map(|entry| parse(&entry.name).map(|(kind, number)| (kind, number, entry.name))).collect())
+}
+
+fn parse(name: &str) -> Option<(Numbered, u64)> {
+    let (kind, digits) = if let Some(digits) = name.strip_prefix("MANIFEST-") {
+        (Numbered::Manifest, digits)
+    } else if let Some(digits) = name.strip_prefix("CURRENT.").or_else(|| name.strip_suffix(".tmp")) {
+        (Numbered::Pending, digits)
+    } else if let Some(digits) = name.strip_suffix(".log") {
+        (Numbered::Log, digits)
+    } else {
+        (Numbered::Table, name.strip_suffix(".ldb").or_else(|| name.strip_suffix(".sst"))?)
+    };
+    Some((kind, digits.parse().ok()?))
+}

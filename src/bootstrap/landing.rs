@@ -69,12 +69,16 @@ impl Landing {
         Ok(Some(verified.content))
     }
 
-    /// Opens the store of the work folder and checks that the rest will fit; unless another join has published the
+    pub(super) const fn land(&self) -> &Arc<dyn Dir> {
+        &self.land
+    }
+
+    /// Opens the store of the work folder and checks that the rest will fit, in `more` bytes that can be had beside the free ones; unless another join has published the
     /// snapshot since [`Self::is_there`] was asked.
     ///
     /// # Errors
     /// [`JoinError::NoSpace`]; another process works there; as [`Self::is_there`]; the disk.
-    pub(super) fn open_store(&self, agreed: &AgreedSnapshot) -> Result<Opened, JoinError> {
+    pub(super) fn open_store(&self, agreed: &AgreedSnapshot, more: u64) -> Result<Opened, JoinError> {
         let mut tries = 1..OPEN_TRIES;
         let (store, candidates) = loop {
             match self.try_open_store(agreed) {
@@ -88,13 +92,22 @@ impl Landing {
             drop(store); // its lock goes last
             return Ok(Opened::There(content));
         }
+        self.check_space(&store, agreed, more)?;
+        Ok(Opened::Store(Box::new(store), candidates))
+    }
+
+    /// Whether what the store lacks fits into the free space and `more` bytes.
+    ///
+    /// # Errors
+    /// [`JoinError::NoSpace`] if not; the disk.
+    pub(super) fn check_space(&self, store: &Store, agreed: &AgreedSnapshot, more: u64) -> Result<(), JoinError> {
         let total: u64 = agreed.manifest().files().iter().map(|file| file.size).sum();
         let needed = total.saturating_sub(store.allocated()?).saturating_add(MARGIN_BYTES);
-        let free = self.land.free_space()?;
+        let free = self.land.free_space()?.saturating_add(more);
         if free < needed {
             return Err(JoinError::NoSpace { path: self.land.path().to_owned(), needed, free });
         }
-        Ok(Opened::Store(Box::new(store), candidates))
+        Ok(())
     }
 
     fn try_open_store(&self, agreed: &AgreedSnapshot) -> Result<(Store, Vec<Candidates>), StoreError> {
@@ -213,7 +226,7 @@ mod tests {
         }
 
         fn open(&self) -> Store {
-            let Opened::Store(store, _) = self.landing().open_store(&self.agreed).unwrap() else {
+            let Opened::Store(store, _) = self.landing().open_store(&self.agreed, 0).unwrap() else {
                 panic!("it is there")
             };
             *store
@@ -314,11 +327,11 @@ mod tests {
         let second = place.landing();
         assert!(second.is_there(&place.agreed).unwrap().is_none());
         place.publish(place.open()).unwrap();
-        assert!(matches!(second.open_store(&place.agreed).unwrap(), Opened::There(_)));
+        assert!(matches!(second.open_store(&place.agreed, 0).unwrap(), Opened::There(_)));
         assert_eq!(place.jobs(), [""; 0]);
         // Something else there is refused, as always.
         place.land.open_dir("mychannel").unwrap().open_dir("132").unwrap().remove_file("txids.data").unwrap();
-        assert!(matches!(second.open_store(&place.agreed), Err(JoinError::ExistsDifferently { .. })));
+        assert!(matches!(second.open_store(&place.agreed, 0), Err(JoinError::ExistsDifferently { .. })));
     }
 
     #[test]
@@ -342,7 +355,7 @@ mod tests {
         place.faults.break_only(&holes.iter().map(String::as_str).collect::<Vec<_>>());
         for _ in 0..2 {
             place.faults.set_free(MARGIN_BYTES + total - 1);
-            let refused = place.landing().open_store(&place.agreed);
+            let refused = place.landing().open_store(&place.agreed, 0);
             assert!(matches!(refused, Err(JoinError::NoSpace { .. })), "{refused:?}");
             place.faults.set_free(MARGIN_BYTES + total);
             place.open();
@@ -357,7 +370,7 @@ mod tests {
         place.faults.set_free(MARGIN_BYTES);
         drop(place.open());
         work.remove_file("public_state.data").unwrap();
-        let refused = place.landing().open_store(&place.agreed);
+        let refused = place.landing().open_store(&place.agreed, 0);
         assert!(matches!(refused, Err(JoinError::NoSpace { .. })), "{refused:?}");
     }
 }

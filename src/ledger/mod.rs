@@ -12,5 +12,5 @@ mod view;
 pub use error::LedgerError;
 pub use inspect::{BootSnapshot, LedgerInspection, MissingCollection, StateNamespace};
 pub use running::refuse_running_peer;
-pub use sort::{SortError, Sorted, Sorter};
+pub use sort::{Record, SortError, Sorted, Sorter};
 pub use view::{LedgerView, StateValue};

@@ -9,6 +9,8 @@ mod sim;
 mod bans;
 mod company;
 mod disk;
+mod ends;
+mod examples;
 mod fair;
 mod floods;
 mod foreign;

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time;
 
-use super::{BARREN_MAX, REFUSED_FOR_MIN, Sources};
+use super::{
+    Sources,
+    refusals::{BARREN_MAX, REFUSED_FOR_MIN},
+};
 use crate::{
     bootstrap::{
         drought::Drought,
@@ -32,16 +35,18 @@ pub(in crate::bootstrap) struct Instead {
 
 impl Sources {
     /// Why another snapshot is worth a look: nobody who is connected offers this one, for long enough if somebody may still come who
-    /// does; or nobody of them gives what is missing. And enough organisations offer the data of another one: a
+    /// does; or nobody of them gives what is missing (`drought`; `None`: nothing was
+    /// asked for yet). And enough organisations offer the data of another one: a
     /// single source with something else must not cost us what is here.
     pub(in crate::bootstrap) fn vanished(
         &mut self,
         agreed: &AgreedSnapshot,
         instead: Instead,
-        drought: &Drought,
+        drought: Option<&Drought>,
     ) -> Option<JoinError> {
         let now = time::Instant::now();
-        let is_barren = drought.lacking_for(BARREN_MIN) || drought.nothing_for(BARREN_MAX);
+        let is_barren =
+            drought.is_some_and(|drought| drought.lacking_for(BARREN_MIN) || drought.nothing_for(BARREN_MAX));
         let has = || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
         if self.ready.is_empty() || (has() && !is_barren) {
             self.missed_since = None;

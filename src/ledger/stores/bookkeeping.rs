@@ -64,7 +64,11 @@ impl Expiries {
     ///
     /// # Errors
     /// [`StoreError::Sort`], [`StoreError::BlockKeys`], and what `put` says.
-    pub fn records<E: From<StoreError>>(mut self, channel: &ChannelId, put: Put<'_, E>) -> Result<(), E> {
+    pub fn records<E: From<StoreError>>(self, channel: &ChannelId, put: Put<'_, E>) -> Result<(), E> {
+        self.bounded_records(channel, BLOCK_KEYS_MAX, put)
+    }
+
+    fn bounded_records<E: From<StoreError>>(mut self, channel: &ChannelId, max: u64, put: Put<'_, E>) -> Result<(), E> {
         let mut keys = LevelKey::new(&format!("{channel}/0"));
         let (mut group, mut hashes, mut count) = (Vec::new(), Hashes::new(), 0);
         while let Some((key, value)) = self.0.next_record().map_err(StoreError::from)? {
@@ -75,10 +79,10 @@ impl Expiries {
                 (group, count) = (key.to_vec(), 0);
             }
             count += 1;
-            if count > BLOCK_KEYS_MAX {
+            if count > max {
                 let written =
                     split_ordered(key).and_then(|(_, rest)| split_ordered(rest)).map_or(0, |(block, _)| block);
-                return Err(StoreError::BlockKeys { block_number: BlockNumber(written), max: BLOCK_KEYS_MAX }.into());
+                return Err(StoreError::BlockKeys { block_number: BlockNumber(written), max }.into());
             }
             let parts = split_namespace(value).and_then(|(namespace, rest)| {
                 split_namespace(rest).map(|(collection, hash)| (namespace, collection, hash))
@@ -144,5 +148,63 @@ impl MetadataHints {
     pub fn records<E>(&self, channel: &ChannelId, put: Put<'_, E>) -> Result<(), E> {
         let mut keys = LevelKey::new(&format!("{channel}/1"));
         self.0.iter().try_for_each(|namespace| put(keys.of(&[namespace.as_bytes()]), b""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDir;
+
+    /// Expiring block, writing block, namespace and collection, hash.
+    type Key<'a> = (u64, u64, (&'a str, &'a str), &'a [u8]);
+
+    fn expiries(keys: &[Key<'_>]) -> (tempfile::TempDir, Expiries) {
+        let temp = tempfile::tempdir().unwrap();
+        let mut keeper = ExpiryKeeper::new(OsDir::open(temp.path()).unwrap(), 50);
+        for &(expiring, written, collection, hash) in keys {
+            keeper.add(BlockNumber(expiring), BlockNumber(written), collection, hash).unwrap();
+        }
+        (temp, keeper.finish().unwrap())
+    }
+
+    #[test]
+    fn keys_of_the_same_blocks_are_one_record_by_namespace_and_collection_in_file_order() {
+        let (_temp, expiries) = expiries(&[
+            (300, 7, ("b", "x"), b"h1"),
+            (9, 8, ("a", "y"), b"h2"),
+            (300, 7, ("a", "y"), b"h4"),
+            (300, 7, ("a", "x"), b"h9"),
+            (300, 7, ("a", "y"), b"h3"),
+        ]);
+        let mut records = Vec::new();
+        let put = &mut |key: &[u8], value: &[u8]| {
+            records.push((key.to_vec(), value.to_vec()));
+            Ok::<_, StoreError>(())
+        };
+        expiries.records(&"ch".parse().unwrap(), put).unwrap();
+        let of_a_x = b"\x0a\x0b\x0a\x01x\x12\x06\x0a\x04\x12\x02h9";
+        let of_a_y = b"\x0a\x11\x0a\x01y\x12\x0c\x0a\x04\x12\x02h4\x0a\x04\x12\x02h3";
+        let of_b = b"\x0a\x12\x0a\x01b\x12\x0d\x0a\x0b\x0a\x01x\x12\x06\x0a\x04\x12\x02h1";
+        let of_a = [&b"\x0a\x25\x0a\x01a\x12\x20"[..], of_a_x, of_a_y].concat();
+        let expected = [
+            (
+                b"ch/0\x001\x01\x09\x01\x08".to_vec(),
+                b"\x0a\x12\x0a\x01a\x12\x0d\x0a\x0b\x0a\x01y\x12\x06\x0a\x04\x12\x02h2".to_vec(),
+            ),
+            (b"ch/0\x001\x02\x01\x2c\x01\x07".to_vec(), [&of_a[..], of_b].concat()),
+        ];
+        assert_eq!(records, expected);
+    }
+
+    /// R1: keys that one block wrote.
+    #[test]
+    fn a_record_has_no_more_keys_than_a_block_can_write() {
+        let keys = [(9, 8, ("a", "y"), &b"h"[..]); 3];
+        let channel = "ch".parse().unwrap();
+        let bounded = |keys, max| expiries(keys).1.bounded_records(&channel, max, &mut |_, _| Ok::<_, StoreError>(()));
+        bounded(&keys, 3).unwrap();
+        let error = bounded(&keys, 2).unwrap_err();
+        assert!(matches!(error, StoreError::BlockKeys { block_number: BlockNumber(8), max: 2 }), "{error}");
     }
 }

@@ -65,3 +65,48 @@ pub fn private_hashes<R: Read, E: From<StoreError>>(
     }
     Ok(Gathered { expiries: expiries.finish()?, missing: rows.finish()? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        disk::OsDir,
+        ledger::stores::{ConfigFault, JoiningPeer},
+        snapshot::{BlockNumber, ConfigHistoryEntry, Height, NamespaceRow, SnapshotFile, StateRecord},
+    };
+
+    /// One record of that namespace, written by block 5; collection `old` has a configuration, but not in the newest one of chaincode `cc`.
+    fn pass(namespace: &str) -> Result<(), StoreError> {
+        let peer = JoiningPeer { msp_id: "Org1MSP", is_member: &|_| true };
+        let mut history = CollectionHistory::new(peer);
+        for (block, package) in [(9, &b"\x0a\x07\x0a\x05\x0a\x03new"[..]), (3, b"\x0a\x07\x0a\x05\x0a\x03old")] {
+            history.add(&ConfigHistoryEntry { chaincode: "cc", block_number: BlockNumber(block), package }, peer)?;
+        }
+        let version = Height { block_number: BlockNumber(5), tx_number: 0 };
+        let mut data = vec![1];
+        StateRecord { key: &[7; 32], value: &[8; 32], metadata: b"", version }.encode_into(&mut data);
+        let rows = vec![NamespaceRow { namespace: namespace.to_owned(), records: 1 }];
+        let mut reader = StateReader::new(SnapshotFile::PrivateStateHashesData, data.as_slice(), rows);
+        let temp = tempfile::tempdir().unwrap();
+        let scratch: Arc<dyn Dir> = OsDir::open(temp.path()).unwrap();
+        let id = SnapshotId { channel: "ch".parse().unwrap(), block_number: BlockNumber(9) };
+        let (hints, put) = (&mut MetadataHints::default(), &mut |_: &[u8], _: &[u8]| Ok::<_, StoreError>(()));
+        let gathered = private_hashes(&id, &mut reader, &history, hints, (&scratch, 1_000), put)?;
+        gathered.missing.records(&id, &history, put, &mut |_: &[u8], _: &[u8]| Ok::<_, StoreError>(()))
+    }
+
+    #[test]
+    fn hashes_that_no_peer_could_place_are_refused() {
+        pass("cc$$h_implicit_org_Org1MSP").unwrap();
+        for name in ["cc", "cc$$h", "cc\0$$hnew", "cc$$hn\0w"] {
+            assert!(matches!(pass(name), Err(StoreError::Namespace { .. })), "{name:?}");
+        }
+        for (name, expected) in [
+            ("cc$$hnew", ConfigFault::NoneBefore),
+            ("cc$$hold", ConfigFault::NotInNewest),
+            ("dd$$hnew", ConfigFault::NotInNewest),
+        ] {
+            assert!(matches!(pass(name), Err(StoreError::NoConfig { why, .. }) if why == expected), "{name}");
+        }
+    }
+}

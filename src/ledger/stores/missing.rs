@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CollectionHistory, StoreError, TxSet, bitset, private_data::kind, put_reversed, split_namespace, split_reversed,
+    CollectionHistory, Put, StoreError, TxSet, bitset, private_data::kind, put_reversed, split_namespace,
+    split_reversed,
 };
 use crate::snapshot::{
     BlockNumber,
@@ -71,7 +72,7 @@ impl BlockEntries {
     }
 
     /// Makes the block's records, in no order.
-    pub(super) fn flush(&self, add: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    pub(super) fn flush(&self, add: Put<'_, StoreError>) -> Result<(), StoreError> {
         let mut expiring: BTreeMap<BlockNumber, BTreeMap<&str, BTreeMap<&str, &[u64]>>> = BTreeMap::new();
         for (namespace, collections) in &self.collections {
             for (collection, entry) in collections {
@@ -171,5 +172,76 @@ impl<'a> MissingKey<'a> {
             _ => return None,
         };
         Some((key, TxSet::decode(value)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::stores::JoiningPeer,
+        snapshot::{ConfigHistoryEntry, protobuf::put_bytes},
+    };
+
+    /// Chaincode `cc`, committed by block 1: the peer is in `in`, whose data live for 5 blocks, and not in `out`, whose data live for 9.
+    fn history() -> CollectionHistory {
+        let peer = JoiningPeer { msp_id: "Org1MSP", is_member: &|policy| policy == b"mine" };
+        let mut package = Vec::new();
+        for config in [&b"\x0a\x02in\x12\x06\x0a\x04mine\x28\x05"[..], b"\x0a\x03out\x28\x09"] {
+            let mut collection = Vec::new();
+            put_bytes(&mut collection, 1, config);
+            put_bytes(&mut package, 1, &collection);
+        }
+        let mut history = CollectionHistory::new(peer);
+        let entry = ConfigHistoryEntry { chaincode: "cc", block_number: BlockNumber(1), package: &package };
+        history.add(&entry, peer).unwrap();
+        history
+    }
+
+    #[test]
+    fn the_records_of_a_block_say_what_is_missing_and_when_that_expires() {
+        let history = history();
+        let mut block = BlockEntries::of(BlockNumber(7));
+        for (collection, tx_number) in [("in", 0), ("out", 1), ("in", 3), ("in", 3), ("_implicit_org_Org2MSP", 3)] {
+            block.add("cc", collection, tx_number, &history).unwrap();
+        }
+        let mut records = BTreeMap::new();
+        block
+            .flush(&mut |key, value| {
+                records.insert(key.to_vec(), value.to_vec());
+                Ok(())
+            })
+            .unwrap();
+        let expected: [(&[u8], &[u8]); 5] = [
+            (
+                b"\x03\x01\x0d\x01\x07",
+                b"\x0a\x1b\x0a\x02cc\x12\x15\x12\x06\x0a\x02in\x10\x01\x1a\x0b\x0a\x02in\x12\x05\x0a\x03\x00\x03\x03",
+            ),
+            (
+                b"\x03\x01\x11\x01\x07",
+                b"\x0a\x1b\x0a\x02cc\x12\x15\x12\x07\x0a\x03out\x10\x01\x1a\x0a\x0a\x03out\x12\x03\x0a\x01\x01",
+            ),
+            (b"\x04\x07\xf8cc\0in", b"\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x09"),
+            (b"\x05cc\0_implicit_org_Org2MSP\0\x07\xf8", b"\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x08"),
+            (b"\x05cc\0out\0\x07\xf8", b"\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x02"),
+        ];
+        assert!(records.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).eq(expected), "{records:02x?}");
+        let (key, transactions) = MissingKey::decode(expected[4].0, expected[4].1).unwrap();
+        assert_eq!((key.collection, key.written, key.is_eligible), ("out", BlockNumber(7), false));
+        assert_eq!(transactions.iter().collect::<Vec<_>>(), [1]);
+    }
+
+    /// R1: keys and transactions of a block.
+    #[test]
+    fn keys_and_transactions_of_a_block_are_bounded() {
+        let history = history();
+        let mut block = BlockEntries::of(BlockNumber(7));
+        block.add("cc", "in", BLOCK_KEYS_MAX - 1, &history).unwrap();
+        let error = block.add("cc", "in", BLOCK_KEYS_MAX, &history).unwrap_err();
+        assert!(matches!(error, StoreError::TxNumber { tx_number: BLOCK_KEYS_MAX, .. }), "{error}");
+        block.keys = BLOCK_KEYS_MAX - 1;
+        block.add("cc", "in", BLOCK_KEYS_MAX - 1, &history).unwrap();
+        let error = block.add("cc", "in", BLOCK_KEYS_MAX - 1, &history).unwrap_err();
+        assert!(matches!(error, StoreError::BlockKeys { block_number: BlockNumber(7), .. }), "{error}");
     }
 }

@@ -4,14 +4,17 @@
 //! 2. The published bytes are the quorum's, or nothing is published and the refusal says why.
 //! 3. No honest source is dropped for what it did, or banned beyond the join.
 //! 4. The chunks' memory stays in its budget, plus one chunk per worker (here: one).
-//! 5. Bytes that were fetched for nothing: hedges (5 %), the end-game, what was in flight at each crash and cut, what liars sent.
+//! 5. Bytes that were fetched for nothing: hedges (5 %), the end-game, what was in flight at each crash and cut, what liars sent; and each
+//!    run has what the one before had proved, unless that lost power.
 //! 6. Once faults stop, the run ends within its deadline; before, a join ends only for want of sources or of room.
 //! 7. The same seed gives the same trace: the meta test's.
+
+use std::collections::BTreeSet;
 
 use snapferry::snapshot::CHUNK_BYTES;
 
 use super::{
-    run::{FailedFor, Report},
+    run::{Crash, FailedFor, Report},
     scenario::{Expect, Happening},
 };
 
@@ -64,6 +67,7 @@ impl Report {
                 Err("it says that it's through, and nothing is published".to_owned())
             }
             (Some(Err(error)), Expect::Lands) => Err(format!("it should have landed: {error}")),
+            (Some(Err(_)), Expect::Refused) if landed.is_some() => Err("refused, and published".to_owned()),
             (Some(Err(error)), _) if error.to_string().is_empty() => Err("a refusal without a reason".to_owned()),
             _ => Ok(()),
         }
@@ -112,15 +116,19 @@ impl Report {
         let in_flight = budget.min(total) * (interruptions + slow as u64 + runs_again);
         // A second copy takes a place in memory, too, beside the first.
         let end_game = END_GAME_CHUNKS.min(u64::from(self.scenario.joiner.budget_mib) - 1) * CHUNK_BYTES;
-        let allowed = total + total / 20 + end_game.min(total) + in_flight + rejected;
+        // What came of a target that was given up is of use only where the next one has it, too.
+        let targets = self.attempts.iter().flat_map(|attempt| &attempt.targets).collect::<BTreeSet<_>>().len();
+        let all = total * targets.max(1) as u64;
+        let allowed = all + all / 20 + end_game.min(total) + in_flight + rejected;
         let received: u64 = self.attempts.iter().map(|attempt| attempt.received_bytes).sum();
         if received > allowed {
-            return Err(format!("{received} bytes came for a snapshot of {total}; {allowed} are allowed"));
+            return Err(format!("{received} bytes came for {targets} snapshots of {total}; {allowed} are allowed"));
         }
         // What is whole isn't fetched again: each run starts with what the one before had, but for what wasn't durable.
         for pair in self.attempts.windows(2) {
             if let [before, after] = pair
-                && !before.crashed
+                && before.crashed != Some(Crash::PowerLost)
+                && before.targets.last() == after.targets.last()
                 && after.resumed_bytes < before.verified_bytes
                 && !self.disk_misbehaves()
                 && after.received_bytes > 0

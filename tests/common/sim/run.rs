@@ -31,7 +31,7 @@ pub struct Report {
     pub banned: BTreeMap<usize, String>,
     /// What lies published, byte for byte.
     pub landed: Option<BTreeMap<String, Vec<u8>>>,
-    /// What should.
+    /// What should: of the block that was joined, else of the first one.
     pub golden: BTreeMap<String, Vec<u8>>,
     /// What happened when, in words: for people.
     pub log: Vec<Line>,
@@ -55,10 +55,21 @@ pub struct AttemptReport {
     pub chunks_rejected: u64,
     /// Numbers of the sources that were dropped for what they did, and why.
     pub dropped: BTreeMap<usize, String>,
+    /// The blocks that it agreed on, one after the other.
+    pub targets: Vec<u64>,
     /// It was killed, or lost power.
-    pub crashed: bool,
+    pub crashed: Option<Crash>,
     /// How it failed, where an operator ran it again: as a kind, and in words.
     pub failed: Option<(FailedFor, String)>,
+}
+
+/// How a run was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// The process died: what it had written is there.
+    Killed,
+    /// The machine lost power, and part of what wasn't synced.
+    PowerLost,
 }
 
 /// What a join that is run again failed for.
@@ -156,7 +167,7 @@ impl Run {
         'attempts: loop {
             let begun = self.began.elapsed();
             let mut attempt = self.world.joiner.start(&addresses);
-            let mut crashed = false;
+            let mut crashed = None;
             loop {
                 let next = self.happenings.first().map(|timed| self.began + Duration::from_millis(timed.at_ms));
                 tokio::select! {
@@ -175,8 +186,8 @@ impl Run {
                         }
                         let timed = self.happenings.remove(0);
                         self.say(Who::Scenario, format!("{:?}", timed.what));
-                        if self.happens(&timed.what, &attempt) {
-                            crashed = true;
+                        crashed = self.happens(&timed.what, &attempt);
+                        if crashed.is_some() {
                             break;
                         }
                     }
@@ -185,7 +196,7 @@ impl Run {
             let mut of_attempt = self.told(&attempt);
             of_attempt.crashed = crashed;
             self.attempts.push(of_attempt);
-            if crashed {
+            if crashed.is_some() {
                 tokio::time::sleep(Duration::from_millis(scenario.joiner.back_after_ms)).await;
                 continue;
             }
@@ -219,17 +230,22 @@ impl Run {
         sleep_until(until).await;
     }
 
-    /// True: the joiner is gone.
-    fn happens(&mut self, what: &Happening, attempt: &Attempt) -> bool {
+    /// How the joiner went, if it is gone.
+    fn happens(&mut self, what: &Happening, attempt: &Attempt) -> Option<Crash> {
         match what {
-            Happening::KillJoiner => self.world.joiner.kill(attempt),
-            Happening::PowerCut => self.world.joiner.power_cut(attempt, &mut self.world.rng),
+            Happening::KillJoiner => {
+                self.world.joiner.kill(attempt);
+                Some(Crash::Killed)
+            }
+            Happening::PowerCut => {
+                self.world.joiner.power_cut(attempt, &mut self.world.rng);
+                Some(Crash::PowerLost)
+            }
             other => {
                 self.happens_to_others(other);
-                return false;
+                None
             }
         }
-        true
     }
 
     fn happens_to_others(&mut self, what: &Happening) {
@@ -316,6 +332,7 @@ impl Run {
                     (number(&source), format!("dropped: {reason}"))
                 }
                 JoinEvent::Agreed { block_number, organisations, .. } => {
+                    report.targets.push(block_number);
                     (Who::Joiner, format!("agreed on block {block_number}: {}", organisations.join(", ")))
                 }
                 JoinEvent::Resuming { bytes } => {
@@ -343,8 +360,9 @@ impl Run {
         };
         self.say(Who::Joiner, text);
         self.log.sort_by_key(|line| line.at);
-        let id = &self.world.golden.id;
-        let landed = self.world.joiner.landed(id.channel.as_str(), id.block_number.0);
+        let golden =
+            self.world.golden_of(ended.as_ref().and_then(|ended| ended.as_ref().ok()).map(|joined| &joined.id));
+        let landed = self.world.joiner.landed(golden.id.channel.as_str(), golden.id.block_number.0);
         Report {
             scenario: scenario.clone(),
             seed,
@@ -352,7 +370,7 @@ impl Run {
             attempts: self.attempts,
             banned: self.world.banned(),
             landed,
-            golden: self.world.golden.files.clone(),
+            golden: golden.files.clone(),
             log: self.log,
             samples: self.samples,
             took: self.began.elapsed(),

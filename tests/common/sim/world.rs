@@ -10,6 +10,7 @@ use std::{
 use netsim::{Net, Rng, disk::SimDisk};
 use snapferry::{
     msp::ChannelConfig,
+    snapshot::SnapshotId,
     transport::{WallClock, live::LiveChannels},
 };
 use tokio::time::Instant;
@@ -57,6 +58,18 @@ fn ips(ip: IpAddr, dual_stack: bool) -> Vec<IpAddr> {
 }
 
 impl World {
+    /// What the honest sources have of that block: the one that they all began with, or the newer one.
+    pub fn golden_of(&self, id: Option<&SnapshotId>) -> Arc<Golden> {
+        match id {
+            Some(id) if *id != self.golden.id => {
+                let newer = self.channel.golden(self.golden.bytes, 3);
+                assert_eq!(newer.id, *id, "nobody has that block");
+                newer
+            }
+            _ => Arc::clone(&self.golden),
+        }
+    }
+
     /// Sets everything up, and starts every source that isn't down. On a runtime whose clock is paused.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut rng = Rng::new(seed);

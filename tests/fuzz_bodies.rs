@@ -25,6 +25,8 @@ mod manifest;
 mod metadata;
 #[path = "../fuzz/bodies/records.rs"]
 mod records;
+#[path = "../fuzz/bodies/stores.rs"]
+mod stores;
 #[path = "../fuzz/bodies/table.rs"]
 mod table;
 
@@ -106,6 +108,27 @@ fn records_bodies_hold() {
         [&[choice][..], &recorded(file.name())].concat()
     });
     run("records", seeds.collect(), records::body);
+}
+
+/// Defence: readers of a peer's own stores, which somebody may have damaged.
+#[test]
+fn stores_bodies_hold() {
+    let with = |choice: u8, key: &[u8], value: &[u8]| [&[choice, key.len() as u8], key, value].concat();
+    let info = [&b"\x08\x07\x12\x20"[..], &[1; 32], b"\x1a\x20", &[2; 32]].concat();
+    let config = b"\x0a\x11\x0a\x0f\x0a\x02in\x12\x06\x0a\x04mine\x28\x80\x01";
+    let set = b"\0\0\0\0\0\0\0\x42\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x02";
+    let seeds = vec![
+        with(0, b"\x06\xfe\xff", b"rest"),
+        with(1, b"", &info),
+        with(2, b"", b"\x08\x02\x12\x06\x0a\x01{\x12\x01["),
+        with(3, b"dcc\0key", b"\x0a\x03\x01\x05\x00\x12\x05value\x1a\x02md"),
+        with(4, b"\x04\x07\xf8cc\0in", set),
+        with(4, b"\x05cc\0out\0\x07\xf8", set),
+        with(5, b"", set),
+        with(6, b"s", b"\x01\x84\x08\xff\xff\xff\xff\xff\xff\xff\xff"),
+        with(7, b"", config),
+    ];
+    run("stores", seeds, stores::body);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use snapferry::{
     disk::DiskError,
+    ledger::{LedgerError, leveldb::LevelDbError},
     service::config::ConfigError,
     snapshot::{FolderError, InspectError},
 };
@@ -114,6 +115,23 @@ impl From<InspectError> for Failure {
             InspectError::Folder(error) => error.into(),
             InspectError::Disk(error) => FolderError::Disk(error).into(),
             error => Self::new(Exit::Verification, error).next("`snapferry verify` says what else is wrong"),
+        }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        const DAMAGED: &str =
+            "start the peer once, which repairs what a crash left, and stop it; else restore its folder";
+        match error {
+            LedgerError::Disk(_) | LedgerError::LevelDb(LevelDbError::Disk(_)) | LedgerError::PeerRuns { .. } => {
+                Self::new(Exit::Failed, error)
+            }
+            LedgerError::NoStore { .. } => {
+                Self::new(Exit::Usage, error).next("name the ledgersData in the peer's peer.fileSystemPath")
+            }
+            LedgerError::NoChannel { .. } => Self::new(Exit::Usage, error),
+            _ => Self::new(Exit::Verification, error).next(DAMAGED),
         }
     }
 }

@@ -1,27 +1,45 @@
-//! `inspect DIR`: what is in this snapshot folder?
+//! `inspect DIR`: what is in this snapshot folder? With `--ledger`: in this peer's ledger?
 
-use super::{context::Context, exit::Failure, output, progress::Progress, verify::folder_bytes};
+use super::{
+    context::Context,
+    exit::{Exit, Failure},
+    inspect_ledger, output,
+    progress::Progress,
+    verify::folder_bytes,
+};
 use clap::Args;
 use snapferry::{
     disk::OsDir,
     service::{LogLevel, units::format_bytes},
-    snapshot::{CollectionDefinition, Inspection, inspect_folder_with},
+    snapshot::{ChannelId, CollectionDefinition, Inspection, inspect_folder_with},
 };
 use std::{fmt::Write as _, path::PathBuf};
 
 /// Shows what a snapshot folder holds: hashes, keys per namespace and collection, collection configurations
 ///
-/// Hashes are shown as the metadata state them; `snapferry verify` says whether they are right.
+/// Hashes are shown as the metadata state them; `snapferry verify` says whether they are right. With --ledger it shows a channel of a
+/// stopped peer instead: height, hashes, the snapshot that it came from, keys per namespace and collection, missing private data.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// The folder, e.g. completed/mychannel/83
-    dir: PathBuf,
+    #[arg(required_unless_present = "ledger", conflicts_with = "ledger")]
+    dir: Option<PathBuf>,
+    /// A stopped peer's databases, or a copy: ledgersData in its peer.fileSystemPath. Nothing is changed there
+    #[arg(long, value_name = "DIR", requires = "channel_id")]
+    ledger: Option<PathBuf>,
+    /// The channel, with --ledger
+    #[arg(short, long, value_name = "CHANNEL", alias = "channelID", short_alias = 'C', requires = "ledger")]
+    channel_id: Option<ChannelId>,
 }
 
 impl Inspect {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         context.start_logging(None, LogLevel::Warn);
-        let dir = OsDir::open(&self.dir)?;
+        let dir = match (&self.dir, &self.ledger, &self.channel_id) {
+            (_, Some(ledgers), Some(channel)) => return inspect_ledger::run(ledgers, channel, context),
+            (Some(dir), ..) => OsDir::open(dir)?,
+            _ => return Err(Failure::new(Exit::Usage, "name a folder, or --ledger DIR -c CHANNEL")),
+        };
         let mut progress = Progress::start(context, "reading", folder_bytes(dir.as_ref())?);
         let inspection = inspect_folder_with(dir.as_ref(), &mut |bytes| progress.add(bytes));
         progress.finish();

@@ -14,7 +14,9 @@ mod context;
 mod exit;
 mod grant;
 mod inspect;
+mod inspect_ledger;
 mod join;
+mod ledger;
 mod logging;
 mod man;
 mod output;
@@ -65,6 +67,7 @@ enum Command {
     Grant(grant::Grant),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
+    Ledger(ledger::LedgerCommand),
     Sample(sample::Sample),
     Bench(bench::Bench),
     Config(config::ConfigCommand),
@@ -83,6 +86,7 @@ impl Command {
             Self::Grant(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Inspect(command) => command.run(context),
+            Self::Ledger(command) => command.run(context),
             Self::Sample(command) => command.run(context),
             Self::Bench(command) => command.run(context),
             Self::Config(command) => command.run(context),

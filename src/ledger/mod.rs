@@ -1,6 +1,16 @@
 //! The peer's own stores: how their databases lie on the disk, and what Fabric keeps in them (no tokio).
 
+mod blocks;
+mod error;
+mod inspect;
 pub mod leveldb;
+mod running;
 mod sort;
 pub mod stores;
-pub use sort::{SortError, Sorted, Sorter};
+mod view;
+
+pub use error::LedgerError;
+pub use inspect::{BootSnapshot, LedgerInspection, MissingCollection, StateNamespace};
+pub use running::refuse_running_peer;
+pub use sort::{Record, SortError, Sorted, Sorter};
+pub use view::{LedgerView, StateValue};

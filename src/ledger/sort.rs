@@ -25,6 +25,9 @@ const FAN_IN: usize = 64;
 /// Least bytes of a run that are read at once.
 const READ_BYTES_MIN: usize = 4 << 10;
 
+/// Key and value.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Why sorting failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -162,7 +165,7 @@ impl Sorted {
     ///
     /// # Errors
     /// [`SortError`].
-    pub fn next_record(&mut self) -> Result<Option<(&[u8], &[u8])>, SortError> {
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, SortError> {
         match &mut self.0 {
             Source::Memory(records) => Ok(records.next_record()),
             Source::Runs { readers, started } => {

@@ -43,7 +43,7 @@ impl fmt::Display for ChannelId {
 }
 
 /// Number of a block; a snapshot is named by the last block in it (`last_block_number`; the RFC's height is one more).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockNumber(pub u64);
 
 impl fmt::Display for BlockNumber {

@@ -127,7 +127,7 @@ impl LogReader {
 
     /// Reads the block at `offset`; at the end of the file the log has ended.
     fn load(&mut self, offset: u64) -> Result<(), DiskError> {
-        self.ended = self.block.len() % BLOCK_BYTES != 0;
+        self.ended = !self.block.len().is_multiple_of(BLOCK_BYTES);
         if !self.ended {
             self.block = read_block(&*self.file, offset)?;
             (self.block_offset, self.at) = (offset, 0);

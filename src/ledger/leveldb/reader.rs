@@ -24,6 +24,9 @@ use crate::disk::{Access, Dir, DiskError};
 /// (`opt.DefaultWriteBuffer`) and the batch that they came with.
 pub const RECENT_BYTES_MAX: usize = 512 << 20;
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// An open database; tables are opened as they are needed.
 #[derive(Debug)]
 pub struct Database {
@@ -140,7 +143,7 @@ pub struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn advance(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, LevelDbError> {
+    fn advance(&mut self) -> Result<Option<Pair>, LevelDbError> {
         loop {
             while let Some(index) = self.unread.pop() {
                 if let Some(source) = self.sources.get_mut(index)
@@ -172,7 +175,7 @@ fn is_before(user_key: &[u8], end: &Bound<Vec<u8>>) -> bool {
 }
 
 impl Iterator for Scan<'_> {
-    type Item = Result<(Vec<u8>, Vec<u8>), LevelDbError>;
+    type Item = Result<Pair, LevelDbError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance();

@@ -121,7 +121,9 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, edit: VersionEdit) -> Result<(), ManifestFault> {
-        self.comparator = edit.comparator.or(self.comparator.take());
+        if edit.comparator.is_some() {
+            self.comparator = edit.comparator;
+        }
         self.log_number = edit.log_number.or(self.log_number);
         self.next_file = edit.next_file.or(self.next_file);
         self.last_sequence = edit.last_sequence.or(self.last_sequence);

@@ -1,5 +1,7 @@
 //! Records in memory: their bytes in one piece, and where each lies.
 
+use super::Record;
+
 /// Records to be sorted, then handed out.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -36,7 +38,7 @@ impl Records {
         self.entries.sort_by(|a, b| key(a).cmp(&key(b)));
     }
 
-    pub(super) fn next_record(&mut self) -> Option<(&[u8], &[u8])> {
+    pub(super) fn next_record(&mut self) -> Option<Record<'_>> {
         let entry = *self.entries.get(self.handed_out)?;
         self.handed_out += 1;
         Some((self.bytes.get(entry.key_start..entry.value_start)?, self.bytes.get(entry.value_start..entry.end)?))

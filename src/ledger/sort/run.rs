@@ -6,7 +6,7 @@
 
 use std::{cmp::Ordering, ops::Range, sync::Arc};
 
-use super::SortError;
+use super::{Record, SortError};
 use crate::{
     disk::{Access, Dir, File},
     snapshot::protobuf::{UVARINT_BYTES_MAX, put_uvarint, split_uvarint},
@@ -76,6 +76,9 @@ impl RunWriter {
     }
 }
 
+/// Where a record's key and value lie in the buffer.
+type Places = (Range<usize>, Range<usize>);
+
 /// Reads a run, record by record.
 #[derive(Debug)]
 pub(super) struct RunReader {
@@ -102,7 +105,7 @@ impl RunReader {
         if reader.advance()? { Ok(reader) } else { Err(reader.changed()) }
     }
 
-    pub(super) fn record(&self) -> (&[u8], &[u8]) {
+    pub(super) fn record(&self) -> Record<'_> {
         let part = |range: &Range<usize>| self.buffer.get(range.clone()).unwrap_or_default();
         (part(&self.key), part(&self.value))
     }
@@ -110,7 +113,7 @@ impl RunReader {
     /// Goes on to the next record; `false` at the end, where all bytes are proved.
     pub(super) fn advance(&mut self) -> Result<bool, SortError> {
         loop {
-            if let Some((key, value)) = self.next_ranges()? {
+            if let Some((key, value)) = self.next_places()? {
                 self.waiting.start = value.end;
                 (self.key, self.value) = (key, value);
                 return Ok(true);
@@ -124,7 +127,7 @@ impl RunReader {
     }
 
     /// Where the next record's parts lie; `None` if it isn't all there.
-    fn next_ranges(&mut self) -> Result<Option<(Range<usize>, Range<usize>)>, SortError> {
+    fn next_places(&mut self) -> Result<Option<Places>, SortError> {
         let waiting = self.buffer.get(self.waiting.clone()).unwrap_or_default();
         let lens = || {
             let Some((key_len, rest)) = split_uvarint(waiting)? else { return Ok(None) };

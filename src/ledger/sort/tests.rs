@@ -8,9 +8,9 @@ use crate::disk::{
     faulty::{Faults, FaultyDir},
 };
 
-type Record = (Vec<u8>, Vec<u8>);
+type Owned = (Vec<u8>, Vec<u8>);
 
-fn sorted(scratch: &Arc<dyn Dir>, budget_bytes: usize, records: &[Record]) -> Result<Vec<Record>, SortError> {
+fn sorted(scratch: &Arc<dyn Dir>, budget_bytes: usize, records: &[Owned]) -> Result<Vec<Owned>, SortError> {
     let mut sorter = Sorter::new(Arc::clone(scratch), "test", budget_bytes);
     for (key, value) in records {
         sorter.add(key, value)?;
@@ -30,7 +30,7 @@ fn scratch() -> (tempfile::TempDir, Arc<dyn Dir>) {
 }
 
 /// So many records, each key twice, in an order that is neither.
-fn shuffled(count: u32) -> Vec<Record> {
+fn shuffled(count: u32) -> Vec<Owned> {
     let record = |n: u32| (((n * 7919) % (count / 2)).to_be_bytes().to_vec(), n.to_string().into_bytes());
     (0..count).map(record).collect()
 }

@@ -1,5 +1,7 @@
 //! Databases that an independent LevelDB wrote.
 
+#![allow(clippy::disallowed_methods, reason = "the tests damage files behind the reader's back")]
+
 use proptest::{collection::vec, prelude::*};
 use rusty_leveldb::{DB, Options};
 use tempfile::TempDir;

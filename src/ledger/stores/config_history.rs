@@ -1,0 +1,26 @@
+//! The store of the collections' configurations: the pairs of `confighistory.data` as they are. It comes first in a load, as the private
+//! data depend on it.
+
+use std::io::Read;
+
+use super::{CollectionHistory, JoiningPeer, LevelKey, Put, StoreError};
+use crate::snapshot::{ChannelId, ConfigHistoryReader};
+
+/// Makes the store's one run of records, ascending, and gathers what the configurations say of the joining peer.
+///
+/// # Errors
+/// [`StoreError`], and what `put` says.
+pub fn config_history<R: Read, E: From<StoreError>>(
+    channel: &ChannelId,
+    reader: &mut ConfigHistoryReader<R>,
+    peer: JoiningPeer<'_>,
+    put: Put<'_, E>,
+) -> Result<CollectionHistory, E> {
+    let mut keys = LevelKey::new(channel.as_str());
+    let mut history = CollectionHistory::new(peer);
+    while let Some(entry) = reader.next_entry().map_err(StoreError::from)? {
+        history.add(&entry, peer)?;
+        put(keys.of(&[&entry.key()]), entry.package)?;
+    }
+    Ok(history)
+}

@@ -206,7 +206,7 @@ fn table(name: &str) {
     let (len, number) = last.unwrap();
     bytes(&format!("{name}/read"), total, || {
         let table = TableReader::open(&*dir, number, len).unwrap();
-        assert_eq!(table.iter().map(|record| black_box(record.unwrap())).count(), records.len());
+        table.iter().for_each(|record| drop(black_box(record.unwrap())));
     });
 }
 

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    disk::{DiskError, OsDir},
+    disk::{Access, DiskError, OsDir},
     ledger::leveldb::{Database, Kind, TableFault, TableMeta, table::table_name},
 };
 
@@ -286,7 +286,7 @@ fn a_database_that_is_open_is_left_alone() {
 fn tables_without_a_manifest_are_no_new_database() {
     for left in [table_name(3), "000003.log".to_owned()] {
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join(&left), b"").unwrap();
+        dir(&folder).open_file(&left, Access::CreateNew).unwrap();
         assert!(matches!(Bulk::begin(dir(&folder), vec![]), Err(LevelDbError::Current { .. })));
         assert!(names(&folder).contains(&left));
     }
@@ -351,7 +351,7 @@ fn numbers_of_files_are_known() {
         ("LOG", None),
     ] {
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join(name), b"").unwrap();
+        dir(&folder).open_file(name, Access::CreateNew).unwrap();
         assert_eq!(folder::highest_number(&*dir(&folder)).unwrap(), expected.unwrap_or(0), "{name}");
     }
 }

@@ -17,6 +17,7 @@ use snapferry::{
         plan::{Action, Event, Layout, Outcome, Plan, PlanConfig, SourceId},
     },
     disk::OsDir,
+    ledger::leveldb::{TableReader, TableWriter},
     snapshot::{
         CHUNK_BYTES, ChunkIndex, ContentCheck, Manifest, SampleNumbers, SampleSpec, SnapshotFile, StateDbType,
         VerifiedFolder, verify_folder, write_sample,
@@ -36,12 +37,13 @@ type Part<'a> = (&'static str, &'a dyn Fn(&str));
 fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let sample = Sample::new();
-    let parts: [Part<'_>; 5] = [
+    let parts: [Part<'_>; 6] = [
         ("content_check", &|name| content_check(name, &sample)),
         ("chunk_proof", &|name| chunk_proof(name, &sample)),
         ("file_proof", &|name| file_proof(name, &sample)),
         ("codec", &|name| codec(name, &sample)),
         ("plan", &plan),
+        ("table", &table),
     ];
     for (name, run) in parts {
         if filter.is_empty() || filter.iter().any(|wanted| name.contains(wanted.as_str())) {
@@ -177,6 +179,35 @@ fn plan(name: &str) {
         }
     });
     println!("{name:<20} {:>9.0} chunks/s", chunks as f64 / done.as_secs_f64());
+}
+
+/// One table of records of 100 bytes as a load writes it, with its sync: in memory if `TMPDIR` says so.
+fn table(name: &str) {
+    let record = |n: u32| {
+        let id = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let value = format!(
+            "{{\"docType\":\"asset\",\"owner\":\"org{}\",\"size\":{:03},\"id\":\"{id:016x}\"}}",
+            id % 3,
+            id % 1000
+        );
+        (format!("mychannel\0dlabcc\0asset {n:09}").into_bytes(), value.into_bytes())
+    };
+    let records: Vec<_> = (0..200_000).map(record).collect();
+    let total = records.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = OsDir::open(folder.path()).unwrap();
+    let mut last = None;
+    bytes(&format!("{name}/write"), total, || {
+        let number = last.as_ref().map_or(1, |(_, number)| number + 1);
+        let mut table = TableWriter::create(&*dir, number).unwrap();
+        records.iter().for_each(|(key, value)| table.add(key, 1, value).unwrap());
+        last = Some((table.finish().unwrap().bytes, number));
+    });
+    let (len, number) = last.unwrap();
+    bytes(&format!("{name}/read"), total, || {
+        let table = TableReader::open(&*dir, number, len).unwrap();
+        table.iter().for_each(|record| drop(black_box(record.unwrap())));
+    });
 }
 
 fn bytes(name: &str, bytes: usize, run: impl FnMut()) {

@@ -29,6 +29,10 @@ mod records;
 mod table;
 #[path = "../fuzz/bodies/stores.rs"]
 mod stores;
+#[path = "../fuzz/bodies/stores.rs"]
+mod stores;
+#[path = "../fuzz/bodies/table.rs"]
+mod table;
 
 /// Mutations per seed: some seconds in all, unoptimised.
 const MUTATIONS: u64 = 2_000;

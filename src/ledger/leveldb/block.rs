@@ -161,7 +161,9 @@ mod tests {
         block.finish(<[u8]>::to_vec)
     }
 
-    fn read(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, MalformedBlock> {
+    type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn read(bytes: &[u8]) -> Result<Records, MalformedBlock> {
         let mut reader = BlockReader::new(bytes.to_vec())?;
         let mut records = Vec::new();
         while reader.advance()? {

@@ -67,16 +67,16 @@ impl TableReader {
     /// All records, ascending.
     #[must_use]
     pub fn iter(&self) -> TableIter {
-        self.from_block(0, None)
+        self.begin_at(0, None)
     }
 
     /// The records at and above `key`, ascending.
     #[must_use]
     pub fn seek(&self, key: &InternalKey) -> TableIter {
-        self.from_block(self.index.partition_point(|(last, _)| last < key), Some(key.clone()))
+        self.begin_at(self.index.partition_point(|(last, _)| last < key), Some(key.clone()))
     }
 
-    fn from_block(&self, block: usize, from: Option<InternalKey>) -> TableIter {
+    fn begin_at(&self, block: usize, from: Option<InternalKey>) -> TableIter {
         // In the middle, too, the keys must be above those of the block before.
         let before = block.checked_sub(1).and_then(|before| self.index.get(before));
         let low = before.map_or_else(Vec::new, |(high, _)| high.as_bytes().to_vec());

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    disk::{DiskError, OsDir},
+    disk::{Access, DiskError, OsDir},
     ledger::leveldb::{Database, Kind, TableFault, TableMeta, table::table_name},
 };
 
@@ -210,6 +210,46 @@ fn old_records_vanish_from_every_level_and_the_log() {
     assert_eq!(theirs(&folder), content);
 }
 
+/// LevelDB looks into the tables of level 0 by their numbers, the highest first (goleveldb looks into all of them).
+#[test]
+fn tables_of_level_0_stay_in_the_order_of_their_age() {
+    let folder = TempDir::new().unwrap();
+    let dir = dir(&folder);
+    let mut version = Version { log_number: 9, next_file: 10, last_sequence: 40, ..Version::default() };
+    // Of four tables the second one holds something that is replaced.
+    for number in 1..5 {
+        let mut table = TableWriter::create(&*dir, number).unwrap();
+        table.add(b"a\0key", number * 10, b"").unwrap();
+        if number == 2 {
+            table.add(b"m\0key", number * 10, b"").unwrap();
+        }
+        version.levels.entry(0).or_default().insert(number, table.finish().unwrap());
+    }
+    version.write(&*dir, 8).unwrap();
+    load(&folder, vec![channel("m")], &Content::new(), 0);
+    let (_, after) = Version::read(&*dir).unwrap().unwrap();
+    let tables: Vec<&TableMeta> = after.levels[&0].values().collect();
+    assert_eq!(tables.iter().map(|table| table.largest.sequence()).collect::<Vec<_>>(), [10, 20, 30, 40]);
+    assert!(tables[0].number == 1 && tables[1].number > 8, "{tables:?}");
+}
+
+#[test]
+fn a_table_that_spans_the_range_makes_room_in_its_level() {
+    let folder = TempDir::new().unwrap();
+    let dir = dir(&folder);
+    let mut table = TableWriter::create(&*dir, 1).unwrap();
+    ["a\0x", "l\0x", "n\0x", "z\0x"].iter().for_each(|key| table.add(key.as_bytes(), 1, b"").unwrap());
+    let mut version = Version { log_number: 9, next_file: 10, last_sequence: 1, ..Version::default() };
+    version.levels.entry(1).or_default().insert(1, table.finish().unwrap());
+    version.write(&*dir, 8).unwrap();
+    load(&folder, vec![channel("m")], &std::iter::once((b"m\0x".to_vec(), vec![])).collect(), 1);
+    let (_, after) = Version::read(&*dir).unwrap().unwrap();
+    let mut spans: Vec<_> =
+        after.levels[&1].values().map(|table| (table.smallest.user_key(), table.largest.user_key())).collect();
+    spans.sort_unstable();
+    assert_eq!(spans, [(&b"a\0x"[..], &b"l\0x"[..]), (b"m\0x", b"m\0x"), (b"n\0x", b"z\0x")]);
+}
+
 #[test]
 fn what_a_load_left_is_removed_by_the_next_one() {
     let (folder, records) = (TempDir::new().unwrap(), many("c"));
@@ -246,7 +286,7 @@ fn a_database_that_is_open_is_left_alone() {
 fn tables_without_a_manifest_are_no_new_database() {
     for left in [table_name(3), "000003.log".to_owned()] {
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join(&left), b"").unwrap();
+        dir(&folder).open_file(&left, Access::CreateNew).unwrap();
         assert!(matches!(Bulk::begin(dir(&folder), vec![]), Err(LevelDbError::Current { .. })));
         assert!(names(&folder).contains(&left));
     }
@@ -311,7 +351,7 @@ fn numbers_of_files_are_known() {
         ("LOG", None),
     ] {
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join(name), b"").unwrap();
+        dir(&folder).open_file(name, Access::CreateNew).unwrap();
         assert_eq!(folder::highest_number(&*dir(&folder)).unwrap(), expected.unwrap_or(0), "{name}");
     }
 }

@@ -88,7 +88,7 @@ fn forged(blocks: &[(InternalKey, u8, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-fn block(keys: &[InternalKey]) -> Vec<u8> {
+fn block(keys: &[&InternalKey]) -> Vec<u8> {
     let mut block = BlockWriter::new(16);
     keys.iter().for_each(|key| block.add(key.as_bytes(), b"v"));
     block.finish(<[u8]>::to_vec)
@@ -170,23 +170,20 @@ fn fault_of_in(dir: &dyn Dir, bytes: &[u8], at: usize) {
 #[test]
 fn sound_checksums_excuse_nothing() {
     let (a, b, c) = (key(b"a", 5), key(b"b", 5), key(b"c", 5));
-    let fine = forged(&[(a.clone(), 0, block(&[a.clone()])), (c.clone(), 0, block(&[b.clone()]))]);
+    let fine = forged(&[(a.clone(), 0, block(&[&a])), (c.clone(), 0, block(&[&b]))]);
     let (_folder, dir) = folder();
     put(&*dir, &fine);
     assert_eq!(read(&*dir, fine.len()).unwrap().len(), 2);
 
-    let one = |keys: &[&InternalKey], last: &InternalKey, kind| {
-        let keys: Vec<InternalKey> = keys.iter().copied().cloned().collect();
-        forged(&[(last.clone(), kind, block(&keys))])
-    };
+    let one = |keys: &[&InternalKey], last: &InternalKey, kind| forged(&[(last.clone(), kind, block(keys))]);
     assert_eq!(fault_of(&one(&[&b, &a], &c, 0)), TableFault::Order, "descending");
     assert_eq!(fault_of(&one(&[&a, &a], &c, 0)), TableFault::Order, "twice");
     assert_eq!(fault_of(&one(&[&a, &c], &b, 0)), TableFault::Order, "above the index's key");
     assert_eq!(fault_of(&one(&[&a], &a, 2)), TableFault::Compression(0), "an unknown compression");
     assert_eq!(fault_of(&one(&[&a], &a, 1)), TableFault::Compression(0), "not Snappy");
-    let below = [(b.clone(), 0, block(&[b.clone()])), (c.clone(), 0, block(&[a.clone()]))];
+    let below = [(b.clone(), 0, block(&[&b])), (c.clone(), 0, block(&[&a]))];
     assert_eq!(fault_of(&forged(&below)), TableFault::Order, "below the block before");
-    let index = [(b.clone(), 0, block(&[b])), (a.clone(), 0, block(&[a]))];
+    let index = [(b.clone(), 0, block(&[&b])), (a.clone(), 0, block(&[&a]))];
     assert_eq!(fault_of(&forged(&index)), TableFault::Order, "an index that descends");
     assert_eq!(fault_of(&forged(&[(c, 0, vec![1, 2, 3])])), TableFault::Block(0));
 }

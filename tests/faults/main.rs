@@ -18,6 +18,7 @@ mod full;
 mod life_cycle;
 mod lying;
 mod network;
+mod oracles;
 mod partial;
 mod repair;
 mod seeds;

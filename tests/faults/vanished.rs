@@ -74,7 +74,7 @@ fn while_enough_have_another(lie: impl Into<Lie>) -> (Report, SnapshotId) {
             let source = world.source(number);
             let (disk, catalog) = (source.disk.clone(), Arc::clone(source.catalog().unwrap()));
             let (newer, old) = (Arc::clone(&newer), old.clone());
-            tokio::spawn(async move {
+            world.beside(async move {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 newer.put(&disk, "snapshots/completed");
                 catalog.scan().unwrap();

@@ -1,10 +1,17 @@
 //! Each oracle sees what it is there for: a good run, changed in one place, is found.
 
-use snapferry::{bootstrap::JoinError, snapshot::CHUNK_BYTES};
+use snapferry::{
+    bootstrap::{JoinError, JoinEvent, TransferProgress},
+    snapshot::CHUNK_BYTES,
+};
+use tokio::time::Instant;
 
 use crate::sim::{
-    run::{AttemptReport, Crash, FailedFor, Report, run},
-    scenario::{Expect, Happening, LinkSpec, Scenario, Timed},
+    joiner::Attempt,
+    liar::Of,
+    run::{AttemptReport, Crash, FailedFor, Report, run, run_with},
+    scenario::{Expect, Happening, LinkSpec, Scenario, SourceSpec, Timed},
+    world::World,
 };
 
 /// A join that is killed half way, and lands when it is run again.
@@ -44,6 +51,16 @@ fn what_is_published_is_looked_at() {
         report.ended = Some(Err(JoinError::Stopped));
     });
     assert!(refused.contains("refused, and published"), "{refused}");
+}
+
+#[test]
+fn another_folder_that_appears_is_found() {
+    let report = run_with(&Scenario::default(), 1, |world| {
+        let (another, disk) = (world.channel.golden(world.golden.bytes, 3), world.joiner.disk.clone());
+        world.beside(async move { another.put(&disk, "land") });
+    });
+    let broken = report.broken().unwrap_err();
+    assert!(broken.contains("is published, and isn't what was joined"), "{broken}");
 }
 
 #[test]
@@ -91,4 +108,63 @@ fn what_a_killed_run_had_is_looked_for() {
     from_zero(&mut report);
     report.attempts[0].crashed = Some(Crash::PowerLost);
     report.check();
+}
+
+#[test]
+#[should_panic(expected = "it failed beside")]
+fn who_panics_beside_a_join_is_heard() {
+    run_with(&Scenario::default(), 1, |world| world.beside(async { panic!("it failed beside") }));
+}
+
+/// A join that is looked at by itself, in a world that `change` has changed once it runs.
+fn lands(first: SourceSpec, change: fn(&mut World, &Attempt)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let sources = vec![first, SourceSpec::of(2), SourceSpec::of(3)];
+        let mut world = World::new(&Scenario { snapshot_bytes: 6 << 20, sources, ..Scenario::default() }, 7);
+        let mut attempt = world.joiner.start(&world.addresses());
+        change(&mut world, &attempt);
+        attempt.lands(&world.joiner, &world.golden, &[]).await;
+    });
+}
+
+#[test]
+fn a_join_by_itself_breaks_none() {
+    lands(SourceSpec::of(1), |_, _| ());
+}
+
+#[test]
+#[should_panic(expected = "assertion `left == right` failed")]
+fn another_block_is_seen_by_itself() {
+    lands(SourceSpec::of(1), |world, _| world.golden = world.channel.golden(world.golden.bytes, 3));
+}
+
+#[test]
+#[should_panic(expected = "an honest source is blamed")]
+fn blame_is_seen_by_itself() {
+    lands(SourceSpec::of(1).lying(Of::Chunks), |_, _| ());
+}
+
+#[test]
+#[should_panic(expected = "bytes of memory")]
+fn memory_is_seen_by_itself() {
+    lands(SourceSpec::of(1), |world, _| world.joiner.spec.budget_mib = 1);
+}
+
+#[test]
+#[should_panic(expected = "are allowed")]
+fn waste_is_seen_by_itself() {
+    lands(SourceSpec::of(1), |_, attempt| {
+        let progress = TransferProgress {
+            verified_bytes: 0,
+            total_bytes: 6 << 20,
+            bytes_per_second: 0,
+            eta: None,
+            received_bytes: 64 << 20,
+            memory_peak_bytes: 0,
+            shares: Vec::new(),
+            waiting_for: None,
+        };
+        attempt.told.lock().unwrap().push((Instant::now(), JoinEvent::Progress(progress)));
+    });
 }

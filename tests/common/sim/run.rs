@@ -49,7 +49,7 @@ pub struct Report {
 /// One run of the join.
 #[derive(Debug, Default)]
 pub struct AttemptReport {
-    /// Bytes that it had when it began.
+    /// Bytes that it had when it began, and that stood their proof.
     pub resumed_bytes: u64,
     /// Of all its targets.
     pub received_bytes: u64,
@@ -402,6 +402,7 @@ impl AttemptReport {
         }
         self.received_bytes = self.before.0 + progress.received_bytes;
         self.verified_bytes = progress.verified_bytes;
+        self.resumed_bytes = self.resumed_bytes.min(progress.verified_bytes);
         self.memory_peak_bytes = self.memory_peak_bytes.max(progress.memory_peak_bytes);
         self.chunks_rejected = self.before.1 + progress.shares.iter().map(|share| share.chunks_rejected).sum::<u64>();
     }

@@ -9,7 +9,7 @@
 //! CatalogEntry       AgreedSnapshot       WireChunk            VerifiedChunk         VerifiedFile
 //! ```
 //!
-//! Layers, arrows point down only: `cli` > [`service`] > [`bootstrap`] > [`transport`] > [`chunking`] > [`catalog`] >
+//! Layers, arrows point down only: `cli` > [`service`] > [`bootstrap`] > [`peer`] > [`transport`] > [`chunking`] > [`catalog`] >
 //! [`msp`] > [`snapshot`] > [`disk`]. `ARCHITECTURE.md` has the rules that hold the house up.
 
 pub mod bootstrap;
@@ -18,6 +18,7 @@ pub mod catalog;
 pub mod chunking;
 pub mod disk;
 pub mod msp;
+pub mod peer;
 pub mod service;
 pub mod snapshot;
 pub mod transport;

@@ -104,7 +104,7 @@ impl Submit {
             Ok(()) => Ok(Submitted::Now),
             Err(error) => match error.refused().map(|refused| refused.refusal) {
                 Some(Refusal::AlreadyRequested) => Ok(Submitted::Already),
-                Some(Refusal::AlreadyGenerated(block)) => Ok(Submitted::Made(block.or(self.block()))),
+                Some(Refusal::AlreadyGenerated(block)) => Ok(Submitted::Made(block.or_else(|| self.block()))),
                 _ => Err(error),
             },
         }

@@ -10,6 +10,7 @@ use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use super::{
     ANSWER_BYTES_MAX, Call, ChainInfo, JoinStatus, MalformedAnswer, PeerConnection, PeerError, Refused,
     answer::{decode_channels, decode_pendings, decode_response},
+    last_words::Ended,
     proposal::{NONCE_BYTES, Proposal},
     raw::RawCodec,
     request::{pendings_query, snapshot_request},
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     msp::LocalIdentity,
     snapshot::{BlockNumber, ChannelId},
-    transport::WallClock,
+    transport::{WallClock, fault::chain},
 };
 
 /// The system chaincode of channels and configuration.
@@ -32,6 +33,7 @@ pub struct Peer {
     identity: Arc<LocalIdentity>,
     clock: WallClock,
     channel: Channel,
+    ended: Ended,
 }
 
 impl Peer {
@@ -44,8 +46,8 @@ impl Peer {
         identity: Arc<LocalIdentity>,
         clock: WallClock,
     ) -> Result<Self, PeerError> {
-        let channel = connection.connect(clock.clone()).await?;
-        Ok(Self { connection, identity, clock, channel })
+        let (channel, ended) = connection.connect(clock.clone()).await?;
+        Ok(Self { connection, identity, clock, channel, ended })
     }
 
     /// `HOST:PORT`.
@@ -185,12 +187,11 @@ impl Peer {
         }
     }
 
-    fn lost(&self, call: Call, cause: &(dyn std::error::Error + 'static)) -> PeerError {
-        let lost = || {
-            let reason = crate::transport::fault::chain(cause);
+    fn lost(&self, call: Call, cause: &dyn std::error::Error) -> PeerError {
+        self.connection.refused_certificate(&self.ended).unwrap_or_else(|| {
+            let reason = self.ended.reason().map_or_else(|| chain(cause), str::to_owned);
             PeerError::Lost { address: self.address().to_owned(), call, reason }
-        };
-        self.connection.refused_certificate(cause).unwrap_or_else(lost)
+        })
     }
 }
 

@@ -21,10 +21,13 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::PeerError;
+use super::{
+    PeerError,
+    last_words::{Ended, LastWords},
+};
 use crate::{
     msp::TlsPair,
-    transport::{WallClock, fault::chain, tls::time_provider},
+    transport::{WallClock, tls::time_provider},
 };
 
 /// gRPC speaks HTTP/2 only.
@@ -51,7 +54,7 @@ pub struct PeerConnection {
 
 impl PeerConnection {
     /// Connects.
-    pub(super) async fn connect(&self, clock: WallClock) -> Result<Channel, PeerError> {
+    pub(super) async fn connect(&self, clock: WallClock) -> Result<(Channel, Ended), PeerError> {
         let waited = timeout(self.timeout, self.connect_in_any_time(clock)).await;
         waited.unwrap_or_else(|_| {
             let (address, after) = (self.address.clone(), self.timeout);
@@ -59,7 +62,7 @@ impl PeerConnection {
         })
     }
 
-    async fn connect_in_any_time(&self, clock: WallClock) -> Result<Channel, PeerError> {
+    async fn connect_in_any_time(&self, clock: WallClock) -> Result<(Channel, Ended), PeerError> {
         let address = || self.address.clone();
         let malformed = || PeerError::Address { address: address() };
         let name = self.server_name.as_deref().or_else(|| host(&self.address)).ok_or_else(malformed)?;
@@ -91,7 +94,7 @@ impl PeerConnection {
         Ok(config)
     }
 
-    async fn speak_http2(&self, tls: TlsStream<TcpStream>) -> Result<Channel, PeerError> {
+    async fn speak_http2(&self, tls: TlsStream<TcpStream>) -> Result<(Channel, Ended), PeerError> {
         let address = || self.address.clone();
         let uri = |scheme: &str| {
             let uri = format!("{scheme}://{}", self.address).parse::<Uri>();
@@ -99,31 +102,35 @@ impl PeerConnection {
         };
         // TLS is ours: the library must not want to begin it, but the peer is to see what it is.
         let endpoint = Endpoint::from(uri("http")?).origin(uri("https")?).http2_max_header_list_size(HEADERS_BYTES_MAX);
-        let mut once = Some(TokioIo::new(tls));
+        let ended = Ended::default();
+        let mut once = Some(TokioIo::new(LastWords::new(tls, ended.clone())));
         let connector = tower::service_fn(move |_: Uri| {
             let made = once.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
             std::future::ready(made)
         });
-        let connected = endpoint.connect_with_connector(connector).await;
-        connected.map_err(|error| self.tls_error(io::Error::other(error)))
-    }
-
-    /// What an error of the handshake, or of the first bytes behind it, means.
-    fn tls_error(&self, error: io::Error) -> PeerError {
-        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
-            return PeerError::Certificate { address: self.address.clone(), reason: reason.clone() };
+        match endpoint.connect_with_connector(connector).await {
+            Ok(channel) => Ok((channel, ended)),
+            Err(error) => {
+                Err(self.refused_certificate(&ended).unwrap_or_else(|| self.tls_error(io::Error::other(error))))
+            }
         }
-        let refused = self.refused_certificate(&error);
-        refused.unwrap_or_else(|| PeerError::Tls { address: self.address.clone(), source: error })
     }
 
-    /// The peer's alert about our certificate, if an error is one: in TLS 1.3 a client hears of it behind the handshake only, when its
-    /// first request may be on its way.
-    pub(super) fn refused_certificate(&self, error: &dyn std::error::Error) -> Option<PeerError> {
-        // HTTP/2 keeps only the text of what went wrong below it.
-        let text = chain(error);
-        let (_, alert) = text.rsplit_once(ALERT)?;
+    /// What an error of the handshake means.
+    fn tls_error(&self, error: io::Error) -> PeerError {
+        let address = self.address.clone();
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                PeerError::Certificate { address, reason: reason.clone() }
+            }
+            _ => PeerError::Tls { address, source: error },
+        }
+    }
+
+    /// The peer's alert about our certificate, if that ended the connection: a client hears of it behind the handshake only.
+    pub(super) fn refused_certificate(&self, ended: &Ended) -> Option<PeerError> {
+        // HTTP/2 keeps only the text of what went wrong below it, so that is what there is.
+        let (_, alert) = ended.reason()?.rsplit_once(ALERT)?;
         let alert = CERTIFICATE_ALERTS.into_iter().find(|known| alert.starts_with(known))?;
         Some(PeerError::ClientCertificate { address: self.address.clone(), alert: alert.to_owned() })
     }

@@ -14,6 +14,7 @@ mod answer;
 mod client;
 mod connection;
 mod error;
+mod last_words;
 mod pb;
 mod proposal;
 mod raw;

@@ -9,7 +9,7 @@
 //! CatalogEntry       AgreedSnapshot       WireChunk            VerifiedChunk         VerifiedFile
 //! ```
 //!
-//! Layers, arrows point down only: `cli` > [`service`] > [`bootstrap`] > [`transport`] > [`chunking`] > [`catalog`] >
+//! Layers, arrows point down only: `cli` > [`service`] > [`bootstrap`] > [`peer`] > [`transport`] > [`chunking`] > [`catalog`] >
 //! [`msp`] > [`ledger`] > [`snapshot`] > [`disk`]. `ARCHITECTURE.md` has the rules that hold the house up.
 
 pub mod bootstrap;
@@ -19,6 +19,7 @@ pub mod chunking;
 pub mod disk;
 pub mod ledger;
 pub mod msp;
+pub mod peer;
 pub mod service;
 pub mod snapshot;
 pub mod transport;

@@ -25,7 +25,8 @@ fn sound(dir: &Path) -> String {
     let peer = format!("{NETWORK}/crypto/peerOrganizations/org1.example.com/peers/peer0.org1.example.com");
     format!(
         "identity: {{mspId: Org1MSP, mspConfigPath: {peer}/msp, tls: {{cert: {peer}/tls/server.crt, key: {peer}/tls/server.key}}}}\n\
-         channels: {{mychannel: {{configBlock: {NETWORK}/config_block.pb}}}}\nsnapshots: {{rootDir: snapshots}}\n"
+         channels: {{mychannel: {{configBlock: {NETWORK}/config_block.pb}}}}\nsnapshots: {{rootDir: snapshots}}\n\
+         peer: {{address: 'peer0.org1.example.com:7051', tls: {{rootCert: {peer}/tls/ca.crt}}}}\n"
     )
 }
 
@@ -34,9 +35,9 @@ fn a_sound_configuration_is_all_ok() {
     let dir = TempDir::new().unwrap();
     let (code, lines) = check(dir.path(), &sound(dir.path()));
     assert_eq!(code, 0, "{lines:#?}");
-    assert!(lines.len() == 8 && lines.iter().all(|line| line.starts_with("ok ")), "{lines:#?}");
+    assert!(lines.len() == 9 && lines.iter().all(|line| line.starts_with("ok ")), "{lines:#?}");
     let (code, lines) = check(dir.path(), "");
-    assert_eq!((code, lines.iter().filter(|line| line.starts_with("not set ")).count()), (0, 3), "{lines:#?}");
+    assert_eq!((code, lines.iter().filter(|line| line.starts_with("not set ")).count()), (0, 4), "{lines:#?}");
 }
 
 #[test]
@@ -51,6 +52,8 @@ fn each_thing_that_is_wrong_is_named_and_exits_with_2() {
         ("config_block.pb", "crypto", "channels.mychannel.configBlock", "no usable configuration block"),
         ("config_block.pb", "nowhere", "channels.mychannel.configBlock", "No such file"),
         ("mychannel: {", "other: {", "channels.other.configBlock", "configures channel mychannel"),
+        ("tls/ca.crt", "nowhere.crt", "peer", "can't read the peer's TLS roots"),
+        ("tls/ca.crt", "tls/server.key", "peer", "no certificate (PEM)"),
         ("rootDir: snapshots", "rootDir: elsewhere", "snapshots.rootDir", "ledger.snapshots.rootDir"),
         ("snapshots: {", "trust: {minOrgs: 4}\nsnapshots: {", "channels.mychannel, trust rule", "OutOf(4,"),
     ] {

@@ -1,4 +1,5 @@
-//! The fuzz body for local control, on stable: over good requests, commands and answers, and thousands of deterministic mutations.
+//! The fuzz bodies for local control and for a Fabric peer's answers, on stable: over good requests, commands and answers, and thousands
+//! of deterministic mutations.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
 #[path = "../fuzz/bodies/control.rs"]
@@ -7,6 +8,9 @@ mod control;
 #[path = "common/numbers.rs"]
 #[allow(unreachable_pub, reason = "shared by several tests")]
 mod numbers;
+#[path = "../fuzz/bodies/peer.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod peer;
 
 use numbers::Numbers;
 use snapferry::{
@@ -40,11 +44,33 @@ fn golden() -> Vec<Vec<u8>> {
     ]
 }
 
+/// What a Fabric peer answers: pending requests, channels, the end of a ledger, a join, a response and a refusal in it.
+fn answers() -> Vec<Vec<u8>> {
+    let text = [
+        "0a06a08d06e88e06",
+        "0a050a036368310a0b0a096d796368616e6e656c",
+        "08850112200101010101010101010101010101010101010101010101010101010101010101220208531a200202020202020202020202020202020202020202020202020202020202020202",
+        "080112042f612f62",
+        "220608c8011a0170",
+        "221208f403120d6163636573732064656e696564",
+    ];
+    text.iter().map(|hex| hex::decode(hex).unwrap()).collect()
+}
+
 #[test]
 fn mutated_messages_never_panic() {
+    mutated(&golden(), control::body);
+}
+
+#[test]
+fn mutated_answers_of_a_peer_never_panic() {
+    mutated(&answers(), peer::body);
+}
+
+fn mutated(messages: &[Vec<u8>], body: fn(&[u8])) {
     let mut numbers = Numbers(3);
-    for message in golden() {
-        control::body(&message);
+    for message in messages {
+        body(message);
         for _ in 0..MUTATIONS_PER_MESSAGE {
             let mut bytes = message.clone();
             for _ in 0..=numbers.below(3) {
@@ -59,7 +85,7 @@ fn mutated_messages_never_panic() {
                     }
                 }
             }
-            control::body(&bytes);
+            body(&bytes);
         }
     }
 }

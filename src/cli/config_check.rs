@@ -11,6 +11,7 @@ use snapferry::{
     catalog::TrustPolicy,
     disk::{DiskError, OsDir},
     msp::{ChannelConfig, GRANT_BYTES_MAX, JoinGrant, LocalIdentity, MspId, TlsPair},
+    peer::read_tls_roots,
     service::{
         Bundles,
         config::{ChannelSettings, Config, FILE_NAME, Loaded},
@@ -56,7 +57,27 @@ pub(super) fn run(context: &Context, loaded: &Loaded) -> Result<(), Failure> {
         checks.push(Check { what: "channels".to_owned(), found });
     }
     checks.push(Check { what: "snapshots.rootDir".to_owned(), found: snapshots(&loaded.config) });
+    checks.push(Check { what: "peer".to_owned(), found: peer(loaded) });
     report(context, &checks)
+}
+
+/// Whether our peer can be called, as far as files tell. What its own configuration says of it may be meant for others on the network.
+fn peer(loaded: &Loaded) -> Found {
+    const UNSET: Found =
+        Found::Unset("`snapshot submit`, `pending` and `cancel` then need --peer-address and --tls-root-cert-file");
+    let settings = &loaded.config.peer;
+    let ours = |key: &str| loaded.settings.get(key).is_some_and(|setting| !setting.origin.is_of_peer());
+    let (Some(address), Some(roots)) = (&settings.address, &settings.tls_root_cert) else { return UNSET };
+    let client = match (&settings.tls_client_cert, &settings.tls_client_key) {
+        (Some(certificate), Some(key)) => TlsPair::load(certificate, key).map(drop).map_err(|error| chain(&error)),
+        (None, None) => Ok(()),
+        _ => Err("of tls.clientCert and tls.clientKey only one is set".to_owned()),
+    };
+    match read_tls_roots(roots).map_err(|error| chain(&error)).and(client) {
+        Ok(()) => Found::Fine(format!("{address}, known by {}", roots.display())),
+        Err(_) if !ours("peer.tls.rootCert") && !ours("peer.tls.clientCert") => UNSET,
+        Err(wrong) => Found::Wrong(wrong),
+    }
 }
 
 fn identity(config: &Config, now: SystemTime, checks: &mut Vec<Check>) -> (Option<LocalIdentity>, Option<TlsPair>) {

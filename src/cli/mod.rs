@@ -1,5 +1,6 @@
 //! What the operator types: one file per command. Decides names, flags, output and exit codes; the work is the library's.
 
+mod admin;
 mod args;
 mod bench;
 mod catalog;
@@ -20,16 +21,21 @@ mod ledger;
 mod logging;
 mod man;
 mod output;
+mod peer;
 mod progress;
 mod quickstart;
 mod sample;
 mod serve;
 mod snapshot;
+mod snapshot_cancel;
 mod snapshot_delete;
 mod snapshot_list;
+mod snapshot_making;
+mod snapshot_pending;
 mod snapshot_repair;
 mod snapshot_show;
 mod snapshot_sign;
+mod snapshot_submit;
 mod snapshot_waiting;
 mod stop;
 mod transfer_view;

@@ -1,14 +1,18 @@
-//! `snapshot list | show | sign | repair | delete`: our own peer's snapshots, mostly by way of the service that runs beside it.
+//! `snapshot submit | pending | cancel`: requests that our peer itself keeps; `list | show | sign | repair | delete`: its snapshots, mostly
+//! by way of the service that runs beside it.
 
 use super::{
     channel,
     context::Context,
     exit::{Exit, Failure},
+    snapshot_cancel::Cancel,
     snapshot_delete::Delete,
     snapshot_list::List,
+    snapshot_pending::Pending,
     snapshot_repair::Repair,
     snapshot_show::Show,
     snapshot_sign::Sign,
+    snapshot_submit::Submit,
 };
 use clap::{Args, Subcommand};
 use snapferry::{
@@ -22,7 +26,7 @@ use snapferry::{
 };
 use std::path::PathBuf;
 
-/// Our own peer's snapshots: lists, shows, signs, repairs, deletes
+/// Our own peer's snapshots: requests, lists, shows, signs, repairs, deletes
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotCommand {
     #[command(subcommand)]
@@ -31,6 +35,12 @@ pub(crate) struct SnapshotCommand {
 
 #[derive(Debug, Subcommand)]
 enum Which {
+    #[command(visible_alias = "submitrequest")]
+    Submit(Submit),
+    #[command(visible_alias = "listpending")]
+    Pending(Pending),
+    #[command(visible_alias = "cancelrequest")]
+    Cancel(Cancel),
     List(List),
     Show(Show),
     Sign(Sign),
@@ -41,6 +51,9 @@ enum Which {
 impl SnapshotCommand {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         match &self.command {
+            Which::Submit(command) => command.run(context),
+            Which::Pending(command) => command.run(context),
+            Which::Cancel(command) => command.run(context),
             Which::List(command) => command.run(context),
             Which::Show(command) => command.run(context),
             Which::Sign(command) => command.run(context),

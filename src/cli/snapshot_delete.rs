@@ -1,6 +1,7 @@
 //! `snapshot delete`: the RFC's DeleteSnapshot, commanded by an admin and done by the service.
 
 use super::{
+    admin::AdminArgs,
     channel,
     context::Context,
     exit::{Exit, Failure},
@@ -12,7 +13,6 @@ use clap::Args;
 use serde_json::json;
 use snapferry::{
     catalog::Deleted,
-    msp::{LocalIdentity, MspId},
     service::{
         clock::unix_seconds,
         control::{CONTROL_NONCE_BYTES, ControlBody, Method, Request, Response, Shown},
@@ -21,10 +21,7 @@ use snapferry::{
     snapshot::SnapshotId,
     transport::fault::chain,
 };
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::io::{self, IsTerminal as _, Write as _};
 
 /// Deletes a snapshot's data; its metadata stay, so that it can still be signed
 ///
@@ -40,22 +37,14 @@ use std::{
 pub(crate) struct Delete {
     #[command(flatten)]
     snapshot: OneSnapshot,
-    /// The admin's MSP folder [default: CORE_PEER_MSPCONFIGPATH]
-    #[arg(long, value_name = "DIR", alias = "mspConfigPath")]
-    msp_config_path: Option<PathBuf>,
-    /// The admin's organisation [default: CORE_PEER_LOCALMSPID, else identity.mspId]
-    #[arg(long, value_name = "ID", alias = "mspID", value_parser = msp_id)]
-    msp_id: Option<MspId>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Give those who download it ten minutes, then delete it
     #[arg(long)]
     force: bool,
     /// Don't ask
     #[arg(long)]
     yes: bool,
-}
-
-fn msp_id(text: &str) -> Result<MspId, &'static str> {
-    MspId::new(text).ok_or("no MSP ID: 1 to 256 bytes without control characters")
 }
 
 impl Delete {
@@ -70,7 +59,7 @@ impl Delete {
         if context.global.dry_run {
             return would_delete(context, &shown);
         }
-        let admin = self.admin(context, &service)?;
+        let admin = self.admin.load(context, &service.config)?;
         if !self.yes && !confirmed(&shown)? {
             return Err(Failure::new(Exit::Failed, "nothing was deleted"));
         }
@@ -93,22 +82,6 @@ impl Delete {
             Response::Deleted(deleted) => report(context, &id, entry.total_bytes, deleted == Deleted::Already),
             _ => Err(out_of_turn()),
         }
-    }
-
-    /// Who commands: never the service's own identity, which the configuration names.
-    fn admin(&self, context: &Context, service: &Service) -> Result<LocalIdentity, Failure> {
-        let variable = |name: &str| context.environment.get(name).filter(|value| !value.is_empty());
-        let folder = self.msp_config_path.clone();
-        let folder = folder.or_else(|| variable("CORE_PEER_MSPCONFIGPATH").map(PathBuf::from)).ok_or_else(|| {
-            Failure::new(Exit::Usage, "an admin must sign this command")
-                .next("give --msp-config-path DIR, or set CORE_PEER_MSPCONFIGPATH, to the admin's MSP folder")
-        })?;
-        let named = self.msp_id.clone().or_else(|| variable("CORE_PEER_LOCALMSPID").and_then(|name| MspId::new(name)));
-        let msp_id = named.or_else(|| service.config.identity.msp_id.clone()).ok_or_else(|| {
-            Failure::new(Exit::Usage, "nothing says of which organisation the admin is")
-                .next("give --msp-id ID, or set CORE_PEER_LOCALMSPID")
-        })?;
-        LocalIdentity::load(&msp_id, &folder).map_err(|error| Failure::new(Exit::Usage, chain(&error)))
     }
 }
 

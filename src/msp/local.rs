@@ -64,7 +64,8 @@ impl LocalIdentity {
         self.signer.sign(purpose, parts).map_err(failed)
     }
 
-    /// Signs exactly those bytes, as Fabric's organisations sign files: only for bytes that can't be a message of ours or Fabric's.
+    /// Signs exactly those bytes, as Fabric's organisations sign files and Fabric's clients their requests to a peer. Only for bytes that
+    /// were made here and can't be a message of ours.
     pub(crate) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, MspError> {
         let failed = |_| MspError::Signing { subject: self.identity.subject().to_owned() };
         self.signer.sign_message(message).map_err(failed)

@@ -215,7 +215,7 @@ pub fn client_config(
 ) -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = provider();
     let verifier = Verifier { trust, name_check, provider: provider.clone() };
-    let mut config = rustls::ClientConfig::builder_with_details(provider, Arc::new(Clock(clock)))
+    let mut config = rustls::ClientConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
@@ -233,7 +233,7 @@ pub fn client_config(
 pub fn server_config(trust: TlsTrust, pair: &TlsPair, clock: WallClock) -> Result<rustls::ServerConfig, rustls::Error> {
     let provider = provider();
     let verifier = Verifier { trust, name_check: NameCheck::default(), provider: provider.clone() };
-    let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(Clock(clock)))
+    let mut config = rustls::ServerConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_single_cert(pair.chain.clone(), pair.key.clone_key())?;
@@ -389,6 +389,10 @@ impl ClientCertVerifier for Verifier {
 }
 
 /// Our wall clock as rustls asks for it.
+pub(crate) fn time_provider(clock: WallClock) -> Arc<dyn TimeProvider> {
+    Arc::new(Clock(clock))
+}
+
 struct Clock(WallClock);
 
 impl TimeProvider for Clock {

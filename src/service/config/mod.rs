@@ -11,7 +11,9 @@ mod settings;
 
 pub use error::ConfigError;
 pub use layers::{Origin, Setting};
-pub use settings::{ChannelSettings, Config, Identity, IdentitySettings, Limits, LogFormat, NameCheck, SourceSettings};
+pub use settings::{
+    ChannelSettings, Config, Identity, IdentitySettings, Limits, LogFormat, NameCheck, PeerSettings, SourceSettings,
+};
 
 use std::{
     collections::BTreeMap,

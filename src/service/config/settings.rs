@@ -27,6 +27,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Who we are.
     pub identity: IdentitySettings,
+    /// Our peer, and how it is called.
+    pub peer: PeerSettings,
     /// The peer's `ledger.snapshots.rootDir`; finished snapshots lie in `completed/CHANNEL/N` below it.
     pub snapshots_root: Option<PathBuf>,
     /// Channels that are served or joined.
@@ -61,6 +63,22 @@ pub struct IdentitySettings {
     pub tls_key: Option<PathBuf>,
     /// An admin's grant for this identity (`snapferry grant`).
     pub grant: Option<PathBuf>,
+}
+
+/// Where the peer's gRPC is, as far as configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerSettings {
+    /// `HOST:PORT`.
+    pub address: Option<String>,
+    /// The peer's TLS roots, PEM.
+    pub tls_root_cert: Option<PathBuf>,
+    /// The name in the peer's TLS certificate, instead of the host.
+    pub server_name: Option<String>,
+    /// Our TLS certificate, PEM, for a peer that asks for one.
+    pub tls_client_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    pub tls_client_key: Option<PathBuf>,
 }
 
 /// A complete [`IdentitySettings`].
@@ -169,6 +187,13 @@ impl Config {
                 tls_cert: values.path("identity.tls.cert"),
                 tls_key: values.path("identity.tls.key"),
                 grant: values.path("identity.grant"),
+            },
+            peer: PeerSettings {
+                address: values.peer_address()?,
+                tls_root_cert: values.path("peer.tls.rootCert"),
+                server_name: values.text("peer.tls.serverName"),
+                tls_client_cert: values.path("peer.tls.clientCert"),
+                tls_client_key: values.path("peer.tls.clientKey"),
             },
             snapshots_root: values.path("snapshots.rootDir"),
             channels,
@@ -347,6 +372,16 @@ impl Values<'_> {
         let Some(setting) = self.0.get("identity.mspId") else { return Ok(None) };
         let bad = || wrong("identity.mspId", setting, "it is no MSP ID".to_owned());
         MspId::new(&setting.value).ok_or_else(bad).map(Some)
+    }
+
+    fn peer_address(&self) -> Result<Option<String>, ConfigError> {
+        let Some(setting) = self.0.get("peer.address") else { return Ok(None) };
+        match check_address(&setting.value) {
+            Ok(()) => Ok(Some(setting.value.clone())),
+            // The peer makes something of it; we need no peer, most of the time.
+            Err(_) if setting.origin.is_of_peer() => Ok(None),
+            Err(reason) => Err(wrong("peer.address", setting, reason)),
+        }
     }
 
     fn log_spec(&self) -> Result<Option<LogSpec>, ConfigError> {

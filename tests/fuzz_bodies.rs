@@ -25,10 +25,6 @@ mod manifest;
 mod metadata;
 #[path = "../fuzz/bodies/records.rs"]
 mod records;
-#[path = "../fuzz/bodies/table.rs"]
-mod table;
-#[path = "../fuzz/bodies/stores.rs"]
-mod stores;
 #[path = "../fuzz/bodies/stores.rs"]
 mod stores;
 #[path = "../fuzz/bodies/table.rs"]

@@ -125,9 +125,8 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<ContentSummary, LoadEr
     let hints = hints.into_inner().unwrap_or_else(PoisonError::into_inner);
     databases.run(Store::Bookkeeper, |put| gathered.expiries.records(&id.channel, put))?;
     databases.run(Store::Bookkeeper, |put| hints.records(&id.channel, put))?;
-    databases.two_runs(Store::PrivateData, |hashes, missing| {
-        gathered.missing.records(id, &collections, hashes, missing)
-    })?;
+    databases
+        .two_runs(Store::PrivateData, |hashes, missing| gathered.missing.records(id, &collections, hashes, missing))?;
     databases.run(Store::History, |put| {
         let (key, value) = history_savepoint(id);
         put(&key, &value)

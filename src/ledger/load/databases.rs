@@ -51,7 +51,8 @@ impl Databases {
 
     fn start(&self, store: Store) -> Result<Run, LoadError> {
         // Only stores that `begin` has opened are asked for.
-        let bulk = self.bulks.get(&store).ok_or_else(|| LevelDbError::NoDatabase { path: store.folder().iter().collect() })?;
+        let bulk =
+            self.bulks.get(&store).ok_or_else(|| LevelDbError::NoDatabase { path: store.folder().iter().collect() })?;
         Ok(bulk.run())
     }
 

@@ -34,7 +34,9 @@ pub enum LoadError {
         status: Status,
     },
     /// The channel's record is none that this Fabric writes.
-    #[error("the peer's record of channel {channel} can't be read: is this the ledgersData of another version of Fabric?")]
+    #[error(
+        "the peer's record of channel {channel} can't be read: is this the ledgersData of another version of Fabric?"
+    )]
     Record {
         /// The channel.
         channel: ChannelId,

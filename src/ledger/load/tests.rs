@@ -11,9 +11,10 @@ use crate::{
         leveldb::Database,
         stores::{
             Status,
-            recorded::{BLOCKS, ORGS, Records, Recorded, dump, names_org},
+            recorded::{BLOCKS, Recorded, Records, dump},
         },
     },
+    msp::recorded::{network, peer},
 };
 
 struct Place {
@@ -33,9 +34,9 @@ impl Place {
         Self { ledgers: folder("ledgersData"), scratch: folder("scratch"), keep }
     }
 
-    fn load(&self, recorded: &Recorded, msp_id: &str) -> Result<ContentSummary, LoadError> {
+    fn load(&self, recorded: &Recorded, org: u8) -> Result<ContentSummary, LoadError> {
         let folder = OsDir::open(&recorded.folder).unwrap();
-        self.load_from(recorded, msp_id, &|file| {
+        self.load_from(recorded, org, &|file| {
             Ok(Box::new(FileReader::new(folder.open_file(file.name(), Access::Read)?)))
         })
     }
@@ -43,14 +44,16 @@ impl Place {
     fn load_from(
         &self,
         recorded: &Recorded,
-        msp_id: &str,
+        org: u8,
         open: &(dyn Fn(SnapshotFile) -> Result<FileStream, DiskError> + Sync),
     ) -> Result<ContentSummary, LoadError> {
+        let (config, joining) = (network(), peer(org));
+        let is_member = |policy: &[u8]| config.satisfies_signature_policy(policy, &joining.identity);
         load(&Load {
             ledgers: Arc::clone(&self.ledgers),
             metadata: &recorded.metadata,
             open,
-            peer: JoiningPeer { msp_id, is_member: &|policy| names_org(policy, msp_id) },
+            peer: JoiningPeer { msp_id: joining.identity.msp_id().as_str(), is_member: &is_member },
             scratch: Arc::clone(&self.scratch),
             sort_bytes: 1 << 20,
         })
@@ -61,7 +64,7 @@ impl Place {
         Database::open(folder).unwrap().scan(..).map(Result::unwrap).collect()
     }
 
-    fn assert_is_that_of_a_real_peer(&self, block: u64, org: &str) {
+    fn assert_is_that_of_a_real_peer(&self, block: u64, org: u8) {
         for store in Store::ALL {
             let (found, expected) = (self.records(store), dump(block, org, store));
             assert!(found == expected, "{block} {org} {store:?}: {} records for {}", found.len(), expected.len());
@@ -73,12 +76,12 @@ impl Place {
 fn every_database_of_every_organisation_is_that_of_a_real_peer() {
     for block in BLOCKS {
         let recorded = Recorded::open(block);
-        for (org, msp_id) in ORGS {
+        for org in 1..=3 {
             let place = Place::new();
-            place.load(&recorded, msp_id).unwrap();
+            place.load(&recorded, org).unwrap();
             place.assert_is_that_of_a_real_peer(block, org);
             assert_eq!(place.scratch.list().unwrap(), [], "nothing is left of the sorting");
-            let again = place.load(&recorded, msp_id).unwrap_err();
+            let again = place.load(&recorded, org).unwrap_err();
             assert!(matches!(again, LoadError::ChannelExists { status: Status::Active, .. }), "{again}");
         }
     }
@@ -88,7 +91,7 @@ fn every_database_of_every_organisation_is_that_of_a_real_peer() {
 #[test]
 fn an_independent_leveldb_reads_every_database() {
     let place = Place::new();
-    place.load(&Recorded::open(132), "Org1MSP").unwrap();
+    place.load(&Recorded::open(132), 1).unwrap();
     for store in Store::ALL {
         let path = store.folder().iter().fold(place.keep.path().join("ledgersData"), |path, name| path.join(name));
         let options = rusty_leveldb::Options { create_if_missing: false, ..rusty_leveldb::Options::default() };
@@ -98,7 +101,7 @@ fn an_independent_leveldb_reads_every_database() {
         while let Some((key, value)) = rusty_leveldb::LdbIterator::next(&mut iter) {
             found.insert(key.to_vec(), value.to_vec());
         }
-        assert!(found == dump(132, "org1", store), "{store:?}: {} records", found.len());
+        assert!(found == dump(132, 1, store), "{store:?}: {} records", found.len());
     }
 }
 
@@ -108,7 +111,7 @@ fn a_wrong_byte_in_any_file_loads_nothing() {
     for &wrong in recorded.metadata.signable.files().keys() {
         let place = Place::new();
         let folder = OsDir::open(&recorded.folder).unwrap();
-        let result = place.load_from(&recorded, "Org1MSP", &|file| {
+        let result = place.load_from(&recorded, 1, &|file| {
             let mut bytes = Vec::new();
             FileReader::new(folder.open_file(file.name(), Access::Read)?).read_to_end(&mut bytes).unwrap();
             if file == wrong {
@@ -125,8 +128,8 @@ fn a_wrong_byte_in_any_file_loads_nothing() {
         }
         assert!(!Path::new(&place.keep.path().join("ledgersData/chains/chains/mychannel")).exists());
         // And the right bytes are taken afterwards.
-        place.load(&recorded, "Org1MSP").unwrap();
-        place.assert_is_that_of_a_real_peer(83, "org1");
+        place.load(&recorded, 1).unwrap();
+        place.assert_is_that_of_a_real_peer(83, 1);
     }
 }
 
@@ -135,11 +138,11 @@ fn a_peer_that_runs_is_left_alone() {
     let place = Place::new();
     place.ledgers.create_dir("fileLock").unwrap();
     let lock = place.ledgers.open_dir("fileLock").unwrap().lock("LOCK").unwrap();
-    let error = place.load(&Recorded::open(83), "Org1MSP").unwrap_err();
+    let error = place.load(&Recorded::open(83), 1).unwrap_err();
     assert!(error.to_string().contains("a peer runs on"), "{error}");
     assert_eq!(place.ledgers.list().unwrap().len(), 1, "nothing was made");
     drop(lock);
-    place.load(&Recorded::open(83), "Org1MSP").unwrap();
+    place.load(&Recorded::open(83), 1).unwrap();
 }
 
 /// What an earlier attempt has left, ours or the peer's, doesn't come back; another channel's records stay.
@@ -175,7 +178,7 @@ fn an_attempt_that_was_cut_off_is_replaced_and_other_channels_stay() {
         bulk.commit().unwrap();
     }
     drop(places);
-    place.load(&recorded, "Org2MSP").unwrap();
+    place.load(&recorded, 2).unwrap();
     for store in Store::ALL {
         let mut found = place.records(store);
         let ranges = store.key_ranges(&format!("{}2", id.channel).parse().unwrap());
@@ -183,6 +186,6 @@ fn an_attempt_that_was_cut_off_is_replaced_and_other_channels_stay() {
         let kept = found.keys().filter(|key| of_other(key)).count();
         assert_eq!(kept, others.keys().filter(|key| of_other(key) && found.contains_key(*key)).count());
         found.retain(|key, _| !of_other(key));
-        assert!(found == dump(132, "org2", store), "{store:?}");
+        assert!(found == dump(132, 2, store), "{store:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Work folders of targets that were given up for another block. Each is marked, so that a later run knows it, too: what is the same in
 //! the next target is copied from there, their room counts as free, and they go once that is needed, or something has landed.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{
     landing::{Landing, WORK_DIR, job_name},
@@ -22,18 +22,15 @@ const FOLDERS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct GivenUp {
     land: Arc<dyn Dir>,
-    ids: BTreeSet<SnapshotId>,
+    ids: Vec<SnapshotId>,
 }
 
 impl GivenUp {
-    /// Those that this join gave up, and those that an earlier run marked; `target` is no longer one.
-    pub(super) fn find(land: &Arc<dyn Dir>, target: &SnapshotId, ours: &BTreeSet<SnapshotId>) -> Self {
+    /// Those that are marked, but for `target`.
+    pub(super) fn find(land: &Arc<dyn Dir>, target: &SnapshotId) -> Self {
         // Without the list only room is lost.
-        let marked = marked(&**land, &target.channel).unwrap_or_default();
-        let ids = marked.into_iter().chain(ours.iter().cloned()).filter(|id| id != target).collect();
-        if let Ok(job) = job(&**land, target) {
-            let _ = job.remove_file(MARK); // it seldom has one
-        }
+        let mut ids = marked(&**land, &target.channel).unwrap_or_default();
+        ids.retain(|id| id != target);
         Self { land: Arc::clone(land), ids }
     }
 
@@ -52,29 +49,44 @@ impl GivenUp {
         self.ids.iter().filter_map(|id| allocated(id).ok()).fold(0, u64::saturating_add)
     }
 
-    /// What they have that `store` needs: see [`reuse`]. Blocking.
-    pub(super) fn reuse(&self, trees: &[FileTree], store: &Store, buffers: &BufferPool) -> Vec<Candidates> {
-        let reused = self.ids.iter().map(|id| reuse(&*self.land, id, trees, store, buffers, Duration::ZERO));
+    /// What they have that `store` needs: see [`reuse`]. Blocking; ends soon after `stop` is set.
+    pub(super) fn reuse(
+        &self,
+        trees: &[FileTree],
+        store: &Store,
+        buffers: &BufferPool,
+        stop: &AtomicBool,
+    ) -> Vec<Candidates> {
+        let reused = self.ids.iter().map(|id| reuse(&*self.land, id, trees, store, buffers, stop));
         reused.flatten().collect()
     }
 
-    /// Removes those in which nobody works.
+    /// Removes those that are still marked and in which nobody works.
     pub(super) fn clean_up(&self) {
-        self.ids.iter().for_each(|id| Landing::new(Arc::clone(&self.land), id.clone()).clean_up());
+        for id in &self.ids {
+            // Looked at under the lock: somebody may have gone on there, and stopped.
+            let is_given_up = |job: &dyn Dir| job.list().is_ok_and(|list| list.iter().any(|entry| entry.name == MARK));
+            Landing::new(Arc::clone(&self.land), id.clone()).clean_up_if(is_given_up);
+        }
     }
 }
 
-/// Marks a target's work folder, if there is one.
+/// Marks the work folder of a target that is given up. The caller holds its lock.
 pub(super) fn mark(land: &dyn Dir, id: &SnapshotId) {
     let marked = job(land, id).and_then(|job| {
         job.open_file(MARK, Access::ReadWrite)?;
         job.sync_dir()
     });
-    match marked {
-        Err(error) if !error.is_not_found() => {
-            tracing::warn!(%id, "a later run won't know that it was given up: {error}")
-        }
-        _ => {}
+    if let Err(error) = marked {
+        tracing::warn!(%id, "nobody will know that its work folder was given up, remove it by hand: {error}");
+    }
+}
+
+/// It is a target again. The caller holds the lock.
+pub(super) fn unmark(job: &dyn Dir) -> Result<(), DiskError> {
+    match job.remove_file(MARK) {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -88,9 +100,11 @@ fn marked(land: &dyn Dir, channel: &ChannelId) -> Result<Vec<SnapshotId>, DiskEr
     for entry in work.list()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
         let block = entry.name.strip_prefix(channel.as_str()).and_then(|rest| rest.strip_prefix('-'));
         let Some(block) = block.and_then(|block| block.parse().ok()) else { continue };
+        let id = SnapshotId { channel: channel.clone(), block_number: BlockNumber(block) };
         let is_marked = |job: Arc<dyn Dir>| Ok(job.list()?.iter().any(|entry| entry.name == MARK));
-        if work.open_dir(&entry.name).and_then(is_marked)? {
-            found.push(SnapshotId { channel: channel.clone(), block_number: BlockNumber(block) });
+        // One that can't be read, or is just removed, says nothing of the others.
+        if job_name(&id) == entry.name && work.open_dir(&entry.name).and_then(is_marked).unwrap_or(false) {
+            found.push(id);
         }
     }
     found.truncate(FOLDERS_MAX);

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::error::JoinError;
+use super::{error::JoinError, given_up::unmark};
 use crate::{
     catalog::AgreedSnapshot,
     chunking::{Candidates, LOCK_FILE, Store, StoreError, VerifiedFile},
@@ -117,7 +117,10 @@ impl Landing {
         let work = self.land.open_dir(WORK_DIR)?;
         work.create_dir(&job_name(&self.id))?;
         work.sync_dir()?;
-        Store::open(work.open_dir(&job_name(&self.id))?, agreed.manifest())
+        let job = work.open_dir(&job_name(&self.id))?;
+        let opened = Store::open(Arc::clone(&job), agreed.manifest())?;
+        unmark(&*job)?;
+        Ok(opened)
     }
 
     /// Gives the proved files their final name, and removes the work folder. The store's lock is the caller's: who gets it must not find
@@ -142,10 +145,19 @@ impl Landing {
     /// Removes the work folder that a join left which was stopped right behind the renaming. If somebody works there, it
     /// is theirs to remove.
     pub(super) fn clean_up(&self) {
-        let lock = || self.land.open_dir(WORK_DIR)?.open_dir(&job_name(&self.id))?.lock(LOCK_FILE);
+        self.clean_up_if(|_| true);
+    }
+
+    /// As [`Self::clean_up`], if that holds of the work folder while nobody works there.
+    pub(super) fn clean_up_if(&self, holds: impl Fn(&dyn Dir) -> bool) {
+        let lock = || {
+            let job = self.land.open_dir(WORK_DIR)?.open_dir(&job_name(&self.id))?;
+            Ok::<_, DiskError>((job.lock(LOCK_FILE)?, job))
+        };
         match lock() {
-            Ok(_lock) => self.remove_job(),
-            Err(DiskError::Locked { .. }) => {}
+            Ok((_lock, job)) if holds(&*job) => self.remove_job(),
+            Ok(_) | Err(DiskError::Locked { .. }) => {}
+            Err(error) if error.is_not_found() => drop(self.remove_aside().map_err(|error| self.warn_left(&error))),
             Err(error) => self.warn_left(&error),
         }
     }
@@ -153,9 +165,23 @@ impl Landing {
     /// Removes the work folder of a snapshot that is published; the caller holds its lock. What can't be removed only
     /// takes space: the snapshot is there.
     fn remove_job(&self) {
-        let removed = self.land.open_dir(WORK_DIR).and_then(|work| work.remove_dir_all(&job_name(&self.id)));
-        if let Err(error) = removed {
+        let remove = || {
+            self.remove_aside()?;
+            // Aside first: whoever opens it while it goes would find half of it, and a lock of its own.
+            let work = self.land.open_dir(WORK_DIR)?;
+            work.rename(&job_name(&self.id), &*work, &aside(&self.id))?;
+            work.remove_dir_all(&aside(&self.id))
+        };
+        if let Err(error) = remove() {
             self.warn_left(&error);
+        }
+    }
+
+    /// What is left of one that was cut off while it was removed.
+    fn remove_aside(&self) -> Result<(), DiskError> {
+        match self.land.open_dir(WORK_DIR)?.remove_dir_all(&aside(&self.id)) {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -168,6 +194,11 @@ impl Landing {
     fn channel_dir(&self) -> Result<Arc<dyn Dir>, DiskError> {
         self.land.open_dir(self.id.channel.as_str())
     }
+}
+
+/// Its name while it is removed; that of no channel's begins with a dot.
+fn aside(id: &SnapshotId) -> String {
+    format!(".{}", job_name(id))
 }
 
 /// Name of a snapshot's work folder.

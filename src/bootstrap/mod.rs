@@ -36,7 +36,10 @@ mod writing;
 use std::{
     future::{self, Future},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -182,14 +185,18 @@ async fn join_from(
                 let reason = JoinError::Vanished { id, troubles }.to_string();
                 observer(JoinEvent::OtherSnapshot { block_number, reason });
                 ruled_out.give_up(&vouched.agreed, &sources);
-                given_up::mark(&*request.land, vouched.agreed.id());
             }
             landed => break (vouched, landing, landed?),
         }
     };
     drop(sources);
     if !request.dry_run {
-        GivenUp::find(&request.land, vouched.agreed.id(), ruled_out.earlier()).clean_up();
+        let given_up = GivenUp::find(&request.land, vouched.agreed.id());
+        on_disk(&request.workers, move || {
+            given_up.clean_up();
+            Ok(())
+        })
+        .await?;
     }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
     let finished_at = (request.dialling.clock)();
@@ -265,6 +272,7 @@ async fn land(
     let instead = request.block_number.is_none().then(|| Instead {
         floor: request.trust.floor(&vouched.config),
         orgs_min: request.trust.orgs_needed(&vouched.config),
+        ruled_out,
     });
     let trees: Arc<[FileTree]> = tokio::select! {
         biased;
@@ -272,9 +280,9 @@ async fn land(
         () = &mut stop => return Err(JoinError::Stopped),
     };
     let open_store = || {
-        let (landing, agreed, earlier) = (Arc::clone(landing), Arc::clone(&agreed), ruled_out.earlier().clone());
+        let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         on_disk(&request.workers, move || {
-            let given_up = GivenUp::find(landing.land(), agreed.id(), &earlier);
+            let given_up = GivenUp::find(landing.land(), agreed.id());
             Ok((landing.open_store(&agreed, given_up.room())?, given_up))
         })
     };
@@ -286,7 +294,9 @@ async fn land(
         }
     };
     let store = Arc::new(*store);
-    candidates.extend(reused(request, given_up, landing, &agreed, &trees, &store, buffers).await?);
+    let stopped = Arc::new(AtomicBool::new(false));
+    let reuse = reused(request, given_up, (landing, &agreed), &trees, &store, buffers, &stopped);
+    candidates.extend(until_stopped(reuse, stop.as_mut(), &stopped).await?);
     // Where nobody vouches for the manifest, a chunk's proof says only who sent it: others had better ask who sent it themselves.
     let helper = helper.filter(|_| agreed.mode() == Mode::Streaming);
     let _shared = helper.map(|helper| helper.share(&agreed, &trees, &store));
@@ -305,7 +315,18 @@ async fn land(
         changes,
         instead,
     };
-    let fetched = fetch(job, stop.as_mut()).await?;
+    let fetched = fetch(job, stop.as_mut()).await;
+    if let Err(JoinError::Vanished { id, .. }) = &fetched {
+        // While the store's lock is ours: else it may be somebody else's work.
+        let (land, id, store) = (Arc::clone(&request.land), id.clone(), Arc::clone(&store));
+        on_disk(&request.workers, move || {
+            given_up::mark(&*land, &id);
+            drop(store);
+            Ok(())
+        })
+        .await?;
+    }
+    let fetched = fetched?;
 
     // load: the folder gets its name when all is proved, and those who vouched for it still count
     check_channel_config(request, vouched, &fetched.proved.content)?;
@@ -322,20 +343,38 @@ async fn land(
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
 }
 
+/// What that disk work gives, unless the job is stopped: then it is told, and waited for.
+async fn until_stopped<T>(
+    work: impl Future<Output = Result<T, JoinError>>,
+    stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    stopped: &AtomicBool,
+) -> Result<T, JoinError> {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        () = stop => {
+            stopped.store(true, Ordering::Relaxed);
+            work.await?;
+            Err(JoinError::Stopped)
+        }
+        done = work.as_mut() => done,
+    }
+}
+
 /// What targets that were given up have that this one needs. They go at once where it needs their room, too.
 async fn reused(
     request: &JoinRequest,
     given_up: GivenUp,
-    landing: &Arc<Landing>,
-    agreed: &Arc<AgreedSnapshot>,
+    (landing, agreed): (&Arc<Landing>, &Arc<AgreedSnapshot>),
     trees: &Arc<[FileTree]>,
     store: &Arc<Store>,
     buffers: &BufferPool,
+    stopped: &Arc<AtomicBool>,
 ) -> Result<Vec<Candidates>, JoinError> {
     let (landing, agreed, buffers) = (Arc::clone(landing), Arc::clone(agreed), buffers.clone());
-    let (trees, store) = (Arc::clone(trees), Arc::clone(store));
+    let (trees, store, stopped) = (Arc::clone(trees), Arc::clone(store), Arc::clone(stopped));
     on_disk(&request.workers, move || {
-        let reused = given_up.reuse(&trees, &store, &buffers);
+        let reused = given_up.reuse(&trees, &store, &buffers, &stopped);
         if landing.check_space(&store, &agreed, 0).is_err() {
             given_up.clean_up();
         }

@@ -28,6 +28,11 @@ impl RuledOut {
         self.snapshots.contains_key(id)
     }
 
+    /// Whether it was given up though somebody offered all of it: it would give as little again.
+    pub(super) fn gave_nothing(&self, id: &SnapshotId) -> bool {
+        self.snapshots.get(id).is_some_and(|was_offered| *was_offered)
+    }
+
     /// That manifest doesn't lead to the files that were vouched for.
     pub(super) fn misleads(&mut self, manifest: ManifestHash) {
         self.manifests.insert(manifest);
@@ -51,11 +56,6 @@ impl RuledOut {
     /// Takes everything back: somebody comes, with whatever it has.
     pub(super) fn take_all_back(&mut self) {
         self.snapshots.clear();
-    }
-
-    /// The targets that were given up until now.
-    pub(super) const fn earlier(&self) -> &BTreeSet<SnapshotId> {
-        &self.earlier
     }
 
     /// Whether a target was given up: from then on the join has begun, and doesn't end for want of sources.

@@ -234,6 +234,7 @@ fn work_left(disk: &SimDisk) -> Vec<String> {
 fn another_block_finds_the_room_that_the_one_that_is_gone_took() {
     let (report, disk) = changes_its_target((64 << 20) + (5 << 20), Vec::new());
     let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
+    report.check();
     assert!(joined.id.block_number.0 > 100 && report.attempts.len() == 1, "{}", report.account("in one go"));
     assert_eq!(work_left(&disk), Vec::<String>::new());
 }
@@ -243,7 +244,34 @@ fn another_block_finds_the_room_that_the_one_that_is_gone_took() {
 fn a_run_that_dies_after_its_target_has_changed_leaves_nothing_for_ever() {
     let (report, disk) = changes_its_target(1 << 30, vec![(6_500, Happening::KillJoiner)]);
     let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
+    report.check();
     assert!(joined.id.block_number.0 > 100 && report.attempts.len() == 2, "{}", report.account("killed too late"));
     assert!(report.attempts[1].resumed_bytes > 0, "{}", report.account("killed too early"));
     assert_eq!(work_left(&disk), Vec::<String>::new());
+}
+
+/// D6: somebody else works, or has worked, at a block that this join gave up before it fetched any of it: that work isn't ours to remove.
+#[test]
+fn the_work_of_another_join_is_left_alone() {
+    simulated(async {
+        let mut world = World::new(&Scenario { snapshot_bytes: 4 << 20, links: SLOW, ..Scenario::default() }, 49);
+        let (older, newer) = (Arc::clone(&world.golden), world.channel.golden(world.golden.bytes, 3));
+        let mut named = Watched::start(&world, Some(older.id.block_number));
+        named.has(2 << 20).await;
+        let mut newest = Watched::start(&world, None);
+        newest.tells(|event| matches!(event, JoinEvent::Agreed { .. })).await;
+        for number in 1..=3 {
+            newer.put(&world.source(number).disk, "snapshots/completed");
+            let catalog = world.source(number).catalog().unwrap();
+            catalog.scan().unwrap();
+            catalog.delete(&older.id).unwrap();
+        }
+        assert_eq!(newest.ends().await.unwrap().id, newer.id);
+        named.task.abort();
+        let _ = named.task.await;
+        assert_eq!(Watched::start(&world, None).ends().await.unwrap().outcome, Outcome::AlreadyThere);
+        let work = sim_dir(&world.joiner.disk).open_dir("land").unwrap().open_dir(WORK_DIR).unwrap();
+        let left: Vec<_> = work.list().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(left, [format!("simchannel-{}", older.id.block_number)], "it can be resumed");
+    });
 }

@@ -19,6 +19,7 @@ mod ledger_load;
 mod life_cycle;
 mod lying;
 mod network;
+mod oracles;
 mod partial;
 mod repair;
 mod seeds;

@@ -69,7 +69,7 @@ fn a_nat_that_forgets_the_joiner_costs_no_chunk_and_no_connection() {
 fn a_source_that_moves_away_costs_no_chunk() {
     let report = run_with(&slowly(Vec::new()), 14, |world| {
         let host = world.services[0].host.clone();
-        tokio::spawn(async move {
+        world.beside(async move {
             tokio::time::sleep(Duration::from_secs(3)).await;
             host.move_to([10, 0, 77, 1].into()).unwrap();
         });
@@ -118,7 +118,7 @@ fn reordered_doubled_damaged_and_replayed_datagrams_do_no_harm() {
             count += 1;
             count.is_multiple_of(10)
         });
-        tokio::spawn(async move {
+        world.beside(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 recording.take().into_iter().for_each(|packet| net.inject(packet.from, packet.to, packet.bytes));
@@ -140,7 +140,7 @@ fn a_replayed_first_flight_has_no_effect() {
         disks.extend(world.services.iter().map(|service| service.disk.clone()));
         let net = world.net.clone();
         let first = net.record(|packet| packet.from.ip() == JOINER && packet.at < Duration::from_millis(50));
-        tokio::spawn(async move {
+        world.beside(async move {
             let mut flights = Vec::new();
             for _ in 0..20 {
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -130,7 +130,7 @@ impl Driver<'_> {
     /// Those who are connected won't bring what is missing.
     pub(super) fn withheld(&mut self) -> Option<JoinError> {
         let status = self.plan.status();
-        if self.paused.is_some() {
+        if self.paused.is_some() || status.chunks_missing == 0 {
             self.drought.rested();
         }
         if status.chunks_missing == 0 {

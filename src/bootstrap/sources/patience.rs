@@ -41,7 +41,7 @@ impl Patience {
 pub(in crate::bootstrap) struct Target<'a> {
     pub(in crate::bootstrap) agreed: &'a Arc<AgreedSnapshot>,
     /// What may be taken in its place; `None`: nothing may.
-    pub(in crate::bootstrap) instead: Option<Instead>,
+    pub(in crate::bootstrap) instead: Option<Instead<'a>>,
 }
 
 impl Sources {

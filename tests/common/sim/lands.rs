@@ -1,6 +1,6 @@
 //! A join that runs beside others, outside [`super::run`], is held to the same oracles.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use snapferry::{
     bootstrap::{JoinEvent, Joined, Outcome},
@@ -10,12 +10,12 @@ use snapferry::{
 use super::{
     channel::Golden,
     joiner::{Attempt, Joiner},
+    oracles::END_GAME_CHUNKS,
+    run::AttemptReport,
 };
 
 /// Longer than any join in the tests.
 const LIMIT: Duration = Duration::from_secs(3_600);
-/// The last chunks that may be asked twice (`protocol.md` 7).
-const END_GAME_CHUNKS: u64 = 16;
 
 impl Attempt {
     /// Waits until it has landed `golden`, byte for byte, within its memory, without much in vain, and blames nobody but those addresses.
@@ -39,28 +39,20 @@ impl Attempt {
 
     fn is_frugal(&self, joiner: &Joiner, total: u64, sources: u64) {
         let budget = u64::from(joiner.spec.budget_mib) * CHUNK_BYTES;
-        let (mut peak, mut received, mut targets, mut of_targets) = (0, 0, 0_u64, 0);
+        let (mut report, mut targets) = (AttemptReport::default(), BTreeSet::new());
         for (_, event) in &*self.told.lock().unwrap() {
             match event {
-                JoinEvent::Progress(progress) => {
-                    peak = peak.max(progress.memory_peak_bytes);
-                    received = progress.received_bytes;
-                }
-                // Each has a count of its own.
-                JoinEvent::Agreed { .. } => {
-                    targets += 1;
-                    of_targets += received;
-                    received = 0;
-                }
-                JoinEvent::SourceDropped { .. } => of_targets = of_targets.saturating_sub(budget),
+                JoinEvent::Progress(progress) => report.progress(progress),
+                JoinEvent::Agreed { block_number, .. } => drop(targets.insert(*block_number)),
                 _ => {}
             }
         }
+        let (peak, received, targets) = (report.memory_peak_bytes, report.received_bytes, targets.len() as u64);
         assert!(peak <= budget + CHUNK_BYTES, "chunks took {peak} bytes of memory, {budget} are the budget");
         // What was in flight may be lost wherever a source turns slow and is given up.
         let end_game = (END_GAME_CHUNKS * CHUNK_BYTES).min(total);
-        let allowed = targets * (total + total / 20) + end_game + budget.min(total) * sources;
-        let received = received + of_targets;
+        let rejected = report.chunks_rejected * CHUNK_BYTES;
+        let allowed = targets * (total + total / 20) + end_game + budget.min(total) * sources + rejected;
         assert!(received <= allowed, "{received} bytes came for {targets} snapshots of {total}; {allowed} are allowed");
     }
 }

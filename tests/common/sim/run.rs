@@ -29,6 +29,8 @@ pub struct Report {
     pub attempts: Vec<AttemptReport>,
     /// Numbers of the sources that later joins won't ask, and why.
     pub banned: BTreeMap<usize, String>,
+    /// Folders that lie published beside it, and didn't when it began.
+    pub others: Vec<String>,
     /// What lies published, byte for byte.
     pub landed: Option<BTreeMap<String, Vec<u8>>>,
     /// What should: of the block that was joined, else of the first one.
@@ -47,8 +49,9 @@ pub struct Report {
 /// One run of the join.
 #[derive(Debug, Default)]
 pub struct AttemptReport {
-    /// Bytes that it had when it began.
+    /// Bytes that it had when it began, and that stood their proof.
     pub resumed_bytes: u64,
+    /// Of all its targets.
     pub received_bytes: u64,
     pub verified_bytes: u64,
     pub memory_peak_bytes: u64,
@@ -61,6 +64,8 @@ pub struct AttemptReport {
     pub crashed: Option<Crash>,
     /// How it failed, where an operator ran it again: as a kind, and in words.
     pub failed: Option<(FailedFor, String)>,
+    /// Bytes and bad chunks of the targets before the last one.
+    before: (u64, u64),
 }
 
 /// How a run was cut off.
@@ -137,6 +142,7 @@ pub fn run_with(scenario: &Scenario, seed: u64, prepare: impl FnOnce(&mut World)
         let mut happenings = scenario.happenings.clone();
         happenings.sort_by_key(|timed| timed.at_ms);
         let run = Run {
+            there: world.joiner.published(),
             began: Instant::now(),
             world,
             happenings,
@@ -156,6 +162,8 @@ struct Run {
     log: Vec<Line>,
     samples: Vec<Sample>,
     attempts: Vec<AttemptReport>,
+    /// Folders that were published before.
+    there: Vec<String>,
 }
 
 impl Run {
@@ -211,6 +219,7 @@ impl Run {
             self.say(Who::Joiner, "fails, and is run again".to_owned());
             self.happens_until(Instant::now() + AGAIN_AFTER).await;
         }
+        self.world.hear().await;
         self.report(scenario, seed, ended)
     }
 
@@ -362,13 +371,17 @@ impl Run {
         self.log.sort_by_key(|line| line.at);
         let golden =
             self.world.golden_of(ended.as_ref().and_then(|ended| ended.as_ref().ok()).map(|joined| &joined.id));
-        let landed = self.world.joiner.landed(golden.id.channel.as_str(), golden.id.block_number.0);
+        let (channel, block) = (golden.id.channel.as_str(), golden.id.block_number.0);
+        let landed = self.world.joiner.landed(channel, block);
+        let mut others = self.world.joiner.published();
+        others.retain(|name| *name != format!("{channel}/{block}") && !self.there.contains(name));
         Report {
             scenario: scenario.clone(),
             seed,
             ended,
             attempts: self.attempts,
             banned: self.world.banned(),
+            others,
             landed,
             golden: golden.files.clone(),
             log: self.log,
@@ -381,11 +394,17 @@ impl Run {
 }
 
 impl AttemptReport {
-    fn progress(&mut self, progress: &TransferProgress) {
-        self.received_bytes = progress.received_bytes;
+    /// Takes over what it told.
+    pub fn progress(&mut self, progress: &TransferProgress) {
+        // Each target is counted from zero.
+        if self.before.0 + progress.received_bytes < self.received_bytes {
+            self.before = (self.received_bytes, self.chunks_rejected);
+        }
+        self.received_bytes = self.before.0 + progress.received_bytes;
         self.verified_bytes = progress.verified_bytes;
+        self.resumed_bytes = self.resumed_bytes.min(progress.verified_bytes);
         self.memory_peak_bytes = self.memory_peak_bytes.max(progress.memory_peak_bytes);
-        self.chunks_rejected = progress.shares.iter().map(|share| share.chunks_rejected).sum();
+        self.chunks_rejected = self.before.1 + progress.shares.iter().map(|share| share.chunks_rejected).sum::<u64>();
     }
 }
 

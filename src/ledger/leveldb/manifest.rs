@@ -56,7 +56,7 @@ pub enum ManifestFault {
     /// Two tables of one level, other than 0, hold the same keys.
     #[error("says that the tables {0} and {1} of one level overlap")]
     Overlap(u64, u64),
-    /// A table that is already there.
+    /// A table that is already there, and is another one.
     #[error("adds table {0} twice")]
     TableTwice(u64),
     /// More tables than allowed.

@@ -135,9 +135,13 @@ impl Sum {
         }
         for (level, table) in edit.added {
             let number = table.number;
-            if self.version.levels.entry(level).or_default().insert(number, table).is_some() {
-                return Err(ManifestFault::TableTwice(number));
-            }
+            let tables = self.version.levels.entry(level).or_default();
+            // goleveldb names the tables that it made of its logs twice in the first record of a MANIFEST.
+            match tables.get(&number) {
+                Some(there) if *there == table => continue,
+                Some(_) => return Err(ManifestFault::TableTwice(number)),
+                None => tables.insert(number, table),
+            };
             self.tables += 1;
             if self.tables > TABLES_MAX {
                 return Err(ManifestFault::TooManyTables);

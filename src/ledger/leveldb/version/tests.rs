@@ -74,6 +74,17 @@ fn edits_add_up() {
     assert_eq!(Version::read(&*dir).unwrap(), Some((1, sum)));
 }
 
+/// As goleveldb writes it when it opens a database whose logs it makes tables of.
+#[test]
+fn a_table_may_be_named_twice_in_the_same_words() {
+    let (_folder, dir) = folder();
+    let once = version(&[(0, table(5, "a", "c"))]);
+    let mut edit = once.to_edit();
+    edit.added.extend(edit.added.clone());
+    write(&*dir, 1, &[edit]);
+    assert_eq!(Version::read(&*dir).unwrap(), Some((1, once)));
+}
+
 #[test]
 fn a_manifest_that_contradicts_itself_is_refused() {
     let whole = |tables: &[(u32, TableMeta)]| version(tables).to_edit();

@@ -57,6 +57,42 @@ fn a_real_peer_joins_from_samples_with_and_without_private_data() {
     }
 }
 
+/// The whole way into a stopped peer: fetched, proved, loaded into its databases; they may be new, or ones that the peer has made before.
+#[test]
+fn a_real_peer_starts_on_databases_that_were_loaded_while_it_was_stopped() {
+    let Some(binaries) = binaries() else { return };
+    let root = Root::with_recorded();
+    let blocks = RECORDED.map(|(block, ..)| block);
+    let sources = [1, 2].map(|org| Service::start(org, &root, &blocks));
+    let addresses: Vec<_> = sources.iter().map(|source| source.address).collect();
+    let peer_msp = real_peer::crypto("peers/peer0.org3.example.com/msp");
+    for (has_run, (block, chaincode, sequence)) in [(false, RECORDED[0]), (true, RECORDED[1])] {
+        let mut peer = RealPeer::new(&binaries, false);
+        let land = TempDir::new().unwrap();
+        let ledgers = peer.ledgers();
+        let join = || {
+            let join = Join::new(&addresses, land.path()).block(block);
+            join.args([
+                "--loader",
+                "ledger",
+                "--ledger",
+                ledgers.to_str().unwrap(),
+                "--peer-msp",
+                peer_msp.to_str().unwrap(),
+            ])
+        };
+        if has_run {
+            peer.restart_after(|_| ());
+            join().run().assert_failed(1, &["a peer runs on"]);
+        }
+        let mut folder = PathBuf::new();
+        peer.restart_after(|_| folder = PathBuf::from(join().run().result()["path"].as_str().unwrap()));
+        let delivery = Delivery { block, folder, _land: land };
+        let definition = delivery.is_whole_in(peer, chaincode);
+        assert_eq!(definition["sequence"], sequence, "{definition}");
+    }
+}
+
 /// Writes a sample where the services look; tells its block.
 fn sample(root: &Root, args: &[&str]) -> u64 {
     let making = root.path().join("making");
@@ -89,7 +125,7 @@ impl Delivery {
 
     /// Everything that a peer's operator would look at. Returns the chaincode's definition, as the peer reads it in the state.
     fn is_taken_by_a_real_peer(&self, binaries: &Path, chaincode: &str) -> Value {
-        let mut peer = RealPeer::start(binaries, false);
+        let peer = RealPeer::start(binaries, false);
         assert_eq!(peer.channels(), [""; 0]);
 
         peer.cli(&["channel", "joinbysnapshot", "--snapshotpath", self.folder.to_str().unwrap()]);
@@ -97,6 +133,11 @@ impl Delivery {
         peer.wait_for("the end of the join", |peer| {
             peer.cli(&["channel", "joinbysnapshotstatus"]).contains("No joinbysnapshot operation is in progress")
         });
+        self.is_whole_in(peer, chaincode)
+    }
+
+    /// Looks at a peer that has the channel, before and after a restart; its own snapshot must be the same again.
+    fn is_whole_in(&self, mut peer: RealPeer, chaincode: &str) -> Value {
         self.check_ledger(&peer);
 
         peer.restart();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{JoinRequest, Landed, event::Share, landing::Landing};
 use crate::{
     catalog::{AgreedSnapshot, Mode},
-    snapshot::{ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockHash, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
 };
 
 /// How a join ended well.
@@ -34,6 +34,8 @@ pub struct Joined {
     pub id: SnapshotId,
     /// SHA-256 of its signable metadata.
     pub snapshot_hash: SnapshotHash,
+    /// Commit hash of its last block, as agreed on: no hash covers it.
+    pub commit_hash: Option<BlockHash>,
     /// Hash of its manifest.
     pub manifest_hash: ManifestHash,
     /// The organisations that vouch for exactly this.
@@ -76,6 +78,7 @@ pub(super) fn summary(
         outcome: landed.outcome,
         id: agreed.id().clone(),
         snapshot_hash: agreed.manifest().signable().hash(),
+        commit_hash: agreed.commit_hash(),
         manifest_hash: agreed.manifest_hash(),
         organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
         policy: request.trust.policy.metadata.as_str().to_owned(),

@@ -5,6 +5,7 @@ use super::{
     channel::{self, NetworkArgs},
     context::Context,
     exit::{Exit, Failure},
+    join_ledger::{self, LoaderArgs},
     output,
     serve::serve_limits,
     stop::Stop,
@@ -41,7 +42,8 @@ use std::{
 /// join, what it read and hashed itself, and those who signed alike must satisfy the rule (--policy; else peers of more than half of
 /// the channel's organisations). Every chunk is proved before it is written; a source that lies is dropped by name. Ended or killed, the same command goes on where it was. The folder
 /// DIR/CHANNEL/N appears only when every file's SHA-256, the content and the exact set of files are right; then
-/// `peer channel joinbysnapshot --snapshotpath DIR/CHANNEL/N` takes it as it is. A receipt in the state folder says who vouched, under
+/// `peer channel joinbysnapshot --snapshotpath DIR/CHANNEL/N` takes it as it is, or --loader ledger puts it into a stopped peer's
+/// databases at once. A receipt in the state folder says who vouched, under
 /// which rule and configuration, and what came from whom; `snapferry verify --receipt` checks it offline.
 #[derive(Debug, Args)]
 pub(crate) struct Join {
@@ -54,6 +56,8 @@ pub(crate) struct Join {
     /// Landing folder: the snapshot becomes DIR/CHANNEL/N, work under way lies in DIR/.snapferry
     #[arg(long, value_name = "DIR")]
     land: PathBuf,
+    #[command(flatten)]
+    loader: LoaderArgs,
     /// Meanwhile serve what is proved to joiners of our own organisation, who name this address in their --from (off by default);
     /// nothing is attested, and it ends with the join
     #[arg(long, value_name = "IP:PORT")]
@@ -71,6 +75,8 @@ impl Join {
         flags.extend(self.trust.by_key());
         let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
         let (request, _watcher) = self.request(context, &config)?;
+        let channel = request.dialling.config()?;
+        let target = self.loader.target(channel.channel(), &channel, &request.dialling.identity)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.
@@ -79,11 +85,21 @@ impl Join {
         // Disk work that was told to stop may still read: the process doesn't wait for it.
         runtime.shutdown_background();
         drop(observer);
-        match joined {
-            Ok(joined) if context.json() => output::print_json(&as_json(&joined)),
-            Ok(joined) => output::print(&as_text(&joined)),
-            Err(JoinError::Stopped) => Err(Failure::new(stop.exit(), JoinError::Stopped)),
-            Err(error) => Err(error.into()),
+        let joined = joined.map_err(|error| match error {
+            JoinError::Stopped => Failure::new(stop.exit(), JoinError::Stopped),
+            error => error.into(),
+        })?;
+        let loaded = match target.filter(|_| joined.outcome != Outcome::DryRun) {
+            Some(target) => {
+                // By the configuration of the moment: it names who is a member of which collection.
+                let config = request.dialling.config()?;
+                Some(join_ledger::load(context, &target, &joined, &request.land, &config)?)
+            }
+            None => None,
+        };
+        match context.json() {
+            true => output::print_json(&as_json(&joined, loaded)),
+            false => output::print(&as_text(&joined, loaded)),
         }
     }
 
@@ -161,7 +177,7 @@ pub(super) fn style(context: &Context) -> Style {
     }
 }
 
-fn as_json(joined: &Joined) -> serde_json::Value {
+fn as_json(joined: &Joined, loaded: Option<Duration>) -> serde_json::Value {
     json!({
         "event": "result",
         "outcome": match joined.outcome {
@@ -185,10 +201,11 @@ fn as_json(joined: &Joined) -> serde_json::Value {
         "shares": joined.shares,
         "path": joined.path,
         "seconds": joined.elapsed.as_secs_f64(),
+        "load_seconds": loaded.map(|loaded| loaded.as_secs_f64()),
     })
 }
 
-fn as_text(joined: &Joined) -> String {
+fn as_text(joined: &Joined, loaded: Option<Duration>) -> String {
     let size = format_bytes(joined.total_bytes);
     let orgs: Vec<&str> = joined.organisations.iter().map(String::as_str).collect();
     let orgs = orgs.join(" and ");
@@ -204,7 +221,7 @@ fn as_text(joined: &Joined) -> String {
             "{} is already in place, vouched for by {orgs}, and every file was checked again: {path}\n{}{}",
             joined.id,
             receipt(joined),
-            next_step(joined)
+            next_step(joined, loaded)
         ),
         Outcome::Landed => format!(
             "{} is in place: {path}\n{size} in {:.1} s, vouched for by {orgs}; every chunk, every file's SHA-256, the content and \
@@ -214,7 +231,7 @@ fn as_text(joined: &Joined) -> String {
             rule(joined),
             shares(joined),
             receipt(joined),
-            next_step(joined)
+            next_step(joined, loaded)
         ),
     }
 }
@@ -253,7 +270,16 @@ pub(super) fn shares(joined: &Joined) -> String {
     text
 }
 
-fn next_step(joined: &Joined) -> String {
+fn next_step(joined: &Joined, loaded: Option<Duration>) -> String {
+    if let Some(loaded) = loaded {
+        return format!(
+            "loaded into the peer's databases in {:.1} s\nnext: start the peer; it has {} up to block {}, and fetches later blocks and private \
+             data by itself\n",
+            loaded.as_secs_f64(),
+            joined.id.channel,
+            joined.id.block_number
+        );
+    }
     format!("next: peer channel joinbysnapshot --snapshotpath {}\n", joined.path.display())
 }
 

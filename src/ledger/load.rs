@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// A file of the snapshot, from its first byte.
-pub type FileStream = Box<dyn Read + Send>;
+pub type FileStream<'a> = Box<dyn Read + Send + 'a>;
 
 /// What is loaded into what, and for whom.
 pub struct Load<'a> {
@@ -54,7 +54,7 @@ pub struct Load<'a> {
     /// What was agreed on: every byte is held to it.
     pub metadata: &'a SnapshotMetadata,
     /// The files that the metadata list.
-    pub open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream, DiskError> + Sync),
+    pub open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
     /// Whose peer it is.
     pub peer: JoiningPeer<'a>,
     /// An empty folder for sorting.
@@ -85,6 +85,14 @@ pub fn load(job: &Load<'_>) -> Result<ContentSummary, LoadError> {
             Err(error)
         }
     }
+}
+
+/// Whether a load of the channel would find its place now. Changes nothing.
+///
+/// # Errors
+/// [`LoadError`]: the peer runs, or has the channel; the folder isn't one of a peer that this can load into.
+pub fn may_load(ledgers: &Arc<dyn Dir>, channel: &ChannelId) -> Result<(), LoadError> {
+    channel::may_claim(ledgers, channel)
 }
 
 /// Removes what a load or a peer's own join that was cut off has left of the channel. Fine if there is nothing.

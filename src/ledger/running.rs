@@ -1,8 +1,11 @@
 //! Whether a peer works with these databases: it holds a lock as long as it runs (fabric: `leveldbhelper.FileLock`, a LevelDB of its own,
 //! which goleveldb locks with flock).
 
-use super::LedgerError;
-use crate::disk::{Dir, DiskError, EntryKind, Lock};
+use super::{
+    LedgerError,
+    leveldb::{Bulk, LevelDbError},
+};
+use crate::disk::{Dir, DiskError, EntryKind};
 
 const LOCK_FOLDER: &str = "fileLock";
 const LOCK_FILE: &str = "LOCK";
@@ -28,14 +31,17 @@ pub fn refuse_running_peer(ledgers: &dyn Dir) -> Result<(), LedgerError> {
     }
 }
 
-/// Takes the lock that a peer holds as long as it runs: none starts while it lives.
+/// Takes the lock that a peer holds as long as it runs: none starts while it lives. What bears it is an empty database, as a peer makes
+/// one there: it refuses a folder with anything else.
 ///
 /// # Errors
 /// [`LedgerError::PeerRuns`]; or whatever the disk says.
-pub(super) fn hold_off_the_peer(ledgers: &dyn Dir) -> Result<Lock, LedgerError> {
+pub(super) fn hold_off_the_peer(ledgers: &dyn Dir) -> Result<Bulk, LedgerError> {
     ledgers.create_dir(LOCK_FOLDER)?;
-    match ledgers.open_dir(LOCK_FOLDER)?.lock(LOCK_FILE) {
-        Err(DiskError::Locked { .. }) => Err(LedgerError::PeerRuns { path: ledgers.path().to_owned() }),
+    match Bulk::begin(ledgers.open_dir(LOCK_FOLDER)?, Vec::new()) {
+        Err(LevelDbError::Disk(DiskError::Locked { .. })) => {
+            Err(LedgerError::PeerRuns { path: ledgers.path().to_owned() })
+        }
         lock => Ok(lock?),
     }
 }

@@ -90,11 +90,16 @@ const STARTS_MAX: u32 = 5;
 
 impl RealPeer {
     pub fn start(binaries: &Path, mutual_tls: bool) -> Self {
-        let home = TempDir::new().unwrap();
-        std::fs::write(home.path().join("core.yaml"), CORE_YAML).unwrap();
-        let mut peer = Self { binary: binaries.join("peer"), home, ports: Ports::free(), mutual_tls, process: None };
+        let mut peer = Self::new(binaries, mutual_tls);
         peer.launch();
         peer
+    }
+
+    /// One that never ran.
+    pub fn new(binaries: &Path, mutual_tls: bool) -> Self {
+        let home = TempDir::new().unwrap();
+        std::fs::write(home.path().join("core.yaml"), CORE_YAML).unwrap();
+        Self { binary: binaries.join("peer"), home, ports: Ports::free(), mutual_tls, process: None }
     }
 
     /// Starts the process and waits until it answers.
@@ -211,10 +216,22 @@ impl RealPeer {
 
     /// Stops it as an operator does, and starts it over the same folders.
     pub fn restart(&mut self) {
-        let mut process = self.process.take().unwrap();
-        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
-        process.wait().unwrap();
+        self.restart_after(|_| ());
+    }
+
+    /// As [`Self::restart`], once that was done while it was stopped.
+    pub fn restart_after(&mut self, meanwhile: impl FnOnce(&Self)) {
+        if let Some(mut process) = self.process.take() {
+            kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+            process.wait().unwrap();
+        }
+        meanwhile(self);
         self.launch();
+    }
+
+    /// Its databases.
+    pub fn ledgers(&self) -> PathBuf {
+        self.home.path().join("production/ledgersData")
     }
 
     /// Panics if it logged an error.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::LoadError;
 use crate::{
-    disk::{Access, Dir, Lock},
+    disk::{Access, Dir},
     ledger::{
         leveldb::{Bulk, Database, LevelDbError},
-        running::hold_off_the_peer,
+        running::{hold_off_the_peer, refuse_running_peer},
         stores::{
             BOOTSTRAPPING_INFO_FILE, BootstrappingInfo, CHAINS_FOLDER, FIRST_BLOCK_FILE, LedgerRecord, Status, Store,
             ledger_key, ledger_record,
@@ -20,15 +20,16 @@ use crate::{
 pub(super) struct ChannelPlaces {
     ledgers: Arc<dyn Dir>,
     channel: ChannelId,
-    _no_peer: Lock,
+    _no_peer: Bulk,
 }
 
 impl ChannelPlaces {
     /// Takes the peer's lock, and makes sure that the channel may be made. What an attempt that was cut off has left is removed.
     pub(super) fn claim(ledgers: &Arc<dyn Dir>, channel: &ChannelId) -> Result<Self, LoadError> {
+        may_claim(ledgers, channel)?;
         let no_peer = hold_off_the_peer(&**ledgers)?;
         let places = Self { ledgers: Arc::clone(ledgers), channel: channel.clone(), _no_peer: no_peer };
-        match places.status()? {
+        match status(ledgers, channel)? {
             Some(status @ (Status::Active | Status::Inactive)) => {
                 return Err(LoadError::ChannelExists { channel: channel.clone(), status });
             }
@@ -42,24 +43,6 @@ impl ChannelPlaces {
             }
         }
         Ok(places)
-    }
-
-    fn status(&self) -> Result<Option<Status>, LoadError> {
-        let Some(database) = self.database(Store::LedgerProvider)? else { return Ok(None) };
-        let Some(record) = database.get(&ledger_key(&self.channel))? else { return Ok(None) };
-        match LedgerRecord::decode(&record) {
-            Some(record) => Ok(Some(record.status)),
-            None => Err(LoadError::Record { channel: self.channel.clone() }),
-        }
-    }
-
-    /// The store as it is; `None` if there is none.
-    fn database(&self, store: Store) -> Result<Option<Database>, LoadError> {
-        match Database::open(self.folder(store)?) {
-            Ok(database) => Ok(Some(database)),
-            Err(LevelDbError::NoDatabase { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Says durably that the channel is being made: whatever happens, a peer that starts drops what there is of it.
@@ -86,7 +69,7 @@ impl ChannelPlaces {
     pub(super) fn bulk(&self, store: Store) -> Result<Bulk, LoadError> {
         let mut ranges = store.key_ranges(&self.channel);
         let Some((key, expected)) = store.format() else { return Ok(Bulk::begin(self.folder(store)?, ranges)?) };
-        let found = match self.database(store)? {
+        let found = match database(&self.ledgers, store)? {
             Some(database) => database.get(key)?,
             None => None,
         };
@@ -161,5 +144,42 @@ impl ChannelPlaces {
             folder = inner;
         }
         Ok(folder)
+    }
+}
+
+/// Whether the channel may be made, as far as can be seen without a change.
+pub(super) fn may_claim(ledgers: &Arc<dyn Dir>, channel: &ChannelId) -> Result<(), LoadError> {
+    refuse_running_peer(&**ledgers)?;
+    match status(ledgers, channel)? {
+        Some(status @ (Status::Active | Status::Inactive)) => {
+            Err(LoadError::ChannelExists { channel: channel.clone(), status })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the peer's record of the channel says, if it has one.
+fn status(ledgers: &Arc<dyn Dir>, channel: &ChannelId) -> Result<Option<Status>, LoadError> {
+    let Some(database) = database(ledgers, Store::LedgerProvider)? else { return Ok(None) };
+    let Some(record) = database.get(&ledger_key(channel))? else { return Ok(None) };
+    match LedgerRecord::decode(&record) {
+        Some(record) => Ok(Some(record.status)),
+        None => Err(LoadError::Record { channel: channel.clone() }),
+    }
+}
+
+/// The store as it is; `None` if there is none.
+fn database(ledgers: &Arc<dyn Dir>, store: Store) -> Result<Option<Database>, LoadError> {
+    let mut folder = Arc::clone(ledgers);
+    for component in store.folder() {
+        folder = match folder.open_dir(component) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            inner => inner?,
+        };
+    }
+    match Database::open(folder) {
+        Ok(database) => Ok(Some(database)),
+        Err(LevelDbError::NoDatabase { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -23,14 +23,14 @@ const READ_BYTES: usize = 256 << 10;
 /// All files that the metadata list; each is read once.
 pub(super) struct Files<'a> {
     signable: &'a SignableMetadata,
-    open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream, DiskError> + Sync),
+    open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
     proved: Mutex<BTreeMap<SnapshotFile, FileSummary>>,
 }
 
 impl<'a> Files<'a> {
     pub(super) const fn new(
         signable: &'a SignableMetadata,
-        open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream, DiskError> + Sync),
+        open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
     ) -> Self {
         Self { signable, open, proved: Mutex::new(BTreeMap::new()) }
     }
@@ -82,14 +82,14 @@ fn all(file: SnapshotFile, stream: &mut dyn Read) -> Result<Vec<u8>, LoadError> 
 }
 
 /// A stream that is hashed and checked while it is read.
-struct Proving {
-    inner: FileStream,
+struct Proving<'a> {
+    inner: FileStream<'a>,
     sha256: Sha256,
     /// The first thing that is wrong.
     check: Result<ContentCheck, ContentError>,
 }
 
-impl Proving {
+impl Proving<'_> {
     /// Reads the rest, and holds all to the hash.
     fn finish(mut self, file: SnapshotFile, listed: FileDigest) -> Result<FileSummary, LoadError> {
         let mut buffer = vec![0; READ_BYTES];
@@ -102,7 +102,7 @@ impl Proving {
     }
 }
 
-impl Read for Proving {
+impl Read for Proving<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buf)?;
         let read = buf.get(..count).unwrap_or_default();

@@ -45,14 +45,14 @@ impl Place {
         &self,
         recorded: &Recorded,
         org: u8,
-        open: &(dyn Fn(SnapshotFile) -> Result<FileStream, DiskError> + Sync),
+        open: &(dyn Fn(SnapshotFile) -> Result<FileStream<'static>, DiskError> + Sync),
     ) -> Result<ContentSummary, LoadError> {
         let (config, joining) = (network(), peer(org));
         let is_member = |policy: &[u8]| config.satisfies_signature_policy(policy, &joining.identity);
         load(&Load {
             ledgers: Arc::clone(&self.ledgers),
             metadata: &recorded.metadata,
-            open,
+            open: &|file| open(file),
             peer: JoiningPeer { msp_id: joining.identity.msp_id().as_str(), is_member: &is_member },
             scratch: Arc::clone(&self.scratch),
             sort_bytes: 1 << 20,

@@ -1,0 +1,120 @@
+//! `join --loader ledger`: what has landed goes straight into a stopped peer's databases.
+
+use super::{
+    channel,
+    context::Context,
+    exit::{Exit, Failure},
+    progress::Progress,
+};
+use clap::{Args, ValueEnum};
+use snapferry::{
+    bootstrap::{Joined, LedgerTarget, LoadingError},
+    ledger::load::LoadError,
+    msp::{ChannelConfig, LocalIdentity, Principal, PrincipalRole},
+    snapshot::ChannelId,
+    transport::fault::chain,
+};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How what has landed comes into the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Loader {
+    /// Not at all: `peer channel joinbysnapshot` takes the folder
+    Folder,
+    /// Straight into the databases of a stopped peer: many times faster than its own import
+    Ledger,
+}
+
+/// Where it goes.
+#[derive(Debug, Args)]
+pub(super) struct LoaderArgs {
+    /// How what has landed comes into the peer
+    #[arg(long, value_enum, default_value_t = Loader::Folder)]
+    pub(super) loader: Loader,
+    /// With --loader ledger: the stopped peer's databases, ledgersData in its peer.fileSystemPath; other channels there are left as they are
+    #[arg(long, value_name = "DIR", required_if_eq("loader", "ledger"))]
+    ledger: Option<PathBuf>,
+    /// With --loader ledger: MSP folder of the peer itself, unless the command runs with the peer's identity; it decides which private data
+    /// the peer may have
+    #[arg(long, value_name = "DIR", requires = "ledger")]
+    peer_msp: Option<PathBuf>,
+}
+
+impl LoaderArgs {
+    /// The stopped peer, if there is one to load into; refused before anything is fetched if that can't work.
+    pub(super) fn target(
+        &self,
+        channel: &ChannelId,
+        config: &ChannelConfig,
+        joining: &LocalIdentity,
+    ) -> Result<Option<LedgerTarget>, Failure> {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.loader == Loader::Ledger) else { return Ok(None) };
+        let msp_id = joining.identity.msp_id();
+        let peer = match &self.peer_msp {
+            Some(folder) => {
+                LocalIdentity::load(msp_id, folder).map_err(|error| Failure::new(Exit::Usage, chain(&error)))?.identity
+            }
+            None => joining.identity.clone(),
+        };
+        let role = Principal::Role { msp_id: msp_id.clone(), role: PrincipalRole::Peer };
+        if let Err(error) = config.satisfies(&peer, &role) {
+            let what = format!("{} is no peer of {msp_id}: {}", peer.subject(), chain(&error));
+            return Err(Failure::new(Exit::Usage, what).next("name the peer's own MSP folder with --peer-msp"));
+        }
+        let target = LedgerTarget { ledgers: channel::folder(&std::path::absolute(ledger)?, 0o700)?, peer };
+        target.check(channel)?;
+        Ok(Some(target))
+    }
+}
+
+/// Loads what that join has landed, and says how long it took.
+pub(super) fn load(
+    context: &Context,
+    target: &LedgerTarget,
+    joined: &Joined,
+    land: &Arc<dyn snapferry::disk::Dir>,
+    config: &ChannelConfig,
+) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    let progress = Mutex::new(Progress::start(context, "loading", joined.total_bytes));
+    let bytes = AtomicU64::new(0);
+    target.load(joined, land, config, &|count| {
+        bytes.fetch_add(count, Ordering::Relaxed);
+        progress.lock().unwrap_or_else(PoisonError::into_inner).add(count);
+    })?;
+    progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+    Ok(begun.elapsed())
+}
+
+impl From<LoadingError> for Failure {
+    fn from(error: LoadingError) -> Self {
+        match error {
+            LoadingError::Load(error) => error.into(),
+            LoadingError::CouchDb => Self::new(Exit::Usage, error),
+            LoadingError::Disk(error) => error.into(),
+            error => Self::new(Exit::Verification, error),
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Ledger(error) => error.into(),
+            LoadError::Disk(error) => error.into(),
+            LoadError::HashMismatch { .. } | LoadError::Content(_) | LoadError::Snapshot(_) => {
+                Self::new(Exit::Verification, error).next("nothing was loaded; run the join again")
+            }
+            LoadError::ChannelExists { .. } => Self::new(Exit::Failed, error)
+                .next("leave the channel first (peer node unjoin), or load into another peer"),
+            error => Self::new(Exit::Failed, error),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `join --loader ledger` with the real binary: what was fetched and proved lies in a stopped peer's databases, and nothing else does.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+#[path = "common/processes.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod processes;
+
+use processes::{CHANNEL, Ended, Join, Root, Service, binary, fixture};
+use serde_json::Value;
+use std::{fs, path::Path};
+use tempfile::TempDir;
+
+const BLOCK: u64 = 132;
+
+struct Place {
+    root: Root,
+    land: TempDir,
+    peer: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { root: Root::with_recorded(), land: TempDir::new().unwrap(), peer: TempDir::new().unwrap() }
+    }
+
+    fn join(&self, sources: &[Service], more: &[&str]) -> Ended {
+        let addresses: Vec<_> = sources.iter().map(|source| source.address).collect();
+        let msp = fixture("crypto/peerOrganizations/org3.example.com/peers/peer0.org3.example.com/msp");
+        let join = Join::new(&addresses, self.land.path()).block(BLOCK);
+        let join = join.args(["--loader", "ledger", "--peer-msp", msp.to_str().unwrap()]);
+        join.args(["--ledger", self.ledgers().to_str().unwrap()]).args(more.iter().copied()).run()
+    }
+
+    fn ledgers(&self) -> std::path::PathBuf {
+        self.peer.path().join("ledgersData")
+    }
+
+    fn services(&self) -> [Service; 2] {
+        [1, 2].map(|org| Service::start(org, &self.root, &[BLOCK]))
+    }
+}
+
+fn json(args: &[&str], folder: &Path) -> Value {
+    let output = binary().args(args).arg(folder).args(["-O", "json"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn what_was_fetched_lies_in_the_peers_databases() {
+    let place = Place::new();
+    let ended = place.join(&place.services(), &[]);
+    let result = ended.result();
+    assert!(result["load_seconds"].as_f64().unwrap() > 0.0, "{result}");
+    let ledger = json(&["inspect", "-c", CHANNEL, "--ledger"], &place.ledgers());
+    assert_eq!((&ledger["height"], &ledger["boot_snapshot"]["block_number"]), (&(BLOCK + 1).into(), &BLOCK.into()));
+    assert_eq!(ledger["boot_snapshot"]["snapshot_hash"], result["snapshot_hash"]);
+    // As many keys in each namespace as the snapshot's own rows say.
+    let folder = Path::new(result["path"].as_str().unwrap());
+    let snapshot = json(&["inspect"], folder);
+    assert!(ledger["state"].as_array().unwrap().len() > 3, "{ledger}");
+    assert_eq!(ledger["channel"], snapshot["channel"], "{snapshot}");
+    let left: Vec<_> = fs::read_dir(place.land.path().join(".snapferry")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    // It's there: nothing is loaded over it.
+    place.join(&place.services(), &[]).assert_failed(1, &["the peer already has channel mychannel"]);
+}
+
+#[test]
+fn who_is_no_peer_and_a_dry_run_load_nothing() {
+    let place = Place::new();
+    let services = place.services();
+    let dry = place.join(&services, &["--dry-run"]);
+    assert_eq!(dry.result()["outcome"], "dry_run");
+    assert!(!place.ledgers().join("ledgerProvider").exists());
+    let addresses: Vec<_> = services.iter().map(|source| source.address).collect();
+    // The admin who joins is no peer.
+    let join = Join::new(&addresses, place.land.path());
+    let ended = join.args(["--loader", "ledger", "--ledger", place.ledgers().to_str().unwrap()]).run();
+    ended.assert_failed(2, &["is no peer of Org3MSP", "--peer-msp"]);
+    let join = Join::new(&addresses, place.land.path()).args(["--loader", "ledger"]).run();
+    assert_eq!((join.code, join.stderr.contains("--ledger <DIR>")), (Some(2), true), "{}", join.stderr);
+    assert!(!place.ledgers().join("ledgerProvider").exists());
+}

@@ -251,6 +251,7 @@ fn tests() -> BTreeMap<&'static str, Vec<Test>> {
             }
             match line {
                 "" | "}" => head.clear(),
+                _ if name.is_some() => head.clear(),
                 line => head.push(line.to_owned()),
             }
         }
@@ -263,7 +264,8 @@ fn page(tests: &BTreeMap<&'static str, Vec<Test>>) -> String {
         "# What can go wrong, and what is tested\n\n\
          Every fault of the catalogue, what must happen, and the tests that hold it. Written by `tests/fault_table.rs` from the tests' own \
          words;\nwhole joins under these faults run on a simulated machine (`tests/faults`), others over real sockets or as the real \
-         binary.\n",
+         binary.\n\nSuch a run can be looked at: `cargo run --example netsim -- --seed 7` draws what that seed of the swarm does, \
+         `--scenario FILE`\nruns a scenario of your own (see `examples/scenarios`), `--svg FILE` draws it for the browser.\n",
     );
     for (group, faults) in GROUPS {
         write!(page, "\n## {group}\n\n| id | injected | required | tests |\n|---|---|---|---|\n").unwrap();

@@ -270,7 +270,8 @@ async fn a_deletion_waits_for_who_downloads_and_is_over_for_everybody_else() {
     // Forced: who downloads hears of it, on a later connection, too.
     let mut news = holding.news();
     assert_eq!(delete(true), Deleted::Pending);
-    let told = news.wait_for(|news| news.lease_ending.is_some()).await.unwrap().lease_ending.unwrap();
+    let (ending, told) = news.wait_for(|news| news.lease_ending.is_some()).await.unwrap().lease_ending.unwrap();
+    assert_eq!(ending, lease_id);
     assert!(told > Duration::from_secs(590) && told <= Duration::from_secs(600), "{told:?}");
     let again = Joiner::new(3).connect(service.address).await.unwrap();
     again.news().wait_for(|news| news.lease_ending.is_some()).await.unwrap();

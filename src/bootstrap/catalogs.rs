@@ -13,7 +13,7 @@ use super::{
     dialer::{Dialer, Dialling, SourceAddress},
     error::{JoinError, SourceTrouble},
     event::Observer,
-    sources::Sources,
+    sources::{Patience, Sources},
     vouching::{JoinTrust, Vouching},
 };
 use crate::{
@@ -116,7 +116,7 @@ pub async fn manifests(
 fn dial(request: &CatalogRequest) -> Result<(Dialer, Sources), JoinError> {
     let silent: Observer = Arc::new(|_| ());
     let dialer = Dialer::new(&request.dialling, BufferPool::new(1), request.sources.len(), 0)?;
-    let sources = Sources::dial(&dialer, &request.sources, false, Vec::new(), None, &silent);
+    let sources = Sources::dial(&dialer, &request.sources, Patience::Once, Vec::new(), None, &silent);
     Ok((dialer, sources))
 }
 

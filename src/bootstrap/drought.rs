@@ -28,13 +28,13 @@ impl Drought {
         match waits_for {
             WaitsFor::Chunks => drop(self.lacking_since.get_or_insert_with(Instant::now)),
             WaitsFor::RetryAfter { .. } => self.lacking_since = None,
-            WaitsFor::Sources => self.rested(),
+            WaitsFor::Sources | WaitsFor::Local => self.rested(),
             // A question that is under way has no answer yet.
             _ => {}
         }
     }
 
-    /// Nobody could be asked for anything.
+    /// Nobody could be asked for anything, or it was we who weren't through with what there is.
     pub(super) fn rested(&mut self) {
         *self = Self::begin();
     }
@@ -82,7 +82,8 @@ mod tests {
         drought.hope();
         assert!(!drought.lacking_for(Duration::ZERO) && drought.nothing_for(LONG * 4));
         let nobody = |drought: &mut Drought| drought.waits_for(WaitsFor::Sources);
-        for end in [Drought::gave, Drought::rested, nobody] {
+        let ours = |drought: &mut Drought| drought.waits_for(WaitsFor::Local);
+        for end in [Drought::gave, Drought::rested, nobody, ours] {
             drought.waits_for(WaitsFor::Chunks);
             advance(LONG).await;
             assert!(drought.lacking_for(LONG) && drought.nothing_for(LONG));

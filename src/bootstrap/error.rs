@@ -88,6 +88,17 @@ pub enum JoinError {
         /// Each source's answer.
         troubles: Vec<SourceTrouble>,
     },
+    /// Nobody offers the snapshot any more, and nothing may be taken in its place.
+    #[error(
+        "no source offers {id} any more: {}; name others, or take another block: `snapferry catalog list` shows what they offer",
+        list(.troubles)
+    )]
+    NoLongerOffered {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What the sources say now.
+        troubles: Vec<SourceTrouble>,
+    },
     /// Nobody who is connected offers the snapshot any more, but somebody offers another one.
     #[error("no connected source has {id} any more: {}", list(.troubles))]
     Vanished {

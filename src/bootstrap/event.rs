@@ -101,7 +101,8 @@ pub enum JoinEvent {
         /// What the sources say, in words.
         reason: String,
     },
-    /// Too few of those who are connected agree on any snapshot; whoever was lost is waited for.
+    /// Too few of those who are connected agree on any snapshot, or none of them has the one that was agreed on; whoever was lost is
+    /// waited for.
     WaitsForSources {
         /// What is missing, in words.
         reason: String,

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::error::JoinError;
+use super::{error::JoinError, given_up::unmark};
 use crate::{
     catalog::AgreedSnapshot,
     chunking::{Candidates, LOCK_FILE, Store, StoreError, VerifiedFile},
@@ -69,12 +69,16 @@ impl Landing {
         Ok(Some(verified.content))
     }
 
-    /// Opens the store of the work folder and checks that the rest will fit; unless another join has published the
+    pub(super) const fn land(&self) -> &Arc<dyn Dir> {
+        &self.land
+    }
+
+    /// Opens the store of the work folder and checks that the rest will fit, in `more` bytes that can be had beside the free ones; unless another join has published the
     /// snapshot since [`Self::is_there`] was asked.
     ///
     /// # Errors
     /// [`JoinError::NoSpace`]; another process works there; as [`Self::is_there`]; the disk.
-    pub(super) fn open_store(&self, agreed: &AgreedSnapshot) -> Result<Opened, JoinError> {
+    pub(super) fn open_store(&self, agreed: &AgreedSnapshot, more: u64) -> Result<Opened, JoinError> {
         let mut tries = 1..OPEN_TRIES;
         let (store, candidates) = loop {
             match self.try_open_store(agreed) {
@@ -88,13 +92,22 @@ impl Landing {
             drop(store); // its lock goes last
             return Ok(Opened::There(content));
         }
+        self.check_space(&store, agreed, more)?;
+        Ok(Opened::Store(Box::new(store), candidates))
+    }
+
+    /// Whether what the store lacks fits into the free space and `more` bytes.
+    ///
+    /// # Errors
+    /// [`JoinError::NoSpace`] if not; the disk.
+    pub(super) fn check_space(&self, store: &Store, agreed: &AgreedSnapshot, more: u64) -> Result<(), JoinError> {
         let total: u64 = agreed.manifest().files().iter().map(|file| file.size).sum();
         let needed = total.saturating_sub(store.allocated()?).saturating_add(MARGIN_BYTES);
-        let free = self.land.free_space()?;
+        let free = self.land.free_space()?.saturating_add(more);
         if free < needed {
             return Err(JoinError::NoSpace { path: self.land.path().to_owned(), needed, free });
         }
-        Ok(Opened::Store(Box::new(store), candidates))
+        Ok(())
     }
 
     fn try_open_store(&self, agreed: &AgreedSnapshot) -> Result<(Store, Vec<Candidates>), StoreError> {
@@ -104,7 +117,10 @@ impl Landing {
         let work = self.land.open_dir(WORK_DIR)?;
         work.create_dir(&job_name(&self.id))?;
         work.sync_dir()?;
-        Store::open(work.open_dir(&job_name(&self.id))?, agreed.manifest())
+        let job = work.open_dir(&job_name(&self.id))?;
+        let opened = Store::open(Arc::clone(&job), agreed.manifest())?;
+        unmark(&*job)?;
+        Ok(opened)
     }
 
     /// Gives the proved files their final name, and removes the work folder. The store's lock is the caller's: who gets it must not find
@@ -129,10 +145,19 @@ impl Landing {
     /// Removes the work folder that a join left which was stopped right behind the renaming. If somebody works there, it
     /// is theirs to remove.
     pub(super) fn clean_up(&self) {
-        let lock = || self.land.open_dir(WORK_DIR)?.open_dir(&job_name(&self.id))?.lock(LOCK_FILE);
+        self.clean_up_if(|_| true);
+    }
+
+    /// As [`Self::clean_up`], if that holds of the work folder while nobody works there.
+    pub(super) fn clean_up_if(&self, holds: impl Fn(&dyn Dir) -> bool) {
+        let lock = || {
+            let job = self.land.open_dir(WORK_DIR)?.open_dir(&job_name(&self.id))?;
+            Ok::<_, DiskError>((job.lock(LOCK_FILE)?, job))
+        };
         match lock() {
-            Ok(_lock) => self.remove_job(),
-            Err(DiskError::Locked { .. }) => {}
+            Ok((_lock, job)) if holds(&*job) => self.remove_job(),
+            Ok(_) | Err(DiskError::Locked { .. }) => {}
+            Err(error) if error.is_not_found() => drop(self.remove_aside().map_err(|error| self.warn_left(&error))),
             Err(error) => self.warn_left(&error),
         }
     }
@@ -140,9 +165,23 @@ impl Landing {
     /// Removes the work folder of a snapshot that is published; the caller holds its lock. What can't be removed only
     /// takes space: the snapshot is there.
     fn remove_job(&self) {
-        let removed = self.land.open_dir(WORK_DIR).and_then(|work| work.remove_dir_all(&job_name(&self.id)));
-        if let Err(error) = removed {
+        let remove = || {
+            self.remove_aside()?;
+            // Aside first: whoever opens it while it goes would find half of it, and a lock of its own.
+            let work = self.land.open_dir(WORK_DIR)?;
+            work.rename(&job_name(&self.id), &*work, &aside(&self.id))?;
+            work.remove_dir_all(&aside(&self.id))
+        };
+        if let Err(error) = remove() {
             self.warn_left(&error);
+        }
+    }
+
+    /// What is left of one that was cut off while it was removed.
+    fn remove_aside(&self) -> Result<(), DiskError> {
+        match self.land.open_dir(WORK_DIR)?.remove_dir_all(&aside(&self.id)) {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -155,6 +194,11 @@ impl Landing {
     fn channel_dir(&self) -> Result<Arc<dyn Dir>, DiskError> {
         self.land.open_dir(self.id.channel.as_str())
     }
+}
+
+/// Its name while it is removed; that of no channel's begins with a dot.
+fn aside(id: &SnapshotId) -> String {
+    format!(".{}", job_name(id))
 }
 
 /// Name of a snapshot's work folder.
@@ -213,7 +257,7 @@ mod tests {
         }
 
         fn open(&self) -> Store {
-            let Opened::Store(store, _) = self.landing().open_store(&self.agreed).unwrap() else {
+            let Opened::Store(store, _) = self.landing().open_store(&self.agreed, 0).unwrap() else {
                 panic!("it is there")
             };
             *store
@@ -314,11 +358,11 @@ mod tests {
         let second = place.landing();
         assert!(second.is_there(&place.agreed).unwrap().is_none());
         place.publish(place.open()).unwrap();
-        assert!(matches!(second.open_store(&place.agreed).unwrap(), Opened::There(_)));
+        assert!(matches!(second.open_store(&place.agreed, 0).unwrap(), Opened::There(_)));
         assert_eq!(place.jobs(), [""; 0]);
         // Something else there is refused, as always.
         place.land.open_dir("mychannel").unwrap().open_dir("132").unwrap().remove_file("txids.data").unwrap();
-        assert!(matches!(second.open_store(&place.agreed), Err(JoinError::ExistsDifferently { .. })));
+        assert!(matches!(second.open_store(&place.agreed, 0), Err(JoinError::ExistsDifferently { .. })));
     }
 
     #[test]
@@ -342,7 +386,7 @@ mod tests {
         place.faults.break_only(&holes.iter().map(String::as_str).collect::<Vec<_>>());
         for _ in 0..2 {
             place.faults.set_free(MARGIN_BYTES + total - 1);
-            let refused = place.landing().open_store(&place.agreed);
+            let refused = place.landing().open_store(&place.agreed, 0);
             assert!(matches!(refused, Err(JoinError::NoSpace { .. })), "{refused:?}");
             place.faults.set_free(MARGIN_BYTES + total);
             place.open();
@@ -357,7 +401,7 @@ mod tests {
         place.faults.set_free(MARGIN_BYTES);
         drop(place.open());
         work.remove_file("public_state.data").unwrap();
-        let refused = place.landing().open_store(&place.agreed);
+        let refused = place.landing().open_store(&place.agreed, 0);
         assert!(matches!(refused, Err(JoinError::NoSpace { .. })), "{refused:?}");
     }
 }

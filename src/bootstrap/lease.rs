@@ -2,10 +2,16 @@
 //!
 //! What the source refuses here is the answer to whoever asked for chunks: BUSY is waited for, GONE is planned around.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
-    sync::{Mutex, Notify, mpsc},
+    sync::{Mutex, Notify, mpsc, watch},
     task::JoinHandle,
     time::{self, Instant},
 };
@@ -32,6 +38,8 @@ pub(super) struct Lease {
     snapshot: SnapshotId,
     manifest_hash: ManifestHash,
     state: Mutex<State>,
+    /// Nobody asks any more.
+    over: AtomicBool,
     /// Told when one was opened.
     opened: Notify,
 }
@@ -58,11 +66,33 @@ impl Held {
 
 impl Lease {
     fn new(session: Arc<Session>, snapshot: SnapshotId, manifest_hash: ManifestHash) -> Self {
-        Self { session, snapshot, manifest_hash, state: Mutex::default(), opened: Notify::new() }
+        Self {
+            session,
+            snapshot,
+            manifest_hash,
+            state: Mutex::default(),
+            over: AtomicBool::new(false),
+            opened: Notify::new(),
+        }
     }
 
     /// The lease to ask with; opened if there is none. Many may wait for the same answer.
-    pub(super) async fn id(&self) -> Result<u64, AskError> {
+    pub(super) async fn id(self: &Arc<Self>) -> Result<u64, AskError> {
+        if let Some(held) = self.state.lock().await.held {
+            return Ok(held.lease_id);
+        }
+        // Whoever asks may give up meanwhile; what the source grants has to be known all the same, or nobody closes it.
+        let lease = Arc::clone(self);
+        match tokio::spawn(async move { lease.open().await }).await {
+            Ok(opened) => opened,
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => std::future::pending().await, // the process ends
+            },
+        }
+    }
+
+    async fn open(&self) -> Result<u64, AskError> {
         let mut state = self.state.lock().await;
         if let Some(held) = state.held {
             return Ok(held.lease_id);
@@ -74,7 +104,11 @@ impl Lease {
         match self.session.open_lease(open).await {
             Ok(lease) => {
                 *state = State { held: Some(Held::new(lease)), refused: None };
+                drop(state);
                 self.opened.notify_one();
+                if self.over.load(Ordering::SeqCst) {
+                    self.close().await;
+                }
                 Ok(lease.lease_id)
             }
             Err(error) => {
@@ -82,6 +116,27 @@ impl Lease {
                 state.refused = Some((error.clone(), Instant::now() + pause));
                 Err(error)
             }
+        }
+    }
+
+    /// Tells the source that its snapshot may go; one that is just being opened is closed once it is there.
+    async fn close(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        let Some(held) = self.state.lock().await.held.take() else { return };
+        let _ = self.session.close_lease(held.lease_id).await; // else it expires
+    }
+
+    /// Waits until this lease has to end, and says how long chunks still come.
+    async fn ending(&self, news: &mut watch::Receiver<SourceNews>) -> Option<Duration> {
+        loop {
+            let ending = news.borrow_and_update().lease_ending;
+            if let Some((lease_id, drain)) = ending {
+                // Waits for one that is just being opened. Another's of this session is of an earlier snapshot.
+                if self.state.lock().await.held.is_some_and(|held| held.lease_id == lease_id) {
+                    return Some(drain);
+                }
+            }
+            news.changed().await.ok()?;
         }
     }
 
@@ -130,10 +185,11 @@ impl Leasing {
         sender: &mpsc::UnboundedSender<Message>,
     ) -> Self {
         let lease = Arc::new(Lease::new(Arc::clone(session), snapshot, manifest_hash));
-        let (renewed, mut news, sender) = (Arc::clone(&lease), session.news(), sender.clone());
+        let (renewed, told_of) = (Arc::clone(&lease), Arc::clone(&lease));
+        let (mut news, sender) = (session.news(), sender.clone());
         let task = tokio::spawn(async move {
             let told = async {
-                if let Ok(Some(drain)) = news.wait_for(is_ending).await.map(|news| news.lease_ending) {
+                if let Some(drain) = told_of.ending(&mut news).await {
                     drop(sender.send(Message::LeaseEnding { source, drain })); // nobody listens once the transfer is over
                 }
                 std::future::pending::<()>().await;
@@ -155,8 +211,7 @@ impl Leasing {
     /// Tells the source that its snapshot may go, if it hears it soon.
     pub(super) async fn close(self) {
         self.task.abort();
-        let Some(held) = self.lease.state.lock().await.held.take() else { return };
-        let _ = time::timeout(CLOSE_TIMEOUT, self.lease.session.close_lease(held.lease_id)).await; // else it expires
+        let _ = time::timeout(CLOSE_TIMEOUT, self.lease.close()).await; // else it expires
     }
 }
 
@@ -164,8 +219,4 @@ impl Drop for Leasing {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn is_ending(news: &SourceNews) -> bool {
-    news.lease_ending.is_some()
 }

@@ -5,14 +5,17 @@
 //! ([`crate::chunking`]), how they move ([`crate::transport`]), how they become durable ([`crate::disk`]).
 
 mod catalogs;
+mod confirm;
 mod dialer;
 mod drought;
 mod error;
 mod event;
 mod fetch;
+mod given_up;
 mod haves;
 mod helping;
 mod in_order;
+mod joined;
 mod keeper;
 mod landing;
 mod lease;
@@ -23,45 +26,54 @@ mod records;
 mod repair;
 mod request;
 mod reuse;
+mod ruled_out;
 mod shortage;
 mod sources;
+mod vouch;
 mod vouching;
 mod writing;
 
 use std::{
-    collections::BTreeSet,
     future::{self, Future},
-    path::PathBuf,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, manifests};
+use confirm::{check_channel_config, still_agreed};
 use dialer::Dialer;
 pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
 pub use event::{JoinEvent, Observer, Share, TransferProgress};
 use fetch::{Fetch, Fetched, fetch};
+use given_up::GivenUp;
 use helping::Helper;
 pub use helping::ServeWhileJoining;
+pub use joined::{Joined, Outcome};
+use joined::{Times, summary};
 pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
+use ruled_out::RuledOut;
 use shortage::outlast;
-use sources::{Instead, Sources};
+use sources::{Instead, Patience, Sources, Target};
 use tokio::{sync::watch, time::Instant};
+use vouch::vouch_again;
 pub use vouching::JoinTrust;
-use vouching::{Vouched, Vouching};
+use vouching::Vouched;
 
 use crate::{
-    catalog::{AgreedSnapshot, Equivocation, Judging, Mode, RootOfTrust, Screening},
+    catalog::{AgreedSnapshot, Mode, RootOfTrust},
     chunking::{BufferPool, Candidates, FileTree, Store, Workers, plan::PlanConfig},
     disk::Dir,
-    msp::{ChannelConfig, IdentityId},
-    snapshot::{BlockNumber, CHUNK_BYTES, ContentSummary, ManifestHash, SnapshotHash, SnapshotId},
+    msp::IdentityId,
+    snapshot::{BlockNumber, CHUNK_BYTES},
     transport::off_the_driver,
 };
 
@@ -92,50 +104,6 @@ pub struct JoinRequest {
     pub workers: Workers,
     /// Stop once it is known what would be fetched.
     pub dry_run: bool,
-}
-
-/// How a join ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The folder is published.
-    Landed,
-    /// It was there before, and is whole.
-    AlreadyThere,
-    /// Nothing was fetched: only asked.
-    DryRun,
-}
-
-/// A join that ended well.
-#[derive(Debug)]
-pub struct Joined {
-    /// How.
-    pub outcome: Outcome,
-    /// The snapshot.
-    pub id: SnapshotId,
-    /// SHA-256 of its signable metadata.
-    pub snapshot_hash: SnapshotHash,
-    /// Hash of its manifest.
-    pub manifest_hash: ManifestHash,
-    /// The organisations that vouch for exactly this.
-    pub organisations: BTreeSet<String>,
-    /// The rule that they satisfy.
-    pub policy: String,
-    /// Whether chunks counted at once, or only whole files did.
-    pub mode: Mode,
-    /// The receipt; written when something landed.
-    pub receipt: Option<PathBuf>,
-    /// Bytes in its data files.
-    pub total_bytes: u64,
-    /// Bytes of an earlier run that were not fetched again.
-    pub reused_bytes: u64,
-    /// What came from whom.
-    pub shares: Vec<Share>,
-    /// The published folder.
-    pub path: PathBuf,
-    /// What the files hold; known only after a transfer.
-    pub content: Option<ContentSummary>,
-    /// The whole command's time.
-    pub elapsed: Duration,
 }
 
 /// Asks all sources, agrees on a snapshot, fetches it from all of them at once, proves every byte, and publishes the folder.
@@ -172,7 +140,7 @@ pub async fn join(
     };
     let bans = outlast(observer, stop.as_mut(), bans).await?;
     let keeps_bans = (!request.dry_run).then(|| request.records.clone());
-    let sources = Sources::dial(&dialer, &request.sources, true, bans, keeps_bans, observer);
+    let sources = Sources::dial(&dialer, &request.sources, Patience::UntilStopped, bans, keeps_bans, observer);
     let joined = join_from(sources, request, &buffers, helper.as_ref(), observer, stop).await;
     if let Some(helper) = helper {
         helper.stop().await;
@@ -206,24 +174,29 @@ async fn join_from(
         };
         let landing = Arc::new(Landing::new(Arc::clone(&request.land), vouched.agreed.id().clone()));
         // plan, fetch, verify, load
-        let gone = &ruled_out.snapshots;
-        let means = Means { sources: &mut sources, gone, buffers, helper, changes, observer };
+        let means = Means { sources: &mut sources, ruled_out: &ruled_out, buffers, helper, changes, observer };
         match land(request, &vouched, &landing, means, stop.as_mut()).await {
             Err(error) if vouched.agreed.mode() == Mode::Staged && error.is_of_manifest() => {
-                ruled_out.manifests.insert(vouched.agreed.manifest_hash());
+                ruled_out.misleads(vouched.agreed.manifest_hash());
                 sources.misled(&vouched.agreed, &vouched.offered_by, &error.to_string());
             }
             Err(JoinError::Vanished { id, troubles }) => {
-                let reason = JoinError::Vanished { id: id.clone(), troubles }.to_string();
-                observer(JoinEvent::OtherSnapshot { block_number: id.block_number.0, reason });
-                ruled_out.snapshots.insert(id);
+                let block_number = id.block_number.0;
+                let reason = JoinError::Vanished { id, troubles }.to_string();
+                observer(JoinEvent::OtherSnapshot { block_number, reason });
+                ruled_out.give_up(&vouched.agreed, &sources);
             }
             landed => break (vouched, landing, landed?),
         }
     };
     drop(sources);
     if !request.dry_run {
-        ruled_out.snapshots.iter().for_each(|id| Landing::new(Arc::clone(&request.land), id.clone()).clean_up());
+        let given_up = GivenUp::find(&request.land, vouched.agreed.id());
+        on_disk(&request.workers, move || {
+            given_up.clean_up();
+            Ok(())
+        })
+        .await?;
     }
     let summary = summary(&vouched.agreed, request, &landing, &landed, &times);
     let finished_at = (request.dialling.clock)();
@@ -242,106 +215,17 @@ async fn join_from(
     Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
 
-/// What a join found to lead nowhere.
-#[derive(Debug, Default)]
-struct RuledOut {
-    /// Not the files that were vouched for.
-    manifests: BTreeSet<ManifestHash>,
-    /// Gone from all sources.
-    snapshots: BTreeSet<SnapshotId>,
-}
-
-/// When a join began.
-struct Times {
-    begun: Instant,
-    begun_at: SystemTime,
-}
-
 /// How it ended at the landing folder, and what was fetched for it.
 struct Landed {
     outcome: Outcome,
     fetched: Option<Fetched>,
 }
 
-/// [`vouch`]; once a snapshot was given up for another one that isn't vouched for after all, whoever is lost may bring it back, and is
-/// waited for.
-async fn vouch_again(
-    request: &JoinRequest,
-    sources: &mut Sources,
-    ruled_out: &mut RuledOut,
-    observer: &Observer,
-) -> Result<Vouched, JoinError> {
-    let mut waits = !ruled_out.snapshots.is_empty();
-    loop {
-        match vouch(request, sources, ruled_out, observer).await {
-            Err(
-                error @ (JoinError::Agreement { .. } | JoinError::NotDelivered { .. } | JoinError::NoSource { .. }),
-            ) if waits && sources.somebody_comes() => {
-                observer(JoinEvent::WaitsForSources { reason: error.to_string() });
-                ruled_out.snapshots.clear();
-                waits = sources.somebody_came().await;
-            }
-            vouched => return vouched,
-        }
-    }
-}
-
-/// Agrees on a snapshot, and keeps what was said about it.
-async fn vouch(
-    request: &JoinRequest,
-    sources: &mut Sources,
-    ruled_out: &RuledOut,
-    observer: &Observer,
-) -> Result<Vouched, JoinError> {
-    let dialling = &request.dialling;
-    let vouching = Vouching::new(
-        &request.trust,
-        Some((&request.records, &request.workers)),
-        dialling.identity.identity.msp_id(),
-        &dialling.clock,
-        ruled_out,
-    )?;
-    let config = dialling.config()?;
-    let vouched = vouching.agree(&config, request.block_number, sources).await;
-    let proofs: &[Equivocation] = match &vouched {
-        Ok(Vouched { evidence, .. }) | Err(JoinError::Agreement { evidence, .. }) => evidence,
-        Err(_) => &[],
-    };
-    for proof in proofs {
-        let proof = match config.block_bytes() {
-            Some(block) => proof.clone().with_config_block(block.clone()),
-            None => proof.clone(),
-        };
-        let kept = (!request.dry_run).then(|| request.records.evidence(&proof));
-        let file = match kept.transpose() {
-            Ok(None) => "nowhere: a dry run writes nothing".to_owned(),
-            Ok(Some(path)) => path.display().to_string(),
-            Err(error) => format!("nowhere: {error}"),
-        };
-        tracing::error!(org = %proof.msp_id(), %file, "an organisation contradicts itself: it doesn't count");
-        observer(JoinEvent::Equivocation { msp_id: proof.msp_id().to_string(), what: proof.to_string(), file });
-    }
-    let vouched = vouched?;
-    let keep = {
-        let (records, statements) = (request.records.clone(), vouched.statements.clone());
-        let (own_msp, now) = (dialling.identity.identity.msp_id().clone(), (dialling.clock)());
-        move || {
-            records.keep(&Screening { config: &config, own_msp: &own_msp, now }, &statements);
-            Ok(())
-        }
-    };
-    if !request.dry_run {
-        on_disk(&request.workers, keep).await?;
-    }
-    observer(told(&vouched.agreed, &request.trust));
-    Ok(vouched)
-}
-
 /// What a landing works with.
 struct Means<'a> {
     sources: &'a mut Sources,
-    /// Earlier targets of this join, of which something may be used again.
-    gone: &'a BTreeSet<SnapshotId>,
+    /// Of its earlier targets something may be used again.
+    ruled_out: &'a RuledOut,
     buffers: &'a BufferPool,
     /// Gives others what is proved.
     helper: Option<&'a Helper>,
@@ -361,7 +245,7 @@ async fn land(
     means: Means<'_>,
     mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Landed, JoinError> {
-    let Means { sources, gone, buffers, helper, changes, observer } = means;
+    let Means { sources, ruled_out, buffers, helper, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
     let is_there = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
@@ -385,26 +269,34 @@ async fn land(
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
+    let instead = request.block_number.is_none().then(|| Instead {
+        floor: request.trust.floor(&vouched.config),
+        orgs_min: request.trust.orgs_needed(&vouched.config),
+        ruled_out,
+    });
     let trees: Arc<[FileTree]> = tokio::select! {
         biased;
-        trees = chunk_trees(&agreed, sources) => trees?.into(),
+        trees = chunk_trees(Target { agreed: &agreed, instead }, sources) => trees?.into(),
         () = &mut stop => return Err(JoinError::Stopped),
     };
     let open_store = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
-        on_disk(&request.workers, move || landing.open_store(&agreed))
+        on_disk(&request.workers, move || {
+            let given_up = GivenUp::find(landing.land(), agreed.id());
+            Ok((landing.open_store(&agreed, given_up.room())?, given_up))
+        })
     };
-    let (store, mut candidates) = match outlast(observer, stop.as_mut(), open_store).await? {
-        Opened::Store(store, candidates) => (store, candidates),
-        Opened::There(content) => {
+    let (store, mut candidates, given_up) = match outlast(observer, stop.as_mut(), open_store).await? {
+        (Opened::Store(store, candidates), given_up) => (store, candidates, given_up),
+        (Opened::There(content), _) => {
             check_channel_config(request, vouched, &content)?;
             return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
         }
     };
     let store = Arc::new(*store);
-    for id in gone {
-        candidates.extend(reused(request, id, &trees, &store, buffers).await?);
-    }
+    let stopped = Arc::new(AtomicBool::new(false));
+    let reuse = reused(request, given_up, (landing, &agreed), &trees, &store, buffers, &stopped);
+    candidates.extend(until_stopped(reuse, stop.as_mut(), &stopped).await?);
     // Where nobody vouches for the manifest, a chunk's proof says only who sent it: others had better ask who sent it themselves.
     let helper = helper.filter(|_| agreed.mode() == Mode::Streaming);
     let _shared = helper.map(|helper| helper.share(&agreed, &trees, &store));
@@ -421,12 +313,20 @@ async fn land(
         observer: Arc::clone(observer),
         still: &|| still_agreed(request, vouched, None),
         changes,
-        instead: request.block_number.is_none().then(|| Instead {
-            floor: request.trust.floor(&vouched.config),
-            orgs_min: request.trust.orgs_needed(&vouched.config),
-        }),
+        instead,
     };
-    let fetched = fetch(job, stop.as_mut()).await?;
+    let fetched = fetch(job, stop.as_mut()).await;
+    if let Err(JoinError::Vanished { id, .. }) = &fetched {
+        // While the store's lock is ours: else it may be somebody else's work.
+        let (land, id, store) = (Arc::clone(&request.land), id.clone(), Arc::clone(&store));
+        on_disk(&request.workers, move || {
+            given_up::mark(&*land, &id);
+            drop(store);
+            Ok(())
+        })
+        .await?;
+    }
+    let fetched = fetched?;
 
     // load: the folder gets its name when all is proved, and those who vouched for it still count
     check_channel_config(request, vouched, &fetched.proved.content)?;
@@ -443,34 +343,44 @@ async fn land(
     Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
 }
 
-/// What an earlier target of this join has that this one needs.
+/// What that disk work gives, unless the job is stopped: then it is told, and waited for.
+async fn until_stopped<T>(
+    work: impl Future<Output = Result<T, JoinError>>,
+    stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    stopped: &AtomicBool,
+) -> Result<T, JoinError> {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        () = stop => {
+            stopped.store(true, Ordering::Relaxed);
+            work.await?;
+            Err(JoinError::Stopped)
+        }
+        done = work.as_mut() => done,
+    }
+}
+
+/// What targets that were given up have that this one needs. They go at once where it needs their room, too.
 async fn reused(
     request: &JoinRequest,
-    gone: &SnapshotId,
+    given_up: GivenUp,
+    (landing, agreed): (&Arc<Landing>, &Arc<AgreedSnapshot>),
     trees: &Arc<[FileTree]>,
     store: &Arc<Store>,
     buffers: &BufferPool,
+    stopped: &Arc<AtomicBool>,
 ) -> Result<Vec<Candidates>, JoinError> {
-    let (land, gone, buffers) = (Arc::clone(&request.land), gone.clone(), buffers.clone());
-    let (trees, store) = (Arc::clone(trees), Arc::clone(store));
-    on_disk(&request.workers, move || Ok(reuse::reuse(&*land, &gone, &trees, &store, &buffers, Duration::ZERO))).await
-}
-
-/// Whether those who vouched still count, by the configuration and the clock of the moment; and by the snapshot's own, if it is known.
-fn still_agreed(request: &JoinRequest, vouched: &Vouched, state: Option<&ChannelConfig>) -> Result<(), JoinError> {
-    let dialling = &request.dialling;
-    let config = dialling.config()?;
-    let judging = Judging {
-        config: &config,
-        policy: &request.trust.policy,
-        own_msp: dialling.identity.identity.msp_id(),
-        now: (dialling.clock)(),
-        nonce: Some(&vouched.nonce),
-        floor: request.trust.floor(&config),
-        allow_older: request.trust.allow_older,
-    };
-    let confirmed = vouched.agreed.confirm(&judging, state);
-    confirmed.map_err(|error| JoinError::NoLongerAgreed { id: vouched.agreed.id().clone(), source: Box::new(error) })
+    let (landing, agreed, buffers) = (Arc::clone(landing), Arc::clone(agreed), buffers.clone());
+    let (trees, store, stopped) = (Arc::clone(trees), Arc::clone(store), Arc::clone(stopped));
+    on_disk(&request.workers, move || {
+        let reused = given_up.reuse(&trees, &store, &buffers, &stopped);
+        if landing.check_space(&store, &agreed, 0).is_err() {
+            given_up.clean_up();
+        }
+        Ok(reused)
+    })
+    .await
 }
 
 /// Threads for proofs and writes: they keep up with any link long before there are so many.
@@ -492,73 +402,19 @@ pub fn join_workers(plan: &PlanConfig) -> Result<Workers, JoinError> {
 }
 
 /// Every file's list of values, merged to the root that was agreed on before a chunk is asked for.
-async fn chunk_trees(agreed: &Arc<AgreedSnapshot>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+async fn chunk_trees(target: Target<'_>, sources: &mut Sources) -> Result<Vec<FileTree>, JoinError> {
+    let agreed = target.agreed;
     let mut trees = Vec::new();
     for (file_index, file) in (0..).zip(agreed.manifest().files()) {
         let tree = if file.size <= CHUNK_BYTES {
             // The agreed root is the chunk's own hash: there is no list.
             FileTree::prove(agreed.manifest(), file_index, Vec::new()).map_err(JoinError::Proof)?
         } else {
-            sources.chunk_tree(agreed, file_index, file).await?
+            sources.chunk_tree(target, file_index, file).await?
         };
         trees.push(tree);
     }
     Ok(trees)
-}
-
-/// The state's own channel configuration must be readable, and not older than the one that we were given; and those who vouch must
-/// suffice though only members by both count (trust.md 2.4).
-fn check_channel_config(request: &JoinRequest, vouched: &Vouched, content: &ContentSummary) -> Result<(), JoinError> {
-    let (given, id) = (request.dialling.config()?, vouched.agreed.id());
-    let found = ChannelConfig::from_config_envelope(id.channel.clone(), id.block_number, &content.channel_config)
-        .map_err(|error| JoinError::ChannelConfig(Box::new(error)))?;
-    // An older snapshot, asked for on purpose, holds an older configuration.
-    let newer = id.block_number >= given.block_number();
-    if newer && found.sequence() < given.sequence() {
-        let (found, given) = (found.sequence(), given.sequence());
-        return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
-    }
-    still_agreed(request, vouched, newer.then_some(&found))
-}
-
-fn told(agreed: &AgreedSnapshot, trust: &JoinTrust) -> JoinEvent {
-    let manifest = agreed.manifest();
-    JoinEvent::Agreed {
-        channel: agreed.id().channel.to_string(),
-        block_number: agreed.id().block_number.0,
-        snapshot_hash: manifest.signable().hash().to_string(),
-        manifest_hash: agreed.manifest_hash().to_string(),
-        organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
-        policy: trust.policy.metadata.as_str().to_owned(),
-        staged: agreed.mode() == Mode::Staged,
-        total_bytes: manifest.files().iter().map(|file| file.size).sum(),
-        files: manifest.files().len(),
-    }
-}
-
-fn summary(
-    agreed: &AgreedSnapshot,
-    request: &JoinRequest,
-    landing: &Landing,
-    landed: &Landed,
-    times: &Times,
-) -> Joined {
-    Joined {
-        outcome: landed.outcome,
-        id: agreed.id().clone(),
-        snapshot_hash: agreed.manifest().signable().hash(),
-        manifest_hash: agreed.manifest_hash(),
-        organisations: agreed.vouching_orgs().iter().map(ToString::to_string).collect(),
-        policy: request.trust.policy.metadata.as_str().to_owned(),
-        mode: agreed.mode(),
-        receipt: None,
-        total_bytes: agreed.manifest().files().iter().map(|file| file.size).sum(),
-        reused_bytes: landed.fetched.as_ref().map_or(0, |fetched| fetched.reused_bytes),
-        shares: landed.fetched.as_ref().map(|fetched| fetched.shares.clone()).unwrap_or_default(),
-        path: landing.path(),
-        content: None,
-        elapsed: times.begun.elapsed(),
-    }
 }
 
 /// Disk work off the thread that drives QUIC.

@@ -49,6 +49,12 @@ impl Ready {
         self.has(id, manifest_hash) && !self.is_partial(id, manifest_hash)
     }
 
+    /// Whether it claims all of a snapshot of that block, whichever it is.
+    pub(super) fn has_all_of_block(&self, id: &SnapshotId) -> bool {
+        let mut claims = self.listing.claims.iter();
+        claims.any(|claim| claim.id == *id && !claim.only_metadata_available && !claim.partial)
+    }
+
     /// The other snapshots of which it claims all the data, and that may be taken.
     pub(super) fn others_in_whole(
         &self,

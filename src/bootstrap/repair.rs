@@ -12,7 +12,7 @@ use super::{
     event::{JoinEvent, Observer},
     on_disk,
     records::Records,
-    sources::Sources,
+    sources::{Patience, Sources},
 };
 use crate::{
     catalog::{Repairs, RottenChunk, ServedSnapshot},
@@ -48,7 +48,8 @@ pub struct Repaired {
     pub missing: Vec<(RottenChunk, Vec<SourceTrouble>)>,
 }
 
-/// Fetches every rotten chunk from whoever gives it. What was repaired stays so, however it ends.
+/// Fetches every rotten chunk from whoever gives it. What was repaired stays so, however it ends; and it ends by itself, whoever is busy
+/// or away.
 ///
 /// # Errors
 /// [`JoinError`]: nobody can be asked, or our disk fails; [`JoinError::Stopped`] when `stop` completes.
@@ -61,7 +62,8 @@ pub async fn repair(
     let dialer = Dialer::new(&request.dialling, buffers, request.sources.len(), CHUNK_BYTES * WORKERS_MAX as u64)?;
     let (records, now) = (request.records.clone(), (request.dialling.clock)());
     let bans = on_disk(&request.workers, move || Ok(records.bans(now)?)).await?;
-    let mut sources = Sources::dial(&dialer, &request.sources, true, bans, Some(request.records.clone()), observer);
+    let keeps_bans = Some(request.records.clone());
+    let mut sources = Sources::dial(&dialer, &request.sources, Patience::Limited, bans, keeps_bans, observer);
     let mut stop = pin!(stop);
     let repaired = tokio::select! {
         biased;

@@ -1,7 +1,13 @@
 //! What was fetched of a snapshot that is gone, for the one that is fetched instead: chunks that are the same bytes at the same place
 //! (ids of transactions and the history of collections grow at their end, and state that no block has touched stays where it is).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::landing::{WORK_DIR, job_name};
 use crate::{
@@ -11,14 +17,14 @@ use crate::{
 };
 
 /// Copies into `store` every chunk that it lacks and the work folder of `gone` proves to hold; they are then claimed like those of an
-/// earlier run. What can't be read is fetched instead. Blocking.
+/// earlier run. What can't be read is fetched instead. Blocking; ends soon after `stop` is set.
 pub(super) fn reuse(
     land: &dyn Dir,
     gone: &SnapshotId,
     trees: &[FileTree],
     store: &Store,
     buffers: &BufferPool,
-    now: Duration,
+    stop: &AtomicBool,
 ) -> Vec<Candidates> {
     let open = || {
         let job = land.open_dir(WORK_DIR)?.open_dir(&job_name(gone))?;
@@ -35,7 +41,8 @@ pub(super) fn reuse(
     for tree in trees {
         let Ok(file) = files.open_file(tree.file().file.name(), Access::Read) else { continue };
         let lacking = store.missing().into_iter().filter(|(file_index, _)| *file_index == tree.file_index());
-        let copied = lacking.filter(|(_, chunk)| copy(&file, tree, *chunk, store, buffers, now));
+        let going_on = lacking.take_while(|_| !stop.load(Ordering::Relaxed));
+        let copied = going_on.filter(|(_, chunk)| copy(&file, tree, *chunk, store, buffers, Duration::ZERO));
         let claimed: Vec<ChunkIndex> = copied.map(|(_, chunk)| chunk).collect();
         if !claimed.is_empty() {
             found.push(Candidates { file_index: tree.file_index(), claimed, unclaimed: Vec::new() });
@@ -84,7 +91,7 @@ mod tests {
         }
         let new = open(&other);
         let buffers = BufferPool::new(2);
-        let again = || reuse(&*land, &gone, &sample.trees, &new, &buffers, now);
+        let again = || reuse(&*land, &gone, &sample.trees, &new, &buffers, &AtomicBool::new(false));
         assert_eq!(again(), [], "somebody works there");
         drop(old);
         // A rotten byte in the second file.

@@ -6,8 +6,13 @@ mod giving;
 mod hedged;
 mod lies;
 mod mending;
+mod news;
+mod patience;
+mod refusals;
 mod vanished;
 
+pub(super) use patience::{Patience, Target};
+use refusals::Refusals;
 pub(super) use vanished::Instead;
 
 use std::{
@@ -20,8 +25,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::{
-    dialer::{Dialer, Redial, SourceAddress, trouble},
-    drought::Drought,
+    dialer::{Dialer, SourceAddress, trouble},
     error::{JoinError, SourceTrouble},
     event::{JoinEvent, Observer},
     keeper::{News, Peer, SourceIndex, keep},
@@ -29,7 +33,7 @@ use super::{
     records::Records,
 };
 use crate::{
-    catalog::{AgreedSnapshot, Ban, Offer},
+    catalog::{Ban, Offer},
     snapshot::{ChannelId, ManifestHash, SnapshotId},
     transport::{
         WallClock,
@@ -43,20 +47,11 @@ use crate::{
 /// News that wait to be heard: each may bring a catalog of 64 000 claims, and whoever has more to tell can wait.
 const NEWS_QUEUE: usize = 1;
 
-/// How long who is connected may lack what is missing before no more is expected of them: chunks come to those who are joining
-/// themselves, and rot is repaired.
-const BARREN_MAX: Duration = Duration::from_secs(600);
-
 /// How long an answer is waited for once the others' are enough: who is silent for so long has most likely stalled, and is heard when it
 /// comes. Of a transfer of ten seconds it takes a tenth.
 const LATE_MIN: Duration = Duration::from_secs(1);
 /// Or so many times what those others took: far from here all take longer.
 const LATE_FACTOR: u32 = 4;
-
-/// A refusal of chunks is a source's last word when it was given so often ...
-const REFUSALS_MIN: u32 = 3;
-/// ... and for so long: an operator may be about to change an access rule or to put a folder back, but not for hours in silence.
-const REFUSED_FOR_MIN: Duration = Duration::from_secs(10);
 
 /// All sources of a job. Dropped, it closes every connection.
 pub(super) struct Sources {
@@ -76,8 +71,10 @@ pub(super) struct Sources {
     banned: BTreeMap<Peer, String>,
     /// Where bans are kept for later jobs; none: they aren't.
     keeps_bans: Option<Records>,
-    /// Whether who can't give something now is asked again.
-    patient: bool,
+    /// Whether who can't give something now is asked again, and for how long.
+    patience: Patience,
+    /// When something was given last in this job, but for chunks of a transfer; at first, when it began.
+    given_at: time::Instant,
     /// Of chunks, since the last one that each source gave.
     refusals: BTreeMap<SourceIndex, Refusals>,
     /// Who kept us waiting for a manifest or a chunk tree that somebody else then gave: they are asked last.
@@ -94,12 +91,12 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Starts to dial every source. `patient`: what they can't give now is asked for until the job is stopped; else once.
+    /// Starts to dial every source. `patience`: for how long they are asked for what they can't give now.
     /// Who is banned is not asked anything; who lies is banned, for later jobs too if `keeps_bans`.
     pub(super) fn dial(
         dialer: &Dialer,
         list: &[SourceAddress],
-        patient: bool,
+        patience: Patience,
         bans: Vec<Ban>,
         keeps_bans: Option<Records>,
         observer: &Observer,
@@ -120,7 +117,8 @@ impl Sources {
             known: BTreeMap::new(),
             banned: bans.into_iter().map(of_before).collect(),
             keeps_bans,
-            patient,
+            patience,
+            given_at: time::Instant::now(),
             refusals: BTreeMap::new(),
             late: BTreeSet::new(),
             silent: BTreeMap::new(),
@@ -141,10 +139,14 @@ impl Sources {
     pub(super) async fn settle(&mut self, enough: impl Fn(&[Offer]) -> bool) -> Result<bool, JoinError> {
         let begun = time::Instant::now();
         let mut until = None;
-        let waits = |sources: &Self| sources.patient && sources.ready.is_empty() && !sources.busy.is_empty();
+        let end = self.patience.ends(begun);
+        let waits = |sources: &Self| {
+            let lasts = sources.is_patient() && end.is_none_or(|end| time::Instant::now() < end);
+            lasts && sources.ready.is_empty() && !sources.busy.is_empty()
+        };
         while !self.all_have_answered() || waits(self) {
             // Who asks once, asks for what all of them say. Who was enough may be lost again.
-            if !self.patient || !enough(&self.offers()) {
+            if !self.is_patient() || !enough(&self.offers()) {
                 until = None;
             } else if until.is_none() {
                 until = Some(time::Instant::now() + LATE_MIN.max(begun.elapsed() * LATE_FACTOR));
@@ -155,7 +157,7 @@ impl Sources {
                     Some(news) => drop(self.take(news)),
                     None => break,
                 },
-                () = sleep_until(until) => break,
+                () = sleep_until(until.or(end)) => break,
             }
         }
         if self.ready.is_empty() {
@@ -219,8 +221,8 @@ impl Sources {
     }
 
     /// Whether what can't be given now is waited for.
-    pub(super) const fn is_patient(&self) -> bool {
-        self.patient
+    pub(super) fn is_patient(&self) -> bool {
+        self.patience != Patience::Once
     }
 
     /// How many identities lied until now.
@@ -262,66 +264,16 @@ impl Sources {
         self.ready.iter().flat_map(|(index, ready)| ready.offers(self.address(*index))).collect()
     }
 
-    /// A request for chunks was refused in a way that won't change.
-    pub(super) fn refused(&mut self, index: SourceIndex, error: &AskError) {
-        let trouble = trouble(self.address(index), error);
-        let refusals = self.refusals.entry(index).or_insert_with(|| Refusals::new(&trouble, time::Instant::now()));
-        refusals.count = refusals.count.saturating_add(1);
-        refusals.trouble = trouble;
-    }
-
-    /// A proved chunk came from it: what it refused before isn't all it says.
-    pub(super) fn gave(&mut self, index: SourceIndex) {
-        self.refusals.remove(&index);
-    }
-
-    /// What those who offer the snapshot say, if all of them refuse its chunks: what a transfer waits for.
-    pub(super) fn all_refuse(&self, agreed: &AgreedSnapshot) -> Option<String> {
-        let refusals = self.refusals_of_all(agreed)?;
-        let each = refusals.iter().map(|refusals| {
-            let SourceTrouble { source, reason, .. } = &refusals.trouble;
-            format!("{source}: {reason}")
-        });
-        Some(format!("sources that refuse the chunks: {}", each.collect::<Vec<_>>().join("; ")))
-    }
-
-    /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough,
-    /// or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as chunks are missing.
-    pub(super) fn withheld(&self, agreed: &AgreedSnapshot, drought: &Drought) -> Option<JoinError> {
-        let withheld = |troubles| JoinError::Withheld { id: agreed.id().clone(), troubles };
-        if drought.lacking_for(BARREN_MAX) && !self.somebody_comes() {
-            let lacks = |index: &SourceIndex| {
-                vanished::no_longer(
-                    self.address(*index),
-                    "it offers this snapshot, but none of the chunks that are missing",
-                )
-            };
-            return Some(withheld(self.ready.keys().map(lacks).chain(self.troubles()).collect()));
-        }
-        let offers = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
-        if !self.ready.is_empty() && !self.ready.values().any(offers) {
-            let gone =
-                |index: &SourceIndex| vanished::no_longer(self.address(*index), "it no longer offers this snapshot");
-            let troubles = self.ready.keys().map(gone).chain(self.troubles());
-            return (!self.somebody_comes()).then(|| withheld(troubles.collect()));
-        }
-        let now = time::Instant::now();
-        let refusals = self.refusals_of_all(agreed)?;
-        let all = refusals.iter().all(|refusals| refusals.last_word(now));
-        all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
-    }
-
-    /// One of each source that offers the snapshot; `None` if there is no such source, or one that hasn't refused.
-    fn refusals_of_all(&self, agreed: &AgreedSnapshot) -> Option<Vec<&Refusals>> {
-        let offering = self.ready.iter().filter(|(_, ready)| ready.has(agreed.id(), agreed.manifest_hash()));
-        let refusals: Option<Vec<&Refusals>> = offering.map(|(index, _)| self.refusals.get(index)).collect();
-        refusals.filter(|refusals| !refusals.is_empty())
-    }
-
-    /// Whether a source that isn't connected is still dialled.
+    /// Whether a source that isn't connected is still dialled. One whose connection has ended counts, though nobody has heard of it yet.
     pub(super) fn somebody_comes(&self) -> bool {
-        let connected = self.ready.keys().chain(&self.dropped).chain(&self.given_up);
-        connected.collect::<BTreeSet<_>>().len() < self.addresses.len()
+        let connected = self.ready.iter().filter(|(_, ready)| !ready.session.is_closed()).map(|(index, _)| index);
+        let stays = connected.chain(&self.dropped).chain(&self.given_up);
+        stays.collect::<BTreeSet<_>>().len() < self.addresses.len()
+    }
+
+    /// Whether somebody who is connected claims all of a snapshot of that block.
+    pub(super) fn somebody_has_all(&self, id: &SnapshotId) -> bool {
+        self.ready.values().any(|ready| ready.has_all_of_block(id))
     }
 
     /// Who offers that manifest with its data now. Who is joining itself only passes on what others offer.
@@ -378,73 +330,6 @@ impl Sources {
         }
         trouble
     }
-
-    /// Takes note of what happened; what is left to know of it.
-    fn take(&mut self, news: News) -> News {
-        match &news {
-            News::Ready(index, ready) => self.take_ready(*index, ready),
-            News::Failed(index, trouble, redial) => {
-                self.ready.remove(index);
-                match redial {
-                    Redial::WhenFree => self.busy.insert(*index),
-                    _ => self.busy.remove(index),
-                };
-                let known = self.troubles.insert(*index, trouble.clone());
-                if known.is_none_or(|known| known.reason != trouble.reason) {
-                    let (source, reason) = (trouble.source.clone(), trouble.reason.clone());
-                    (self.observer)(JoinEvent::SourceFailed { source, reason });
-                }
-            }
-            News::Listed(index, listed) => {
-                let same = |ready: &&mut Ready| Arc::ptr_eq(&ready.session, &listed.session);
-                if let Some(ready) = self.ready.get_mut(index).filter(same) {
-                    *ready = listed.clone();
-                }
-            }
-            News::GivenUp(index) => {
-                self.given_up.insert(*index);
-            }
-            News::Lied(index, peer, reason) => {
-                self.known.insert(*index, peer.clone());
-                return News::Dropped(self.lied(peer, reason), reason.clone());
-            }
-            News::Lost(index, reason) => {
-                self.ready.remove(index);
-                let source = self.address(*index).to_owned();
-                let trouble =
-                    SourceTrouble { source: source.clone(), reason: reason.clone(), refused: false, dropped: false };
-                self.troubles.insert(*index, trouble);
-                (self.observer)(JoinEvent::SourceLost { source, reason: reason.clone() });
-            }
-            News::Dropped(..) => {}
-        }
-        news
-    }
-
-    fn take_ready(&mut self, index: SourceIndex, ready: &Ready) {
-        let peer = ready.peer();
-        if self.dropped.contains(&index) {
-            return; // said before its keeper was stopped
-        }
-        self.known.insert(index, peer.clone());
-        if let Some(reason) = self.banned.get(&peer).cloned() {
-            ready.session.close(Fault::Peer.close_code(), "lied before");
-            let reason = format!("{}'s identity {} lied before: {reason}", peer.0, peer.1);
-            (self.observer)(JoinEvent::SourceFailed { source: self.address(index).to_owned(), reason: reason.clone() });
-            self.drop_source(index, &reason);
-            return;
-        }
-        self.troubles.remove(&index);
-        self.busy.remove(&index);
-        self.refusals.remove(&index);
-        self.ready.insert(index, ready.clone());
-        (self.observer)(JoinEvent::SourceReady {
-            source: self.address(index).to_owned(),
-            msp_id: peer.0.to_string(),
-            identity_id: peer.1.to_string(),
-            snapshots: ready.listing.claims.len(),
-        });
-    }
 }
 
 impl Drop for Sources {
@@ -466,25 +351,6 @@ impl fmt::Debug for Sources {
 fn of_before(ban: Ban) -> (Peer, String) {
     let left = "it is banned for a day; `snapferry catalog unban` lifts that";
     ((ban.msp_id, ban.identity_id), format!("{} ({left})", ban.reason))
-}
-
-/// How a source refuses chunks in a way that won't change.
-#[derive(Debug)]
-struct Refusals {
-    count: u32,
-    since: time::Instant,
-    trouble: SourceTrouble,
-}
-
-impl Refusals {
-    fn new(trouble: &SourceTrouble, since: time::Instant) -> Self {
-        Self { count: 0, since, trouble: trouble.clone() }
-    }
-
-    /// Said often and for long enough to be believed.
-    fn last_word(&self, now: time::Instant) -> bool {
-        self.count >= REFUSALS_MIN && now.duration_since(self.since) >= REFUSED_FOR_MIN
-    }
 }
 
 #[cfg(test)]
@@ -511,7 +377,8 @@ mod tests {
             known: (0..).zip(known).map(|(index, org)| (index, peer(*org))).collect(),
             banned: BTreeMap::new(),
             keeps_bans: None,
-            patient: true,
+            patience: Patience::UntilStopped,
+            given_at: time::Instant::now(),
             refusals: BTreeMap::new(),
             late: BTreeSet::new(),
             silent: BTreeMap::new(),
@@ -537,16 +404,6 @@ mod tests {
         let mut sources = sources(&[2]);
         assert!(sources.lied(&peer(1), "a bit").is_empty());
         assert!(sources.dropped.is_empty() && sources.banned.contains_key(&peer(1)));
-    }
-
-    #[test]
-    fn a_refusal_is_the_last_word_once_it_was_given_often_and_for_long_enough() {
-        let since = time::Instant::now();
-        let trouble = SourceTrouble { source: String::new(), reason: String::new(), refused: true, dropped: false };
-        let later = since + REFUSED_FOR_MIN;
-        for (count, now, last) in [(3, later, true), (2, later, false), (3, since + REFUSED_FOR_MIN / 2, false)] {
-            assert_eq!(Refusals { count, ..Refusals::new(&trouble, since) }.last_word(now), last);
-        }
     }
 
     #[test]

@@ -76,8 +76,7 @@ pub(super) struct Vouching<'a> {
     manifests: BTreeMap<(SnapshotId, ManifestHash), Manifest>,
     /// Manifests that are named, but that nobody gives, or that lead nowhere; and what was said to the last one.
     withheld: BTreeSet<ManifestHash>,
-    /// Snapshots that no source has any more.
-    gone: &'a BTreeSet<SnapshotId>,
+    ruled_out: &'a RuledOut,
     undelivered: Option<JoinError>,
     /// Of `withheld`, those that somebody may still give.
     awaited: BTreeSet<ManifestHash>,
@@ -86,7 +85,10 @@ pub(super) struct Vouching<'a> {
     hears_all: bool,
     /// How many blocks of each organisation were asked about on a chance.
     lesser: BTreeMap<MspId, usize>,
-    heard_bytes: usize,
+    /// Of which blocks the proofs of earlier joins are there.
+    remembered: BTreeSet<BlockNumber>,
+    /// Most bytes of statements that are kept: what was given isn't counted.
+    heard_bytes_max: usize,
 }
 
 /// Which organisations offer which snapshot of each block.
@@ -127,14 +129,15 @@ impl<'a> Vouching<'a> {
             statements: trust.given.clone(),
             asked: BTreeSet::new(),
             manifests: BTreeMap::new(),
-            withheld: ruled_out.manifests.clone(),
-            gone: &ruled_out.snapshots,
+            withheld: ruled_out.manifests().clone(),
+            ruled_out,
             undelivered: None,
             somebody_was_late: false,
             hears_all: false,
             awaited: BTreeSet::new(),
             lesser: BTreeMap::new(),
-            heard_bytes: 0,
+            remembered: BTreeSet::new(),
+            heard_bytes_max: heard_bytes(&trust.given.heard).saturating_add(HEARD_BYTES_MAX),
         })
     }
 
@@ -244,7 +247,7 @@ impl<'a> Vouching<'a> {
     fn offers(&self, sources: &Sources) -> Vec<Offer> {
         let mut offers = sources.offers();
         offers.retain(|offer| {
-            !self.withheld.contains(&offer.entry.manifest_hash) && !self.gone.contains(&offer.entry.id)
+            !self.withheld.contains(&offer.entry.manifest_hash) && !self.ruled_out.is_given_up(&offer.entry.id)
         });
         for offer in &mut offers {
             offer.manifest = self.manifests.get(&(offer.entry.id.clone(), offer.entry.manifest_hash)).cloned();
@@ -347,6 +350,12 @@ impl<'a> Vouching<'a> {
         };
         let (all_heard, all) = sources.attestations(&id, &self.nonce, enough).await;
         self.somebody_was_late |= !all;
+        self.hear(&id, all_heard);
+        self.remember(&id).await;
+    }
+
+    /// Keeps what was said of that block, in place of the same that was said before; of what is relayed no more than there is room for.
+    fn hear(&mut self, id: &SnapshotId, all_heard: Vec<Heard>) {
         // Asked again, a source that says the same has said it once.
         let said = |heard: &Heard| {
             let body = heard.attestation.body();
@@ -359,16 +368,17 @@ impl<'a> Vouching<'a> {
             )
         };
         let again: Vec<_> = all_heard.iter().map(said).collect();
-        self.statements.heard.retain(|heard| heard.attestation.body().id != id || !again.contains(&said(heard)));
+        self.statements.heard.retain(|heard| heard.attestation.body().id != *id || !again.contains(&said(heard)));
+        let mut held_bytes = heard_bytes(&self.statements.heard);
         for heard in all_heard {
             // Made for us: by the source itself, one each.
             let own = heard.attestation.body().request_nonce == self.nonce;
-            self.heard_bytes = self.heard_bytes.saturating_add(heard.attestation.body_bytes().len());
-            if own || self.heard_bytes <= HEARD_BYTES_MAX {
+            let bytes = held_bytes.saturating_add(heard.attestation.body_bytes().len());
+            if own || bytes <= self.heard_bytes_max {
+                held_bytes = bytes;
                 self.statements.heard.push(heard);
             }
         }
-        self.remember(&id).await;
     }
 
     /// What was said and proved of that block in earlier joins: who says something else now is found out again.
@@ -378,7 +388,11 @@ impl<'a> Vouching<'a> {
         let (wanted, now) = (id.clone(), (self.clock)());
         let read = on_disk(workers, move || Ok((records.said_before(&wanted, now), records.proofs(&wanted))));
         let Ok((said_before, proofs)) = read.await else { return };
-        self.statements.proofs.extend(proofs);
+        // Asked again, an earlier join has said it once.
+        self.statements.heard.retain(|heard| heard.source != KEPT_SOURCE || heard.attestation.body().id != *id);
+        if self.remembered.insert(id.block_number) {
+            self.statements.proofs.extend(proofs);
+        }
         for attestation in said_before.into_iter().filter(|said| self.matters(said)).collect::<Vec<_>>() {
             self.statements.heard.push(Heard { attestation, source: KEPT_SOURCE.to_owned() });
         }
@@ -432,6 +446,11 @@ impl<'a> Vouching<'a> {
     }
 }
 
+/// Bytes of all these statements.
+fn heard_bytes(heard: &[Heard]) -> usize {
+    heard.iter().map(|heard| heard.attestation.body_bytes().len()).sum()
+}
+
 /// Whether so many organisations offer the same snapshot of that block.
 fn enough_offer(offering: &Offering<'_>, block: BlockNumber, needed: usize) -> bool {
     let alike = offering.get(&block).into_iter().flat_map(BTreeMap::values);
@@ -443,20 +462,39 @@ mod tests {
     use super::*;
     use crate::{
         catalog::{
-            TrustSettings,
-            fixture::{COMMIT, manifest, manifest_of, member, network, now, offer, org, peer, says},
+            Screening, TrustSettings,
+            fixture::{COMMIT, manifest, manifest_of, member, network, now, offer, org, peer, says, says_so},
         },
-        snapshot::StateDbType,
+        disk::OsDir,
+        snapshot::{BlockHash, StateDbType},
     };
+
+    /// What a join goes by.
+    struct Setting {
+        config: ChannelConfig,
+        trust: JoinTrust,
+        own: MspId,
+        clock: WallClock,
+        ruled_out: RuledOut,
+    }
+
+    impl Setting {
+        fn new(settings: &TrustSettings) -> Self {
+            let config = network();
+            let policy = TrustPolicy::new(settings, &config).unwrap();
+            let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
+            Self { config, trust, own: org(9), clock: Arc::new(now), ruled_out: RuledOut::default() }
+        }
+
+        fn vouching<'a>(&'a self, records: Option<(&'a Records, &'a Workers)>) -> Vouching<'a> {
+            Vouching::new(&self.trust, records, &self.own, &self.clock, &self.ruled_out).unwrap()
+        }
+    }
 
     /// The blocks that are asked about, in order, where `liars` invent 2000 newer ones and Org1 and Org2 have block 83.
     fn asked(settings: &TrustSettings, liars: &[u8]) -> Vec<u64> {
-        let config = network();
-        let policy = TrustPolicy::new(settings, &config).unwrap();
-        let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
-        let (clock, own): (WallClock, _) = (Arc::new(now), org(9));
-        let ruled_out = RuledOut::default();
-        let mut vouching = Vouching::new(&trust, None, &own, &clock, &ruled_out).unwrap();
+        let setting = Setting::new(settings);
+        let mut vouching = setting.vouching(None);
         let mut offers: Vec<Offer> = [1, 2].map(|org| offer(org, &manifest(83, 0), COMMIT)).into();
         for block in 1_000..3_000 {
             for liar in liars {
@@ -464,7 +502,7 @@ mod tests {
             }
         }
         let mut asked = Vec::new();
-        while let Some(block) = vouching.next_block(&config, &offers, None) {
+        while let Some(block) = vouching.next_block(&setting.config, &offers, None) {
             vouching.asked.insert(block);
             for org in vouching.offering(&offers).get(&block).unwrap().values().flatten() {
                 *vouching.lesser.entry((*org).clone()).or_default() += 1;
@@ -498,14 +536,10 @@ mod tests {
     #[test]
     fn an_earlier_word_matters_only_where_it_proves_something() {
         let (truth, lie, couch) = (manifest(83, 0), manifest(83, 9), manifest_of(83, 0, StateDbType::CouchDb));
-        let config = network();
         let matters = |require_live: bool, now_said: Option<Heard>, before: Heard| {
             let settings = TrustSettings { min_orgs: 2, require_live, ..TrustSettings::default() };
-            let policy = TrustPolicy::new(&settings, &config).unwrap();
-            let trust = JoinTrust { policy, highest_had: None, allow_older: false, given: Statements::default() };
-            let (clock, own): (WallClock, _) = (Arc::new(now), org(9));
-            let ruled_out = RuledOut::default();
-            let mut vouching = Vouching::new(&trust, None, &own, &clock, &ruled_out).unwrap();
+            let setting = Setting::new(&settings);
+            let mut vouching = setting.vouching(None);
             vouching.statements.heard.extend(now_said);
             vouching.matters(&before.attestation)
         };
@@ -516,6 +550,64 @@ mod tests {
             assert!(!matters(live, heard(&truth), says(&peer(1), &truth)), "nothing new");
             assert!(!matters(live, heard(&truth), says(&another_peer, &couch)), "a doubt");
             assert_eq!(matters(live, None, says(&peer(1), &truth)), !live, "an organisation that is silent now");
+        }
+    }
+
+    /// What a source relays, of so many different signers' words, each for another join.
+    fn relayed(words: u8) -> Vec<Heard> {
+        let manifest = manifest(83, 0);
+        let heard = |word| says_so(&peer(1), &manifest, |body| body.commit_hash = Some(BlockHash([word; 32])));
+        (0..words).map(heard).collect()
+    }
+
+    /// Defence: what a source says again counts once. Removed, a join that waits for long, and asks again each time somebody comes, keeps
+    /// nothing of what is relayed from some time on.
+    #[test]
+    fn however_often_a_source_is_asked_what_it_relays_is_kept_once() {
+        let (setting, relayed) = (Setting::new(&TrustSettings::default()), relayed(64));
+        let all_bytes = heard_bytes(&relayed);
+        assert!(all_bytes * 1_000 > HEARD_BYTES_MAX && all_bytes < HEARD_BYTES_MAX, "{all_bytes}");
+        let mut vouching = setting.vouching(None);
+        for _ in 0..1_000 {
+            vouching.hear(manifest(83, 0).id(), relayed.clone());
+            assert_eq!(vouching.statements.heard.len(), relayed.len());
+        }
+        assert_eq!(heard_bytes(&vouching.statements.heard), all_bytes);
+    }
+
+    /// R4: beyond the bound nothing that is relayed is kept, but what a source signs itself is.
+    #[test]
+    fn what_is_relayed_beyond_the_bound_is_passed_over() {
+        let (mut setting, mut said) = (Setting::new(&TrustSettings::default()), relayed(4));
+        setting.trust.given.heard = vec![says(&peer(2), &manifest(83, 0))];
+        let given = &setting.trust.given.heard;
+        let mut vouching = setting.vouching(None);
+        assert_eq!(vouching.heard_bytes_max, heard_bytes(given) + HEARD_BYTES_MAX);
+        let nonce = vouching.nonce.to_vec();
+        said.push(says_so(&peer(1), &manifest(83, 0), |body| body.request_nonce = nonce));
+        vouching.heard_bytes_max = heard_bytes(given) + heard_bytes(&said[..2]);
+        vouching.hear(manifest(83, 0).id(), said.clone());
+        let kept: Vec<_> = vouching.statements.heard.iter().map(|heard| heard.attestation.body_bytes()).collect();
+        let right = [&given[0], &said[0], &said[1], &said[4]].map(|heard| heard.attestation.body_bytes());
+        assert!(kept == right, "{} are kept", kept.len());
+    }
+
+    /// Defence: what earlier joins heard and proved counts once, too. Removed, it is there once more each time somebody comes.
+    #[tokio::test]
+    async fn however_often_a_block_is_asked_about_an_earlier_join_has_said_it_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::open(&*OsDir::open(dir.path()).unwrap()).unwrap();
+        let setting = Setting::new(&TrustSettings::default());
+        let [truth, lie, other] = [0, 1, 2].map(|variant| says(&peer(2), &manifest(83, variant)));
+        let screening = Screening { config: &setting.config, own_msp: &setting.own, now: now() };
+        records.keep(&screening, &Statements { heard: vec![lie.clone()], ..Statements::default() });
+        records.evidence(&Equivocation::new(lie.attestation, other.attestation, None).unwrap()).unwrap();
+        let mut vouching = setting.vouching(Some((&records, &Workers::Inline)));
+        for _ in 0..3 {
+            vouching.hear(manifest(83, 0).id(), vec![truth.clone()]);
+            vouching.remember(manifest(83, 0).id()).await;
+            let Statements { heard, proofs, .. } = &vouching.statements;
+            assert_eq!((heard.len(), proofs.len()), (2, 1));
         }
     }
 }

@@ -339,8 +339,13 @@ impl Store {
     /// claimed by the next sync); [`StoreError::Disk`] if only the journal failed: nothing is lost, repeat.
     pub fn sync(&self) -> Result<Vec<(u32, ChunkIndex)>, StoreError> {
         let mut journal = self.journal();
+        self.sync_taken(|taken| self.sync_files(taken).and_then(|()| self.claim(&mut journal, taken)))
+    }
+
+    /// Has what is pending made durable by `sync`; what isn't is pending again.
+    fn sync_taken<T>(&self, sync: impl FnOnce(&Claims) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let taken = self.state().take_pending();
-        let synced = self.sync_files(&taken).and_then(|()| self.claim(&mut journal, &taken));
+        let synced = sync(&taken);
         let mut state = self.state();
         state.syncing = false;
         if synced.is_err() {

@@ -13,7 +13,10 @@ use super::{
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    bootstrap::{Dialling, JoinError, JoinRequest, Joined, Outcome, Records, ServeWhileJoining, join, join_workers},
+    bootstrap::{
+        Dialling, JoinError, JoinRequest, Joined, Outcome, Records, ServeWhileJoining, SourceTrouble, join,
+        join_workers,
+    },
     catalog::{AgreementError, Mode, Tally},
     chunking::{StoreError, plan::PlanConfig},
     service::{
@@ -254,26 +257,30 @@ fn next_step(joined: &Joined) -> String {
     format!("next: peer channel joinbysnapshot --snapshotpath {}\n", joined.path.display())
 }
 
+/// Whether it is our identity that they mind: whoever said nothing minds nothing.
+fn all_refuse(troubles: &[SourceTrouble]) -> bool {
+    !troubles.is_empty() && troubles.iter().all(|trouble| trouble.refused)
+}
+
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         let exit = match &error {
             JoinError::NoSource { troubles }
             | JoinError::NotDelivered { troubles, .. }
             | JoinError::Withheld { troubles, .. }
-                if troubles.iter().all(|trouble| trouble.refused) =>
+                if all_refuse(troubles) =>
             {
                 Exit::Refused
             }
-            JoinError::NoSource { .. } | JoinError::NotDelivered { .. } | JoinError::Withheld { .. } => {
-                Exit::Unreachable
-            }
+            JoinError::NoSource { .. }
+            | JoinError::NotDelivered { .. }
+            | JoinError::Withheld { .. }
+            | JoinError::NoLongerOffered { .. } => Exit::Unreachable,
             JoinError::Agreement { source, troubles, .. } => match &**source {
                 AgreementError::Split { .. } => Exit::Verification,
                 // Who may not ask learns nothing: that is no verdict on any snapshot.
                 AgreementError::NotReached { tallies, .. }
-                    if !tallies.iter().any(Tally::has_vouchers)
-                        && !troubles.is_empty()
-                        && troubles.iter().all(|trouble| trouble.refused) =>
+                    if !tallies.iter().any(Tally::has_vouchers) && all_refuse(troubles) =>
                 {
                     Exit::Refused
                 }
@@ -296,5 +303,23 @@ impl From<JoinError> for Failure {
             _ => Exit::Failed,
         };
         Self::new(exit, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_identity_is_asked_for_only_where_somebody_minds_this_one() {
+        let trouble =
+            |refused| SourceTrouble { source: "a:1".to_owned(), reason: "no".to_owned(), refused, dropped: false };
+        let exit = |refusals: &[bool]| {
+            let troubles = refusals.iter().map(|refused| trouble(*refused)).collect();
+            Failure::from(JoinError::NoSource { troubles }).exit
+        };
+        assert_eq!(exit(&[]), Exit::Unreachable);
+        assert_eq!(exit(&[true, true]), Exit::Refused);
+        assert_eq!(exit(&[true, false]), Exit::Unreachable);
     }
 }

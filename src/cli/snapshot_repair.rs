@@ -40,7 +40,8 @@ pub(crate) struct Repair {
     /// Read every chunk first, instead of relying on what the service has found
     #[arg(long)]
     read_all: bool,
-    /// Give up after this time, with what was repaired kept (exit code 6); e.g. 30m
+    /// Give up after this time, with what was repaired kept (exit code 6); e.g. 30m. A repair ends without it, too: who is busy is asked for
+    /// ten minutes at most, who is away is waited for only briefly
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     deadline: Option<Duration>,
     #[command(flatten)]

@@ -116,6 +116,8 @@ pub const RATE_BURST: Duration = Duration::from_secs(1);
 
 /// Bytes a second that all joiners together are sent while the host is busy: some hundredth of a CPU and a twentieth of a spinning disk.
 /// With every session taken each still gets twice what a joiner takes for stalled, so that a network whose peers are all busy moves on.
+/// They have a chunk in turn, a quarter of a second each: with up to 19 organisations that have one member each (nine with two) that is
+/// within a joiner's stall timer of 5 s. With more, one that asks again has kept its turn (`serving::turns`).
 pub const YIELDING_RATE: u64 = 4 << 20;
 
 /// Chunk buffers of the whole serving side: 16 MiB, whatever happens.

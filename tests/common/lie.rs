@@ -106,11 +106,13 @@ pub enum Lie {
     OtherGroups,
     /// The manifest that it names and attests has this name (of 10 bytes) in place of `txids.data`.
     FileNamed(&'static str),
+    /// Its catalog has the snapshot, hasn't, has it again, each time it is asked; of each chunk a byte comes.
+    FlipsCatalog,
 }
 
 impl Lie {
     /// All that a seed may draw.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::Nothing,
         Self::Chunks,
         Self::SwappedChunks,
@@ -156,6 +158,7 @@ impl Lie {
         Self::LongManifest,
         Self::OtherGroups,
         Self::SilentOnceAttested,
+        Self::FlipsCatalog,
     ];
 
     /// Whether an honest service would never do it. Slow, silent, busy and rotten ones are only bad.
@@ -180,6 +183,7 @@ impl Lie {
                 | Self::GoodThenTrickles
                 | Self::BlockItLacks
                 | Self::OlderCatalog
+                | Self::FlipsCatalog
         )
     }
 }

@@ -120,11 +120,20 @@ impl LyingService {
         endpoint::accepted(&connection, 64);
         let control = Arc::clone(&self);
         tokio::spawn(async move {
+            // Only who is fetched from already looks at it again.
+            let mut flipping = false;
             while let Some(frame) = read(&mut recv).await {
                 let watched = matches!(frame.body, Body::CatalogWatch);
+                flipping |= watched;
+                let flips = control.lie == Lie::FlipsCatalog
+                    && (watched || flipping && matches!(frame.body, Body::CatalogGet(_)));
                 let attests = matches!(frame.body, Body::AttestationGet(_));
                 let answer = control.answer(frame.body);
                 write(&mut send, frame.request_id, answer).await;
+                if flips {
+                    let version = (1 << 62) + control.catalog_requests.load(Ordering::SeqCst) as u64 + 1;
+                    write(&mut send, 0, Body::Notice(Notice::CatalogChanged { version })).await;
+                }
                 if attests && control.lie == Lie::SilentOnceAttested {
                     std::future::pending::<()>().await;
                 }
@@ -155,6 +164,13 @@ impl LyingService {
                     Lie::OlderCatalog if asked_before => {
                         version -= 1;
                         entries.clear();
+                    }
+                    Lie::FlipsCatalog if asked_before => {
+                        let n = self.catalog_requests.load(Ordering::SeqCst) as u64;
+                        version = (1 << 62) + n;
+                        if n.is_multiple_of(2) {
+                            entries.clear();
+                        }
                     }
                     Lie::BlockItLacks => entries.extend(entries.last().cloned().map(|mut newest| {
                         newest.id.block_number.0 += 1_000;
@@ -410,6 +426,11 @@ impl LyingService {
                     }
                 }
                 continue;
+            }
+            if self.lie == Lie::FlipsCatalog {
+                let _ = send.write_all_chunks(&mut [header.encode(), Bytes::copy_from_slice(&bytes[..1])]).await;
+                let _ = send.stopped().await;
+                return;
             }
             // Stopped by the joiner, once it has seen enough.
             if send.write_all_chunks(&mut [header.encode(), bytes.into()]).await.is_err() {

@@ -57,7 +57,7 @@ fn join_while<F: Future<Output = ()> + Send + 'static>(expect: Expect, happens: 
     let disk = SimDisk::new();
     run_with(&scenario(expect), SEED, |world| {
         world.joiner.disk = disk.clone();
-        tokio::spawn(happens(disk));
+        world.beside(happens(disk));
     })
 }
 

@@ -1,14 +1,27 @@
 //! What one organisation takes, others don't miss: rates are bounded per organisation, whatever the number of its sessions; and what
-//! joiners take, a busy host doesn't miss.
+//! joiners take, a busy host doesn't miss. What it leaves them, they share.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 
-use snapferry::{bootstrap::Outcome, snapshot::CHUNK_BYTES, transport::limits::YIELDING_RATE};
-use tokio::time::Instant;
+use quinn::Endpoint;
+use snapferry::{
+    snapshot::CHUNK_BYTES,
+    transport::{
+        asking::{ConnectParams, Session},
+        endpoint::Tuning,
+        limits::{SESSIONS_PER_ORG_MAX, STREAMS_MAX, YIELDING_RATE},
+    },
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
+use super::floods::{FLOODER, dialler, largest_file, params, simulated};
 use crate::sim::{
     joiner::Joiner,
     scenario::{Scenario, SourceSpec},
@@ -22,11 +35,7 @@ const fn ip(last: u8) -> IpAddr {
 /// How long that joiner takes.
 async fn took(joiner: &Joiner, world: &World) -> Duration {
     let begun = Instant::now();
-    let joined = joiner.start(&world.addresses()).task.await.unwrap().unwrap();
-    assert_eq!(joined.outcome, Outcome::Landed);
-    assert!(joined.shares.iter().all(|share| !share.dropped && share.chunks_rejected == 0), "nobody is blamed");
-    let id = &world.golden.id;
-    assert_eq!(joiner.landed(id.channel.as_str(), id.block_number.0).as_ref(), Some(&world.golden.files));
+    joiner.start(&world.addresses()).lands(joiner, &world.golden, &[]).await;
     begun.elapsed()
 }
 
@@ -83,11 +92,7 @@ fn joined_from(busy: &[bool]) -> (Duration, u64) {
             source.start();
         }
         let begun = Instant::now();
-        let joined = world.joiner.start(&world.addresses()).task.await.unwrap().unwrap();
-        assert_eq!(joined.outcome, Outcome::Landed);
-        assert!(joined.shares.iter().all(|share| !share.dropped && share.chunks_rejected == 0), "nobody is blamed");
-        let id = &world.golden.id;
-        assert_eq!(world.joiner.landed(id.channel.as_str(), id.block_number.0).as_ref(), Some(&world.golden.files));
+        let joined = world.joiner.start(&world.addresses()).lands(&world.joiner, &world.golden, &[]).await;
         let first = world.addresses().first().map(ToString::to_string);
         let given = joined.shares.iter().find(|share| Some(&share.source) == first.as_ref());
         (begun.elapsed(), given.map_or(0, |share| share.wire_bytes))
@@ -113,4 +118,61 @@ fn a_join_from_busy_sources_only_takes_its_time_and_ends() {
     assert!(given >= 24 * CHUNK_BYTES, "{given}");
     let least = Duration::from_secs((given - CHUNK_BYTES) / YIELDING_RATE);
     assert!(took >= least && took <= least * 3 / 2 + Duration::from_secs(2), "{took:?} where {least:?} is possible");
+}
+
+/// One busy source, of which two joiners fetch.
+fn busy_world() -> World {
+    let (snapshot_bytes, sources) = (16 * CHUNK_BYTES, vec![SourceSpec::of(1)]);
+    let mut world = World::new(&Scenario { snapshot_bytes, sources, min_orgs: 1, ..Scenario::default() }, 1_203);
+    let source = world.source(1);
+    source.crash();
+    source.limits.compressions = 0;
+    source.busy.send_replace(true);
+    source.start();
+    world
+}
+
+/// On so many sessions all streams that it may have, each of which takes what comes, and asks anew.
+async fn take_all(endpoint: &Endpoint, params: &ConnectParams, world: &World, sessions: usize) -> JoinSet<()> {
+    let mut taking = JoinSet::new();
+    for _ in 0..sessions {
+        let session = Arc::new(Session::connect(endpoint, params).await.unwrap());
+        let (request, size) = largest_file(&session, world).await;
+        for _ in 0..STREAMS_MAX {
+            let (session, request) = (Arc::clone(&session), request.clone());
+            taking.spawn(async move {
+                while let Ok(mut stream) = session.chunks(request.clone(), size).await {
+                    while let Ok(Some(_)) = stream.next().await {}
+                }
+            });
+        }
+    }
+    // Until all of them are asked.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    taking
+}
+
+/// Defence: while the host is busy, organisations have a chunk in turn, and the members of one as well. Removed, a member that asks on all
+/// its streams at once has the next two minutes, and whoever else asks takes the source for stalled, again and again.
+/// R5: a member asks a busy source on all streams of all sessions that it gets, and takes all that comes. Another member's join
+/// gets half of what there is, whether it is of the same organisation or not.
+#[test]
+fn a_member_that_asks_for_all_of_a_busy_source_leaves_others_their_half() {
+    let alone = simulated(async {
+        let world = busy_world();
+        took(&world.joiner, &world).await
+    });
+    // The joiner is of the fourth; one session is left for it.
+    for org in [3, 4] {
+        simulated(async {
+            let mut world = busy_world();
+            let member = world.channel.peer(org, 5);
+            let (endpoint, quic) = dialler(&mut world, FLOODER, &member, Tuning::default());
+            let params = params(&mut world, &member, quic);
+            let taking = take_all(&endpoint, &params, &world, SESSIONS_PER_ORG_MAX - 1).await;
+            let beside = timeout(10 * alone, took(&world.joiner, &world)).await.expect("it waits for them");
+            assert!(!taking.is_empty(), "else it was no flood");
+            assert!(beside <= 2 * alone + Duration::from_secs(2), "{beside:?}, and alone {alone:?}");
+        });
+    }
 }

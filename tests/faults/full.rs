@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snapferry::bootstrap::{JoinEvent, Outcome};
+use snapferry::bootstrap::JoinEvent;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -31,8 +31,8 @@ fn a_join_waits_at_the_door_of_sources_that_are_full() {
         let world = &world;
         let waiting = async {
             sleep(Duration::from_secs(1)).await;
-            let attempt = second.start(&world.addresses());
-            assert_eq!(attempt.task.await.unwrap().unwrap().outcome, Outcome::Landed);
+            let mut attempt = second.start(&world.addresses());
+            attempt.lands(&second, &world.golden, &[]).await;
             let landed = Instant::now();
             let told = attempt.told.lock().unwrap();
             let reasons = told.iter().filter_map(|(_, event)| match event {
@@ -48,8 +48,6 @@ fn a_join_waits_at_the_door_of_sources_that_are_full() {
         let ((took, ended), (reasons, landed)) = tokio::join!(first, waiting);
         assert!(took > Duration::from_secs(2), "it was there when the second came: {took:?}");
         assert!(reasons.len() >= 3 && reasons.iter().all(|reason| reason.contains("busy")), "{reasons:?}");
-        assert!(landed > ended && second.bans().is_empty());
-        let id = &world.golden.id;
-        assert_eq!(second.landed(id.channel.as_str(), id.block_number.0).as_ref(), Some(&world.golden.files));
+        assert!(landed > ended);
     });
 }

@@ -1,7 +1,10 @@
 //! What happens to sources while others download from them: their snapshots are deleted.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -104,21 +107,30 @@ fn when_every_source_has_deleted_it_another_block_is_joined() {
     let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
     let agreed = told(&report, "agreed on");
     assert!(agreed.len() == 2 && agreed[1] > Duration::from_secs(3), "{}", report.account("agreed anew"));
-    assert!(told(&report, "OtherSnapshot").len() == 1 && report.landed.is_none(), "{}", report.account("x"));
+    report.check();
+    assert_eq!(told(&report, "OtherSnapshot").len(), 1, "{}", report.account("x"));
     assert!(joined.id.block_number.0 > 100, "{}", joined.id);
     assert_eq!(left, [false; 3]);
 }
 
 /// Each source's catalog and the snapshot, handed to a task that runs beside the join.
 fn beside<F: Future<Output = ()> + Send + 'static>(seed: u64, task: fn(Vec<Held>, Holder) -> F) -> Report {
+    let done = Arc::new(AtomicBool::new(false));
+    let through = Arc::clone(&done);
     let scenario = Scenario { snapshot_bytes: 4 << 20, links: SLOW, deadline_s: 1_200, ..Scenario::default() };
-    run_with(&scenario, seed, |world| {
+    let report = run_with(&scenario, seed, |world| {
         let held =
             world.services.iter().map(|service| (Arc::clone(service.catalog().unwrap()), world.golden.id.clone()));
         let identity = &world.joiner.peer.identity.identity;
         let joiner = Holder { msp_id: identity.msp_id().clone(), identity_id: identity.id() };
-        tokio::spawn(task(held.collect(), joiner));
-    })
+        let task = task(held.collect(), joiner);
+        tokio::spawn(async move {
+            task.await;
+            through.store(true, Ordering::SeqCst);
+        });
+    });
+    assert!(done.load(Ordering::SeqCst), "{}", report.account("what was to happen beside it failed, or came too late"));
+    report
 }
 
 /// Defence: a lease that ended under way is opened anew, and the request repeated. Removed, every source refuses from then on.
@@ -126,9 +138,10 @@ fn beside<F: Future<Output = ()> + Send + 'static>(seed: u64, task: fn(Vec<Held>
 fn a_lease_that_ends_under_way_is_opened_anew() {
     let report = beside(38, |sources, joiner| async move {
         for _ in 0..3 {
-            sleep(Duration::from_secs(2)).await;
             for (catalog, id) in &sources {
-                assert_eq!(catalog.leases_of(id, now()).len(), 1, "it has one");
+                while catalog.leases_of(id, now()).is_empty() {
+                    sleep(Duration::from_millis(50)).await;
+                }
                 // Leases are numbered from 1.
                 let closed = (1..10).filter(|lease_id| catalog.close_lease(*lease_id, &joiner, now()).is_ok());
                 assert_eq!(closed.count(), 1);
@@ -262,5 +275,35 @@ fn a_clock_that_is_a_day_off_vouches_for_nothing() {
         report.check();
         let text = report.ended.unwrap().unwrap_err().to_string();
         assert!(text.contains("more than 5 minutes from ours: compare the clocks"), "{text}");
+    }
+}
+
+/// C1: a lease that has to end belongs to the block that goes: of the next target, on the same connection, nothing is said.
+#[test]
+fn a_lease_that_has_to_end_says_nothing_of_the_next_target() {
+    let newer = (1..=3).map(|number| (2_000, Happening::NewSnapshot(number)));
+    let forced = [(2_500, Happening::ForceDeletion(1))];
+    let gone = (1..=3).map(|number| (3_000, Happening::Delete(number)));
+    let (report, _) = run(newer.chain(forced).chain(gone).collect(), 37);
+    let Some(Ok(joined)) = &report.ended else { panic!("{}", report.account("nothing was joined")) };
+    assert!(joined.id.block_number.0 > 100, "{}", joined.id);
+    assert_eq!(told(&report, "SourceEnds").len(), 1, "{}", report.account("told of what isn't deleted"));
+}
+
+/// C1: whenever a join ends, also while a lease is just being opened at a source that nobody needs any more, no source keeps one for it.
+#[test]
+fn a_lease_that_is_being_opened_at_the_end_is_closed_too() {
+    for latency_ms in [40, 80, 120, 160, 200] {
+        let good = LinkSpec { latency_ms: 10, ..LinkSpec::default() };
+        let far = LinkSpec { latency_ms, ..good };
+        let sources = vec![SourceSpec::of(1).over(good), SourceSpec::of(2).over(good), SourceSpec::of(3).over(far)];
+        let mut catalogs = Vec::new();
+        let report = run_with(&Scenario { snapshot_bytes: 400_000, sources, ..Scenario::default() }, 5, |world| {
+            catalogs = world.services.iter().map(|service| Arc::clone(service.catalog().unwrap())).collect();
+        });
+        report.check();
+        let id = &report.ended.as_ref().unwrap().as_ref().unwrap().id;
+        let kept: Vec<_> = catalogs.iter().map(|catalog| catalog.leases_of(id, now()).len()).collect();
+        assert_eq!(kept, [0, 0, 0], "{latency_ms} ms");
     }
 }

@@ -314,3 +314,18 @@ fn only_file(disk: &SimDisk, folder: &str) -> Vec<u8> {
     assert_eq!(files.len(), 1, "{:?}", files.keys());
     files.into_values().next().unwrap()
 }
+
+/// L6: a catalog that has the snapshot, hasn't, and has it again: what was asked for before is given up each time, so it takes no more
+/// memory than any other source.
+#[test]
+fn a_catalog_that_changes_to_and_fro_takes_no_memory() {
+    let slow = LinkSpec::of(40, 40_000, 64_000);
+    let honest = [1, 2, 3].map(|org| SourceSpec::of(org).over(slow));
+    let sources = [SourceSpec::of(1).lying(Lie::FlipsCatalog)].into_iter().chain(honest).collect();
+    let mut liar = None;
+    let report = run_with(&Scenario { snapshot_bytes: 16 << 20, sources, ..Scenario::default() }, 1, |world| {
+        liar = world.source(LIAR).liar.clone();
+    });
+    report.check();
+    assert!(liar.unwrap().chunk_requests() > 32, "it was asked again and again");
+}

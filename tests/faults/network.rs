@@ -1,6 +1,12 @@
 //! What networks do: they cut, rebind, reorder, swallow what is long, and are blocked.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use snapferry::bootstrap::JoinError;
 
@@ -63,7 +69,7 @@ fn a_nat_that_forgets_the_joiner_costs_no_chunk_and_no_connection() {
 fn a_source_that_moves_away_costs_no_chunk() {
     let report = run_with(&slowly(Vec::new()), 14, |world| {
         let host = world.services[0].host.clone();
-        tokio::spawn(async move {
+        world.beside(async move {
             tokio::time::sleep(Duration::from_secs(3)).await;
             host.move_to([10, 0, 77, 1].into()).unwrap();
         });
@@ -112,7 +118,7 @@ fn reordered_doubled_damaged_and_replayed_datagrams_do_no_harm() {
             count += 1;
             count.is_multiple_of(10)
         });
-        tokio::spawn(async move {
+        world.beside(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 recording.take().into_iter().for_each(|packet| net.inject(packet.from, packet.to, packet.bytes));
@@ -128,23 +134,32 @@ fn reordered_doubled_damaged_and_replayed_datagrams_do_no_harm() {
 /// that could take effect twice.
 #[test]
 fn a_replayed_first_flight_has_no_effect() {
+    let replayed = Arc::new(AtomicUsize::new(0));
+    let (injected, mut disks) = (Arc::clone(&replayed), Vec::new());
     let report = run_with(&slowly(Vec::new()), 18, |world| {
+        disks.extend(world.services.iter().map(|service| service.disk.clone()));
         let net = world.net.clone();
         let first = net.record(|packet| packet.from.ip() == JOINER && packet.at < Duration::from_millis(50));
-        tokio::spawn(async move {
+        world.beside(async move {
             let mut flights = Vec::new();
             for _ in 0..20 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 flights.extend(first.take());
                 for packet in &flights {
+                    injected.fetch_add(1, Ordering::SeqCst);
                     net.inject(packet.from, packet.to, packet.bytes.clone());
                     net.inject(([203, 0, 113, 9], 4_000).into(), packet.to, packet.bytes.clone());
                 }
             }
-            assert!(!flights.is_empty(), "nothing was recorded");
         });
     });
     report.check();
+    assert!(replayed.load(Ordering::SeqCst) > 20, "nothing was recorded");
+    for disk in disks {
+        let audit = disk.folder("state").unwrap()["audit.log"].clone();
+        let begun = String::from_utf8(audit).unwrap().matches("fetch-begun").count();
+        assert_eq!(begun, 1, "one session, that of the joiner");
+    }
     assert!(report.log.iter().all(|line| !line.text.starts_with("lost")), "{}", report.account("a connection broke"));
 }
 

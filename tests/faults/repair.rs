@@ -1,37 +1,46 @@
 //! A service's own rotten chunks, fetched again from others that may lie, be busy or be gone.
 
-use std::sync::{Arc, Mutex};
+use std::{sync::Arc, time::Duration};
 
+use netsim::disk::SimDisk;
 use snapferry::{
-    bootstrap::{JoinEvent, Observer, RepairRequest, Repaired, repair},
-    catalog::{RottenChunk, ServedSnapshot},
+    bootstrap::{JoinError, JoinEvent, Observer, RepairRequest, Repaired, repair},
+    catalog::{Repairs, RottenChunk, ServedSnapshot},
     chunking::Workers,
     snapshot::ChunkIndex,
     transport::fault::ErrorCode,
 };
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
-use crate::sim::{
-    liar::Of as Lie,
-    scenario::{Scenario, SourceSpec},
-    world::World,
+use crate::{
+    floods::simulated,
+    sim::{
+        liar::Of as Lie,
+        scenario::{Scenario, SourceSpec},
+        world::World,
+    },
 };
 
 /// Whose chunks have rotted.
 const OURS: usize = 1;
 
-struct Mended {
+/// Longer than any repair takes that nobody stops.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Two chunks of the largest file of the first service have rotted.
+struct Rotten {
     snapshot: Arc<ServedSnapshot>,
     rotten: Vec<RottenChunk>,
-    repaired: Repaired,
-    told: Vec<JoinEvent>,
-    banned: usize,
+    repairs: Repairs,
     world: World,
 }
 
-/// Two chunks of the largest file of the first service rot, and are repaired from the `others`.
-fn mended(others: Vec<SourceSpec>, seed: u64) -> Mended {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+impl Rotten {
+    fn new(others: Vec<SourceSpec>, seed: u64) -> Self {
         let sources = [SourceSpec::of(1)].into_iter().chain(others).collect();
         let scenario = Scenario { snapshot_bytes: 4 << 20, sources, ..Scenario::default() };
         let mut world = World::new(&scenario, seed);
@@ -45,24 +54,45 @@ fn mended(others: Vec<SourceSpec>, seed: u64) -> Mended {
         let repairs = world.source(OURS).repairs();
         let rotten = snapshot.read_again(&repairs);
         assert_eq!(rotten.iter().map(|one| one.chunk).collect::<Vec<_>>(), [ChunkIndex(0), ChunkIndex(2)]);
-        let asked = world.joiner.request(&world.addresses()[1..]).unwrap();
-        let told: Arc<Mutex<Vec<JoinEvent>>> = Arc::default();
-        let observer: Observer = {
-            let told = Arc::clone(&told);
-            Arc::new(move |event| told.lock().unwrap().push(event))
-        };
+        Self { snapshot, rotten, repairs, world }
+    }
+
+    /// Repairs them from the others.
+    fn repair(&self) -> (JoinHandle<Result<Repaired, JoinError>>, UnboundedReceiver<JoinEvent>) {
+        let asked = self.world.joiner.request(&self.world.addresses()[1..]).unwrap();
+        let (sender, told) = unbounded_channel();
+        let observer: Observer = Arc::new(move |event| drop(sender.send(event)));
         let request = RepairRequest {
             dialling: asked.dialling,
             sources: asked.sources,
             records: asked.records,
-            snapshot: Arc::clone(&snapshot),
-            rotten: rotten.clone(),
-            repairs,
+            snapshot: Arc::clone(&self.snapshot),
+            rotten: self.rotten.clone(),
+            repairs: self.repairs.clone(),
             workers: Workers::Inline,
         };
-        let repaired = repair(&request, &observer, std::future::pending()).await.unwrap();
-        let (told, banned) = (told.lock().unwrap().clone(), world.joiner.bans().len());
-        Mended { snapshot, rotten, repaired, told, banned, world }
+        (tokio::spawn(async move { repair(&request, &observer, std::future::pending()).await }), told)
+    }
+}
+
+struct Mended {
+    snapshot: Arc<ServedSnapshot>,
+    rotten: Vec<RottenChunk>,
+    repaired: Repaired,
+    told: Vec<JoinEvent>,
+    banned: usize,
+    world: World,
+}
+
+/// They are repaired from the `others`.
+fn mended(others: Vec<SourceSpec>, seed: u64) -> Mended {
+    simulated(async {
+        let rotten = Rotten::new(others, seed);
+        let (repairing, mut events) = rotten.repair();
+        let repaired = timeout(HOUR, repairing).await.expect("it hangs").unwrap().unwrap();
+        let told = std::iter::from_fn(|| events.try_recv().ok()).collect();
+        let Rotten { snapshot, rotten, world, .. } = rotten;
+        Mended { snapshot, rotten, repaired, told, banned: world.joiner.bans().len(), world }
     })
 }
 
@@ -105,4 +135,64 @@ fn what_nobody_has_right_stays_rotten_and_nobody_honest_is_blamed() {
     assert!(said.len() == 1 && said[0].reason.contains("damaged"), "{said:?}");
     assert!(given(&mended).is_err(), "rot is still withheld");
     assert_eq!(mended.banned, 0);
+}
+
+/// Defence: a repair ends by itself. Removed, it goes on for as long as the only source that has the snapshot stays away.
+/// L12: one source has another snapshot, the one that has the right one goes away for good: it ends, and says of each what it lacks.
+#[test]
+fn a_repair_ends_though_who_has_the_snapshot_stays_away() {
+    simulated(async {
+        let mut rotten = Rotten::new(vec![SourceSpec::of(2), SourceSpec::of(3)], 1_303);
+        let newer = rotten.world.channel.golden(rotten.world.golden.bytes, 3);
+        let source = rotten.world.source(2);
+        source.crash();
+        source.disk = SimDisk::new();
+        newer.put(&source.disk, "snapshots/completed");
+        source.start();
+        let (begun, (repairing, mut told)) = (Instant::now(), rotten.repair());
+        for _ in 0..2 {
+            let event = told.recv().await.unwrap();
+            assert!(matches!(event, JoinEvent::SourceReady { .. }), "{event:?}");
+        }
+        rotten.world.source(3).crash();
+        let repaired = timeout(HOUR, repairing).await.expect("it hangs").unwrap().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+        assert_eq!((repaired.repaired.len(), repaired.missing.len()), (0, 2));
+        for (_, said) in &repaired.missing {
+            let of_each: Vec<&str> = said.iter().map(|trouble| trouble.reason.as_str()).collect();
+            assert!(
+                matches!(of_each[..], [lacks, away] if lacks.contains("offer") && away.contains("answer")),
+                "{said:?}"
+            );
+        }
+    });
+}
+
+/// Defence: a repair's patience has an end. Removed, it waits for ever for sources that are always busy.
+/// L12: all who have it are busy for ever, at the door or for chunks: they are asked for ten minutes.
+#[test]
+fn a_repair_ends_though_everybody_is_busy_for_ever() {
+    for at_the_door in [true, false] {
+        simulated(async {
+            let busy = |org| SourceSpec::of(org).lying(Lie::ChunksRefused(ErrorCode::Busy));
+            let others = if at_the_door { [2, 3].map(SourceSpec::of) } else { [2, 3].map(busy) };
+            let mut rotten = Rotten::new(others.into(), 1_304);
+            for number in [2, 3].into_iter().filter(|_| at_the_door) {
+                let source = rotten.world.source(number);
+                source.crash();
+                source.limits.sessions = 0;
+                source.start();
+            }
+            let (begun, (repairing, _told)) = (Instant::now(), rotten.repair());
+            let ended = timeout(HOUR, repairing).await.expect("it hangs").unwrap();
+            let minutes = begun.elapsed().as_secs() / 60;
+            assert!((10..12).contains(&minutes), "{minutes} min: {ended:?}");
+            let said = match ended {
+                Ok(repaired) => repaired.missing.into_iter().flat_map(|(_, said)| said).collect(),
+                Err(JoinError::NoSource { troubles }) => troubles,
+                Err(error) => panic!("{error}"),
+            };
+            assert!(said.len() >= 2 && said.iter().all(|trouble| trouble.reason.contains("busy")), "{said:?}");
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! Swarms: many seeds, each with its own subset of faults; all oracles on every run.
 //!
-//! A seed that fails prints the line that runs it alone. `NETSIM_SEED=n` runs that one, `NETSIM_SEEDS=n` so many.
+//! A seed that fails prints the line that runs it alone, and the commit. `NETSIM_SEED=n` runs that one, `NETSIM_SEEDS=n` so many.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,6 +11,7 @@ use std::{
 
 use crate::sim::{
     draw::draw,
+    oracles::code,
     run::{Report, run},
     scenario::Scenario,
 };
@@ -76,11 +77,11 @@ fn campaign(seeds: std::ops::Range<u64>) -> u64 {
 /// The run of one seed, or what is broken in it and how to see it again.
 fn one(seed: u64) -> Result<Report, String> {
     let scenario = draw(seed);
-    let again = format!("NETSIM_SEED={seed} cargo test --test faults swarm");
+    let again = || format!("NETSIM_SEED={seed} cargo test --test faults swarm # {}", code());
     let report = catch_unwind(AssertUnwindSafe(|| run(&scenario, seed)))
-        .map_err(|_| format!("{again}\nit panicked: {scenario:#?}"))?;
+        .map_err(|_| format!("{}\nit panicked: {scenario:#?}", again()))?;
     match report.broken() {
         Ok(()) => Ok(report),
-        Err(broken) => Err(format!("{again}\n{}", report.account(&broken))),
+        Err(broken) => Err(format!("{}\n{}", again(), report.account(&broken))),
     }
 }

@@ -3,17 +3,23 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use netsim::disk::SimDisk;
 use snapferry::{
-    bootstrap::{JoinEvent, Joined, Observer, Outcome, join},
+    bootstrap::{JoinEvent, Observer, Outcome, join},
     catalog::{DetachedSignature, Mode, TrustPolicy, TrustSettings},
+    chunking::{Executor, HandedJob, Workers},
     snapshot::{AdditionalMetadata, BlockHash, SnapshotId, SnapshotMetadata},
     transport::fault::ErrorCode,
 };
+
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::sim::{
     joiner::Joiner,
@@ -74,7 +80,7 @@ fn while_enough_have_another(lie: impl Into<Lie>) -> (Report, SnapshotId) {
             let source = world.source(number);
             let (disk, catalog) = (source.disk.clone(), Arc::clone(source.catalog().unwrap()));
             let (newer, old) = (Arc::clone(&newer), old.clone());
-            tokio::spawn(async move {
+            world.beside(async move {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 newer.put(&disk, "snapshots/completed");
                 catalog.scan().unwrap();
@@ -99,14 +105,10 @@ fn who_gives_nothing_of_a_vanished_snapshot_holds_nobody_up_for_ever() {
     for lie in [Of::ChunksRefused(ErrorCode::Busy), Of::SilentChunks] {
         let (report, other) = while_enough_have_another(lie);
         let joined = report.ended.as_ref().unwrap().as_ref().unwrap_or_else(|error| panic!("{lie:?}: {error}"));
+        report.check();
         assert_eq!(joined.id, other, "{lie:?}");
         assert!(report.took > Duration::from_secs(600) && report.took < Duration::from_secs(900), "{:?}", report.took);
     }
-}
-
-async fn within_an_hour(attempt: crate::sim::joiner::Attempt) -> Joined {
-    let ended = tokio::time::timeout(Duration::from_secs(3_600), attempt.task).await;
-    ended.expect("it hangs").unwrap().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// C1: every source deletes what two joiners fetch, who serve each other: neither waits for what the other doesn't have.
@@ -123,7 +125,7 @@ fn joiners_that_serve_each_other_dont_wait_for_what_neither_has() {
         other.serves_at = Some(PORT);
         let addresses = world.addresses();
         let with = |ip: IpAddr| [addresses.clone(), vec![format!("{ip}:{PORT}")]].concat();
-        let (first, second) = (world.joiner.start(&with(OTHER)), other.start(&with(JOINER)));
+        let (mut first, mut second) = (world.joiner.start(&with(OTHER)), other.start(&with(JOINER)));
         tokio::time::sleep(Duration::from_secs(5)).await;
         let newer = world.channel.golden(world.golden.bytes, 3);
         for number in 1..=3 {
@@ -135,8 +137,7 @@ fn joiners_that_serve_each_other_dont_wait_for_what_neither_has() {
         for number in 1..=3 {
             world.source(number).catalog().unwrap().delete(&id).unwrap();
         }
-        let (first, second) = tokio::join!(within_an_hour(first), within_an_hour(second));
-        assert_eq!([first.id, second.id], [newer.id.clone(), newer.id.clone()], "the newer block");
+        tokio::join!(first.lands(&world.joiner, &newer, &[]), second.lands(&other, &newer, &[]));
     });
 }
 
@@ -213,5 +214,59 @@ fn who_was_misled_itself_misleads_nobody_and_is_not_banned() {
             let ours = joiner.peer.identity.identity.msp_id();
             assert!(joiner.bans().iter().all(|ban| ban.msp_id != *ours), "{:?}", joiner.bans());
         }
+    });
+}
+
+/// Both blocks at every source.
+fn with_two_blocks(world: &mut World) {
+    let newer = world.channel.golden(world.golden.bytes, 3);
+    for number in 1..=world.services.len() {
+        newer.put(&world.source(number).disk, "snapshots/completed");
+        world.source(number).catalog().unwrap().scan().unwrap();
+    }
+}
+
+/// S7: all sources are busy for 25 minutes, and all have two blocks: whoever is busy gives nothing of the other one either.
+#[test]
+fn a_target_isnt_given_up_while_all_who_have_it_are_busy() {
+    let busy = |org| SourceSpec::of(org).lying(Of::ChunksBusyFor(Duration::from_secs(1_500)));
+    let sources = vec![busy(1), busy(2), busy(3)];
+    let scenario = Scenario { snapshot_bytes: 4 << 20, sources, links: SLOW, deadline_s: 7_200, ..Scenario::default() };
+    let report = run_with(&scenario, 47, with_two_blocks);
+    assert_landed_at_once(&report);
+    let joined = report.ended.as_ref().unwrap().as_ref().unwrap();
+    assert!(joined.id.block_number.0 > 100 && report.attempts[0].targets.len() == 1, "{}", report.account("the newer"));
+}
+
+/// S5: the joiner's own disk hangs for eleven minutes in the midst of a transfer, and all sources have an older block, too.
+#[test]
+fn a_target_isnt_given_up_while_our_own_disk_hangs() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let scenario = Scenario { snapshot_bytes: 32 << 20, links: SLOW, ..Scenario::default() };
+        let mut world = World::new(&scenario, 53);
+        with_two_blocks(&mut world);
+        let (hang, (jobs, mut queue)) = (Arc::new(AtomicBool::new(false)), unbounded_channel::<HandedJob>());
+        let hangs = Arc::clone(&hang);
+        tokio::spawn(async move {
+            while let Some(job) = queue.recv().await {
+                if hangs.swap(false, Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_secs(660)).await;
+                }
+                job();
+            }
+        });
+        let (sender, mut events) = unbounded_channel();
+        let observer: Observer = Arc::new(move |event| drop(sender.send(event)));
+        let mut request = world.joiner.request(&world.addresses()).unwrap();
+        request.workers = Workers::By(Executor::new(move |job| drop(jobs.send(job))));
+        let begun = tokio::time::Instant::now();
+        let joining = tokio::spawn(async move { join(&request, &observer, std::future::pending()).await });
+        let half = |event: &JoinEvent| matches!(event, JoinEvent::Progress(now) if now.verified_bytes >= 16 << 20);
+        while !half(&events.recv().await.unwrap()) {}
+        hang.store(true, Ordering::SeqCst);
+        let joined = joining.await.unwrap().unwrap();
+        assert!(begun.elapsed() > Duration::from_secs(660), "it didn't hang");
+        assert!(joined.id.block_number.0 > 100, "{}", joined.id);
     });
 }

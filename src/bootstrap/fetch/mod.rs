@@ -69,7 +69,7 @@ pub(super) struct Fetch<'a> {
     pub(super) still: &'a (dyn Fn() -> Result<(), JoinError> + Send + Sync),
     pub(super) changes: watch::Receiver<u64>,
     /// What may be taken instead; `None`: nothing may.
-    pub(super) instead: Option<Instead>,
+    pub(super) instead: Option<Instead<'a>>,
 }
 
 /// What a transfer gives.

@@ -88,6 +88,14 @@ impl Driver<'_> {
             (true, false) => self.source_ready(index, listed),
             (false, true) => {
                 self.partial.remove(&index);
+                // Its connection lives: what it still sends would take memory, and no permit.
+                self.requests.retain(|_, (of, task)| {
+                    let gone = *of == source;
+                    if gone {
+                        task.abort();
+                    }
+                    !gone
+                });
                 self.event(Event::SourceLeft { source });
             }
             _ => {}
@@ -122,7 +130,7 @@ impl Driver<'_> {
     /// Those who are connected won't bring what is missing.
     pub(super) fn withheld(&mut self) -> Option<JoinError> {
         let status = self.plan.status();
-        if self.paused.is_some() {
+        if self.paused.is_some() || status.chunks_missing == 0 {
             self.drought.rested();
         }
         if status.chunks_missing == 0 {
@@ -130,7 +138,7 @@ impl Driver<'_> {
         }
         self.drought.waits_for(status.waits_for);
         let (agreed, sources, drought) = (&self.job.agreed, &mut self.job.sources, &self.drought);
-        let vanished = self.job.instead.and_then(|instead| sources.vanished(agreed, instead, drought));
+        let vanished = self.job.instead.and_then(|instead| sources.vanished(agreed, instead, Some(drought)));
         vanished.or_else(|| sources.withheld(agreed, drought))
     }
 

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::{task::JoinSet, time};
 
-use super::{LATE_FACTOR, LATE_MIN, Sources, hedged::Hedge};
+use super::{
+    LATE_FACTOR, LATE_MIN, Sources, Target,
+    hedged::{Hedge, Wanted},
+};
 use crate::{
     bootstrap::{
         dialer::again_after,
@@ -16,7 +19,7 @@ use crate::{
         keeper::{Peer, SourceIndex},
         ready::{AttestError, Ready},
     },
-    catalog::{AgreedSnapshot, Attestation, Heard},
+    catalog::{Attestation, Heard},
     chunking::FileTree,
     snapshot::{Manifest, ManifestFile, ManifestHash, SnapshotId},
     transport::sleep_until,
@@ -39,7 +42,8 @@ impl Sources {
             let id = id.clone();
             async move { Ok(ready.session.manifest(&id, hash).await?) }
         };
-        self.whoever_gives(id, "the manifest", Hedge::Soon, names, ask).await
+        let wanted = Wanted { id, what: "the manifest", hedge: Hedge::Soon, target: None };
+        self.whoever_gives(wanted, names, ask).await
     }
 
     /// What every connected source that offers that block attests, asked of all at once, with what they relay of others. Who sends
@@ -113,21 +117,27 @@ impl Sources {
         (heard, all)
     }
 
-    /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped.
+    /// The chunk tree of one file, from whoever delivers one that merges to the agreed root; who sends another is dropped. Who may still
+    /// have it is waited for, as for a chunk.
     ///
     /// # Errors
-    /// [`JoinError::NotDelivered`] if nobody does, [`JoinError::EverySourceDropped`] if that's because all lie.
+    /// [`JoinError::Vanished`] if another snapshot is worth a look, [`JoinError::NoLongerOffered`] or [`JoinError::NotDelivered`] if
+    /// nobody has or gives it, [`JoinError::NoSource`] if nobody is there and nobody comes, [`JoinError::EverySourceDropped`] if that's
+    /// because all lie.
     pub(in crate::bootstrap) async fn chunk_tree(
         &mut self,
-        agreed: &Arc<AgreedSnapshot>,
+        target: Target<'_>,
         file_index: u32,
         file: &ManifestFile,
     ) -> Result<FileTree, JoinError> {
+        let agreed = target.agreed;
         let has = |ready: &Ready| ready.has(agreed.id(), agreed.manifest_hash());
         let ask = |ready: Ready| {
             let (agreed, size) = (Arc::clone(agreed), file.size);
             async move { ready.chunk_tree(&agreed, file_index, size).await }
         };
-        self.whoever_gives(agreed.id(), &format!("the chunk tree of {}", file.file), Hedge::Soon, has, ask).await
+        let what = format!("the chunk tree of {}", file.file);
+        let wanted = Wanted { id: agreed.id(), what: &what, hedge: Hedge::Soon, target: Some(target) };
+        self.whoever_gives(wanted, has, ask).await
     }
 }

@@ -7,7 +7,11 @@ use std::{
 
 use tokio::{task::JoinSet, time};
 
-use super::Sources;
+use super::{
+    Sources,
+    patience::{LOOK_AGAIN_AFTER, LOST_MAY_HAVE_IT, Patience, Target},
+    vanished::no_longer,
+};
 use crate::{
     bootstrap::{
         dialer::again_after,
@@ -36,27 +40,35 @@ pub(super) enum Hedge {
     Never,
 }
 
-/// How long those who are lost may take to come back and give what all others refuse: a restart of theirs.
-const LOST_MAY_HAVE_IT: Duration = Duration::from_secs(10);
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) id: &'a SnapshotId,
+    /// In words.
+    pub(super) what: &'a str,
+    pub(super) hedge: Hedge,
+    /// The join's target that it is a part of, if that is agreed on: then it is waited for as for a chunk.
+    pub(super) target: Option<Target<'a>>,
+}
 
 impl Sources {
     /// Asks those who offer it until one gives it. One that is late is still waited for, but the next one may be asked beside it: the first
-    /// right answer counts, the others are dropped. Who is busy, silent or lost is asked again, if this job has the patience; a lie or a
-    /// refusal that won't change is the last word of a source.
+    /// right answer counts, the others are dropped. Who is busy, silent or lost is asked again, as far as this job has the patience; a lie
+    /// or a refusal that won't change is the last word of a source.
     pub(super) async fn whoever_gives<T: Send + 'static, F: Future<Output = Result<T, GiveError>> + Send + 'static>(
         &mut self,
-        id: &SnapshotId,
-        what: &str,
-        hedge: Hedge,
+        wanted: Wanted<'_>,
         offers: impl Fn(&Ready) -> bool,
         ask: impl Fn(Ready) -> F,
     ) -> Result<T, JoinError> {
+        let begun = time::Instant::now();
+        let mut waiting_told = false;
         let mut answers: BTreeMap<SourceIndex, Answer> = BTreeMap::new();
         let mut asking = JoinSet::new();
         let mut asked = Asked::default();
         loop {
             let now = time::Instant::now();
-            let alone = hedge == Hedge::Never && !asked.of.is_empty();
+            let alone = wanted.hedge == Hedge::Never && !asked.of.is_empty();
             if !alone && asked.next_at.is_none_or(|at| at <= now) {
                 let due = self.ready.iter().filter(|(index, ready)| {
                     let again = answers.get(index).is_none_or(|answer| answer.again.is_some_and(|at| at <= now));
@@ -75,19 +87,36 @@ impl Sources {
             let connected: Vec<Option<&Answer>> = connected.map(|(index, _)| answers.get(index)).collect();
             // Once all who are connected have refused for good, only who was lost can still give it.
             let refused = connected.iter().all(|answer| answer.is_some_and(|answer| answer.again.is_none()));
-            let last = connected.iter().flatten().map(|answer| answer.at + LOST_MAY_HAVE_IT).max();
-            let over = refused && (!self.somebody_comes_back() || last.is_some_and(|last| last <= now));
-            if asked.of.is_empty() && (over || !self.patient) {
-                return Err(self.not_delivered(what.to_owned(), id, &answers));
-            }
+            let last = connected.iter().flatten().map(|answer| answer.at).max();
             // Who wasn't asked yet is only waiting for its turn.
             let again = connected.iter().filter_map(|answer| answer.map_or(Some(now), |answer| answer.again)).min();
-            let wake = match asked.next_at {
+            let idle = asked.of.is_empty();
+            if let Some(error) = wanted.target.and_then(|target| self.gone(target)) {
+                return Err(error);
+            }
+            let until = match wanted.target {
+                _ if !idle || !refused => self.patience.ends(self.given_at),
+                // Nobody who is connected offers it: `gone` says when that is the end.
+                Some(_) => last.map(|last| self.refused_until(last)),
+                None if !self.somebody_comes_back() => Some(now),
+                // Of those who were lost nobody knows when they come back: that is a join's own patience.
+                None if self.patience == Patience::UntilStopped => last.map(|last| last + LOST_MAY_HAVE_IT),
+                None => Some(last.unwrap_or(begun) + LOST_MAY_HAVE_IT),
+            };
+            if idle && (self.patience == Patience::Once || until.is_some_and(|until| until <= now)) {
+                return Err(self.not_delivered(wanted, offers, &answers));
+            }
+            if wanted.target.is_some() && idle && connected.is_empty() && !std::mem::replace(&mut waiting_told, true) {
+                let reason = self.not_delivered(wanted, &offers, &answers).to_string();
+                (self.observer)(JoinEvent::WaitsForSources { reason });
+            }
+            let next = match asked.next_at {
                 _ if alone => None,
-                _ if asked.of.is_empty() && refused => last,
                 Some(at) => again.map(|again| again.max(at)),
                 None => again,
             };
+            let look = wanted.target.map(|_| now + LOOK_AGAIN_AFTER);
+            let wake = [next, until.filter(|until| *until > now), look].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 Some(answer) = asking.join_next() => {
@@ -97,6 +126,7 @@ impl Sources {
                     asked.answered(index);
                     match answer {
                         Ok(given) => {
+                            self.given_at = time::Instant::now();
                             self.late.append(&mut asked.of);
                             self.late.remove(&index);
                             return Ok(given);
@@ -122,23 +152,26 @@ impl Sources {
         }
     }
 
-    /// Whether somebody who answered in this job is lost, and dialled again.
-    pub(in crate::bootstrap) fn somebody_comes_back(&self) -> bool {
-        let gone = |index: &SourceIndex| {
-            self.ready.contains_key(index) || self.dropped.contains(index) || self.given_up.contains(index)
-        };
-        self.known.keys().any(|index| !gone(index))
-    }
-
-    fn not_delivered(&self, what: String, id: &SnapshotId, answers: &BTreeMap<SourceIndex, Answer>) -> JoinError {
+    fn not_delivered(
+        &self,
+        wanted: Wanted<'_>,
+        offers: impl Fn(&Ready) -> bool,
+        answers: &BTreeMap<SourceIndex, Answer>,
+    ) -> JoinError {
         if self.all_dropped() {
             return self.nobody();
         }
         // What it did last: a source that lied or was lost said nothing after that.
-        let indexes = self.known.keys().filter_map(|index| {
-            self.troubles.get(index).or_else(|| answers.get(index).map(|answer| &answer.trouble)).cloned()
-        });
-        JoinError::NotDelivered { what, id: id.clone(), troubles: indexes.collect() }
+        let said = |index: SourceIndex| {
+            let trouble = self.troubles.get(&index).or_else(|| answers.get(&index).map(|answer| &answer.trouble));
+            let lacks = || {
+                let lacks = self.ready.get(&index).is_some_and(|ready| !offers(ready));
+                lacks.then(|| no_longer(self.address(index), "it doesn't offer this snapshot"))
+            };
+            trouble.cloned().or_else(lacks)
+        };
+        let troubles = (0..).zip(&self.addresses).filter_map(|(index, _)| said(index)).collect();
+        JoinError::NotDelivered { what: wanted.what.to_owned(), id: wanted.id.clone(), troubles }
     }
 }
 

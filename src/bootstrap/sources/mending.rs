@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Sources, hedged::Hedge};
+use super::{
+    Sources,
+    hedged::{Hedge, Wanted},
+};
 use crate::{
     bootstrap::{
         error::JoinError,
@@ -17,7 +20,7 @@ use crate::{
 };
 
 impl Sources {
-    /// The chunk, proved against our own tree. Who sends other bytes is dropped; who is busy is waited for.
+    /// The chunk, proved against our own tree. Who sends other bytes is dropped; who is busy is waited for, but not for ever.
     ///
     /// # Errors
     /// [`JoinError::NotDelivered`] if nobody gives it, [`JoinError::EverySourceDropped`] if that's because all lie.
@@ -38,7 +41,7 @@ impl Sources {
         };
         // Whoever is given up keeps a lease for us until it expires.
         let what = format!("chunk {} of {}", chunk.0, tree.file().file);
-        self.whoever_gives(id, &what, Hedge::Never, has, ask).await
+        self.whoever_gives(Wanted { id, what: &what, hedge: Hedge::Never, target: None }, has, ask).await
     }
 }
 

@@ -7,11 +7,16 @@ use std::{
 
 use tokio::time;
 
-use super::{BARREN_MAX, REFUSED_FOR_MIN, Sources};
+use super::{
+    Sources,
+    refusals::{BARREN_MAX, REFUSED_FOR_MIN},
+};
 use crate::{
     bootstrap::{
         drought::Drought,
         error::{JoinError, SourceTrouble},
+        ready::Ready,
+        ruled_out::RuledOut,
     },
     catalog::AgreedSnapshot,
     msp::MspId,
@@ -23,25 +28,29 @@ const BARREN_MIN: Duration = Duration::from_secs(30);
 
 /// What may be taken instead.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::bootstrap) struct Instead {
+pub(in crate::bootstrap) struct Instead<'a> {
     /// No older block.
     pub(in crate::bootstrap) floor: BlockNumber,
     /// Fewest organisations that must offer the same.
     pub(in crate::bootstrap) orgs_min: usize,
+    /// Nor what nobody gave before, though it was offered.
+    pub(in crate::bootstrap) ruled_out: &'a RuledOut,
 }
 
 impl Sources {
     /// Why another snapshot is worth a look: nobody who is connected offers this one, for long enough if somebody may still come who
-    /// does; or nobody of them gives what is missing. And enough organisations offer the data of another one: a
+    /// does; or nobody of them gives what is missing (`drought`; `None`: nothing was
+    /// asked for yet). And enough organisations offer the data of another one: a
     /// single source with something else must not cost us what is here.
     pub(in crate::bootstrap) fn vanished(
         &mut self,
         agreed: &AgreedSnapshot,
-        instead: Instead,
-        drought: &Drought,
+        instead: Instead<'_>,
+        drought: Option<&Drought>,
     ) -> Option<JoinError> {
         let now = time::Instant::now();
-        let is_barren = drought.lacking_for(BARREN_MIN) || drought.nothing_for(BARREN_MAX);
+        let lacking = drought.is_some_and(|drought| drought.lacking_for(BARREN_MIN));
+        let is_barren = lacking || drought.is_some_and(|drought| drought.nothing_for(BARREN_MAX));
         let has = || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
         if self.ready.is_empty() || (has() && !is_barren) {
             self.missed_since = None;
@@ -49,7 +58,9 @@ impl Sources {
         }
         let since = *self.missed_since.get_or_insert(now);
         let too_early = !is_barren && now.duration_since(since) < REFUSED_FOR_MIN && self.somebody_comes();
-        if too_early || !self.enough_offer_another(agreed.id(), instead) {
+        // Who has this one, too, and gives nothing of it for now (it is busy), would give nothing of another one.
+        let would_give = |ready: &Ready| lacking || !ready.has(agreed.id(), agreed.manifest_hash());
+        if too_early || !self.enough_offer_another(agreed.id(), instead, would_give) {
             return None;
         }
         // Of the next target nothing is known yet.
@@ -62,10 +73,12 @@ impl Sources {
     }
 
     /// Whether so many organisations offer the data of the same other snapshot that they could vouch for it.
-    fn enough_offer_another(&self, id: &SnapshotId, instead: Instead) -> bool {
+    fn enough_offer_another(&self, id: &SnapshotId, instead: Instead<'_>, of: impl Fn(&Ready) -> bool) -> bool {
         let mut orgs: BTreeMap<(BlockNumber, SnapshotHash), BTreeSet<&MspId>> = BTreeMap::new();
-        for ready in self.ready.values() {
-            for (block, hash) in ready.others_in_whole(id, instead.floor) {
+        for ready in self.ready.values().filter(|ready| of(ready)) {
+            let others = ready.others_in_whole(id, instead.floor);
+            let is_new = |block| !instead.ruled_out.gave_nothing(&SnapshotId { block_number: block, ..id.clone() });
+            for (block, hash) in others.filter(|(block, _)| is_new(*block)) {
                 orgs.entry((block, hash)).or_default().insert(&ready.session.peer().msp_id);
             }
         }

@@ -39,11 +39,7 @@ impl Store {
         self.check_complete(files)?;
         write_durably(&*self.files_dir, SnapshotFile::SIGNABLE_METADATA, metadata.signable.bytes())?;
         write_durably(&*self.files_dir, SnapshotFile::ADDITIONAL_METADATA, &metadata.additional().encode())?;
-        let unsynced = self.state().take_pending();
-        if let Err(error) = self.sync_files(&unsynced) {
-            self.state().give_back(unsynced, &self.manifest);
-            return Err(error);
-        }
+        self.sync_taken(|unsynced| self.sync_files(unsynced))?;
         self.check_exact_set()?;
         // From here on a write would change the published files.
         self.state().published = true;

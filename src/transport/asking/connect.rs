@@ -150,6 +150,12 @@ impl Session {
         self.control.lost()
     }
 
+    /// Whether that has happened.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.control.connection.close_reason().is_some()
+    }
+
     /// One round trip over the control stream.
     ///
     /// # Errors

@@ -31,8 +31,8 @@ pub struct SourceNews {
     pub catalog_version: u64,
     /// Set once it is about to stop: when it may be dialled again.
     pub going_away: Option<Duration>,
-    /// Set once a lease of ours there must end: how long chunks still came then.
-    pub lease_ending: Option<Duration>,
+    /// The last lease of ours there that must end, and how long chunks still came then.
+    pub lease_ending: Option<(u64, Duration)>,
 }
 
 /// What every request of a session shares.
@@ -180,7 +180,7 @@ impl Control {
                 self.news.send_modify(|news| match notice {
                     Notice::CatalogChanged { version } => news.catalog_version = news.catalog_version.max(version),
                     Notice::GoingAway { retry_after } => news.going_away = Some(retry_after),
-                    Notice::LeaseEnding { drain, .. } => news.lease_ending = Some(drain),
+                    Notice::LeaseEnding { lease_id, drain } => news.lease_ending = Some((lease_id, drain)),
                 });
                 self.answer(frame.request_id, answer);
             }

@@ -24,6 +24,7 @@ mod rates;
 mod recorder;
 mod seats;
 mod session;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
@@ -65,7 +66,8 @@ pub struct ServeContext {
     pub session: SessionContext,
     /// Only members of that organisation are served; `None`: of every organisation of the channel.
     pub only_org: Option<MspId>,
-    /// Whether others on this host need it more at the moment: then all joiners together get a small rate, and nothing is compressed.
+    /// Whether others on this host need it more at the moment: then all joiners together get a small rate, which they share, and
+    /// nothing is compressed.
     pub busy: watch::Receiver<bool>,
     /// Caps.
     pub limits: ServeLimits,

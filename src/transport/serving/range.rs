@@ -159,7 +159,7 @@ async fn chunks(
             biased;
             _ = send.stopped() => return Err(Stop::Gone),
             both = async {
-                let leave = session.shared.rates.take(&session.peer.msp_id, raw.end - raw.start).await;
+                let leave = session.shared.rates.take(&session.holder, raw.end - raw.start).await;
                 (leave, session.buffers.take().await)
             } => both,
         };

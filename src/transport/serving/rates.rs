@@ -1,5 +1,7 @@
 //! How fast chunks go out: one token bucket per organisation, shared by all its sessions, and one for everybody while the host is busy.
 //!
+//! Where there is a rate, its bytes are taken in turn ([`super::turns`]): by the members of an organisation, and on a busy host by the
+//! organisations. So whoever asks on all its streams waits with one chunk at a time, and nobody else waits for its others.
 //! Whoever is over a rate waits, before a chunk buffer is taken for it: so it holds nothing that others need. Nothing is refused: a
 //! source that gives less is asked for less.
 //! Chunks count, by the bytes that go out; lists of values and control frames are small and don't.
@@ -15,8 +17,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::bucket::Bucket;
+use super::{bucket::Bucket, turns::Turns};
 use crate::{
+    catalog::Holder,
     msp::MspId,
     snapshot::CHUNK_BYTES,
     transport::limits::{RATE_BURST, RUN_CHUNKS_MAX, YIELDING_RATE},
@@ -29,52 +32,77 @@ pub(super) struct Rates {
     per_org: Option<u64>,
     /// Whether others on this host need it more.
     busy: watch::Receiver<bool>,
+    /// Of all, while the host is busy.
+    turns: Turns,
     begun: Instant,
     buckets: Mutex<Buckets>,
 }
 
 #[derive(Debug)]
 struct Buckets {
-    of_org: BTreeMap<MspId, Bucket>,
+    of_org: BTreeMap<MspId, OfOrg>,
     /// Of all together, while the host is busy.
     yielding: Bucket,
+}
+
+/// What the sessions of one organisation share.
+#[derive(Debug)]
+struct OfOrg {
+    turns: Turns,
+    bucket: Bucket,
+}
+
+impl Buckets {
+    fn of_org(&mut self, rate: u64, org: &MspId) -> &mut OfOrg {
+        let full = || OfOrg { turns: Turns::default(), bucket: Bucket::new(rate, burst_bytes(rate)) };
+        self.of_org.entry(org.clone()).or_insert_with(full)
+    }
 }
 
 impl Rates {
     pub(super) fn new(per_org: Option<u64>, busy: watch::Receiver<bool>) -> Self {
         let yielding = Bucket::new(YIELDING_RATE, CHUNK_BYTES);
         let buckets = Mutex::new(Buckets { of_org: BTreeMap::new(), yielding });
-        Self { per_org, busy, begun: Instant::now(), buckets }
+        Self { per_org, busy, turns: Turns::default(), begun: Instant::now(), buckets }
     }
 
-    /// Waits until that organisation may be sent so many bytes. Dropped while it waits, nothing is taken.
-    pub(super) async fn take<'a>(&'a self, org: &'a MspId, bytes: u64) -> Taken<'a> {
-        let mut taken = Taken { rates: self, org, of_org: 0, yielding: 0 };
-        if let Some(rate) = self.per_org {
-            taken.of_org = bytes;
-            let now = self.begun.elapsed();
-            let wait = {
-                let mut buckets = self.buckets();
-                let bucket = match buckets.of_org.get_mut(org) {
-                    Some(bucket) => bucket,
-                    None => buckets.of_org.entry(org.clone()).or_insert_with(|| Bucket::new(rate, burst_bytes(rate))),
-                };
-                bucket.take(now, bytes)
-            };
-            sleep_for(wait).await;
-        }
+    /// Waits until that member may be sent so many bytes. Dropped while it waits, nothing is taken.
+    pub(super) async fn take<'a>(&'a self, member: &'a Holder, bytes: u64) -> Taken<'a> {
+        let of_org = match self.per_org {
+            Some(rate) => Some(self.take_of_org(rate, member, bytes).await),
+            None => None,
+        };
         let mut busy = self.busy.clone();
-        if *busy.borrow_and_update() {
-            taken.yielding = bytes;
-            let wait = self.buckets().yielding.take(self.begun.elapsed(), bytes);
+        let yielding = if *busy.borrow_and_update() {
             tokio::select! {
                 biased;
-                // Over as soon as the host is free again, or nobody says any more whether it is.
-                _ = busy.wait_for(|busy| !busy) => {}
-                () = sleep_for(wait) => {}
+                // Over as soon as the host is free again, or nobody says any more whether it is. What was booked is given back: else
+                // the next busy moment would begin with a debt.
+                _ = busy.wait_for(|busy| !busy) => None,
+                booked = self.take_yielding(member, bytes) => Some(booked),
             }
-        }
-        taken
+        } else {
+            None
+        };
+        Taken { of_org, yielding }
+    }
+
+    async fn take_of_org<'a>(&'a self, rate: u64, member: &'a Holder, bytes: u64) -> Booked<'a> {
+        let org = &member.msp_id;
+        let turns = self.buckets().of_org(rate, org).turns.clone();
+        let _turn = turns.next(member).await;
+        let wait = self.buckets().of_org(rate, org).bucket.take(self.begun.elapsed(), bytes);
+        let booked = Booked { rates: self, org: Some(org), bytes };
+        sleep_for(wait).await;
+        booked
+    }
+
+    async fn take_yielding(&self, member: &Holder, bytes: u64) -> Booked<'_> {
+        let _turn = self.turns.next(member).await;
+        let wait = self.buckets().yielding.take(self.begun.elapsed(), bytes);
+        let booked = Booked { rates: self, org: None, bytes };
+        sleep_for(wait).await;
+        booked
     }
 
     fn buckets(&self) -> MutexGuard<'_, Buckets> {
@@ -97,81 +125,40 @@ async fn sleep_for(wait: Duration) {
 /// Leave to send bytes; what isn't sent is given back.
 #[must_use]
 pub(super) struct Taken<'a> {
-    rates: &'a Rates,
-    org: &'a MspId,
-    /// Taken from either bucket, and not sent.
-    of_org: u64,
-    yielding: u64,
+    of_org: Option<Booked<'a>>,
+    yielding: Option<Booked<'a>>,
 }
 
 impl Taken<'_> {
     /// So many go out.
     pub(super) fn spend(mut self, bytes: u64) {
-        self.of_org = self.of_org.saturating_sub(bytes);
-        self.yielding = self.yielding.saturating_sub(bytes);
+        for booked in [&mut self.of_org, &mut self.yielding].into_iter().flatten() {
+            booked.bytes = booked.bytes.saturating_sub(bytes);
+        }
     }
 }
 
-impl Drop for Taken<'_> {
+/// Bytes taken from a bucket and not sent: dropped, it has them again.
+struct Booked<'a> {
+    rates: &'a Rates,
+    /// Whose bucket; `None`: everybody's.
+    org: Option<&'a MspId>,
+    bytes: u64,
+}
+
+impl Drop for Booked<'_> {
     fn drop(&mut self) {
-        if self.of_org == 0 && self.yielding == 0 {
-            return;
-        }
         let mut buckets = self.rates.buckets();
-        buckets.yielding.give_back(self.yielding);
-        if let Some(bucket) = buckets.of_org.get_mut(self.org) {
-            bucket.give_back(self.of_org);
+        match self.org {
+            None => buckets.yielding.give_back(self.bytes),
+            Some(org) => {
+                if let Some(of_org) = buckets.of_org.get_mut(org) {
+                    of_org.bucket.give_back(self.bytes);
+                }
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn who_gives_up_waiting_takes_nothing_and_other_organisations_do_not_wait() {
-        let (one, other) = (MspId::new("Org1MSP").unwrap(), MspId::new("Org2MSP").unwrap());
-        let rates = Rates::new(Some(1 << 20), watch::channel(false).1);
-        let begun = Instant::now();
-        for _ in 0..RUN_CHUNKS_MAX {
-            rates.take(&one, CHUNK_BYTES).await.spend(CHUNK_BYTES);
-        }
-        assert!(tokio::time::timeout(Duration::from_millis(1), rates.take(&one, CHUNK_BYTES)).await.is_err());
-        rates.take(&other, CHUNK_BYTES).await.spend(CHUNK_BYTES);
-        assert!(begun.elapsed() < Duration::from_millis(10));
-        // Half of it is enough once it is compressed.
-        rates.take(&one, CHUNK_BYTES).await.spend(CHUNK_BYTES / 2);
-        rates.take(&one, CHUNK_BYTES).await.spend(CHUNK_BYTES);
-        let waited = begun.elapsed();
-        assert!(waited >= Duration::from_millis(1_499) && waited <= Duration::from_millis(1_510), "{waited:?}");
-    }
-
-    /// Defence: one bucket for everybody while the host is busy. Removed, serving takes what the peer beside us needs.
-    #[tokio::test(start_paused = true)]
-    async fn while_the_host_is_busy_all_share_a_small_rate_and_nobody_waits_longer_than_that() {
-        let (one, other) = (MspId::new("Org1MSP").unwrap(), MspId::new("Org2MSP").unwrap());
-        let (told, busy) = watch::channel(false);
-        let rates = Rates::new(None, busy);
-        let chunk = Duration::from_nanos(CHUNK_BYTES * 1_000_000_000 / YIELDING_RATE);
-        let begun = Instant::now();
-        for _ in 0..100 {
-            rates.take(&one, CHUNK_BYTES).await.spend(CHUNK_BYTES);
-        }
-        assert_eq!(begun.elapsed(), Duration::ZERO, "the host is free");
-        told.send_replace(true);
-        for _ in 0..8 {
-            rates.take(&one, CHUNK_BYTES).await.spend(CHUNK_BYTES);
-            rates.take(&other, CHUNK_BYTES).await.spend(CHUNK_BYTES);
-            drop(rates.take(&other, CHUNK_BYTES).await);
-        }
-        let waited = begun.elapsed();
-        // One was in the bucket, and what wasn't sent is waited for once, by whoever comes next.
-        assert!(waited >= chunk * 15 && waited <= chunk * 16 + Duration::from_millis(50), "{waited:?}");
-        let begun = Instant::now();
-        tokio::join!(async { rates.take(&one, 64 * CHUNK_BYTES).await.spend(64 * CHUNK_BYTES) }, async {
-            told.send_replace(false)
-        },);
-        assert_eq!(begun.elapsed(), Duration::ZERO, "free again: what waits goes at once");
-    }
-}
+mod tests;

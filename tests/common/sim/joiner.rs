@@ -214,6 +214,17 @@ impl Joiner {
         self.disk.folder(PathBuf::from(format!("{}/{channel}/{block}", self.lands_in)))
     }
 
+    /// The folders that are published, as `CHANNEL/BLOCK`.
+    pub fn published(&self) -> Vec<String> {
+        let below = format!("{}/", self.lands_in);
+        let names = self.disk.paths().into_iter().filter_map(|path| {
+            let name = path.strip_prefix(&below)?.strip_suffix('/')?.to_owned();
+            // Names with a dot in front are the work in progress.
+            (name.matches('/').count() == 1 && !name.starts_with('.') && !name.contains("/.")).then_some(name)
+        });
+        names.collect()
+    }
+
     /// Who is banned at this moment.
     pub fn bans(&self) -> Vec<Ban> {
         let bans = sim_dir(&self.disk).open_dir("state").and_then(|state| state.open_dir(BANS_DIR));

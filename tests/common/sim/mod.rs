@@ -10,6 +10,7 @@ pub mod channel;
 pub mod disk;
 pub mod draw;
 pub mod joiner;
+pub mod lands;
 pub mod liar;
 pub mod oracles;
 pub mod org;

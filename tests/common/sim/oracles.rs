@@ -4,19 +4,22 @@
 //! 2. The published bytes are the quorum's, or nothing is published and the refusal says why.
 //! 3. No honest source is dropped for what it did, or banned beyond the join.
 //! 4. The chunks' memory stays in its budget, plus one chunk per worker (here: one).
-//! 5. Bytes that were fetched for nothing: hedges (5 %), the end-game, what was in flight at each crash and cut, what liars sent.
+//! 5. Bytes that were fetched for nothing: hedges (5 %), the end-game, what was in flight at each crash and cut, what liars sent; and each
+//!    run has what the one before had proved, unless that lost power.
 //! 6. Once faults stop, the run ends within its deadline; before, a join ends only for want of sources or of room.
 //! 7. The same seed gives the same trace: the meta test's.
+
+use std::{collections::BTreeSet, process::Command};
 
 use snapferry::snapshot::CHUNK_BYTES;
 
 use super::{
-    run::{FailedFor, Report},
+    run::{Crash, FailedFor, Report},
     scenario::{Expect, Happening},
 };
 
 /// The last chunks that may be asked twice, at least (`protocol.md` 7).
-const END_GAME_CHUNKS: u64 = 16;
+pub const END_GAME_CHUNKS: u64 = 16;
 
 impl Report {
     /// Holds the run to all of them.
@@ -40,7 +43,8 @@ impl Report {
     /// What is broken, if something is.
     pub fn broken(&self) -> Result<(), String> {
         self.broken_but_for_waste()?;
-        self.waste_is_bounded()
+        self.waste_is_bounded()?;
+        self.nothing_proved_is_lost()
     }
 
     fn broken_but_for_waste(&self) -> Result<(), String> {
@@ -57,6 +61,9 @@ impl Report {
         {
             return Err("what is published isn't what the quorum has".to_owned());
         }
+        if let Some(other) = self.others.first() {
+            return Err(format!("{other} is published, and isn't what was joined"));
+        }
         match (&self.ended, self.scenario.expect) {
             (None, _) => Err("it isn't through at its deadline".to_owned()),
             (Some(Ok(_)), Expect::Refused) => Err("it should have been refused".to_owned()),
@@ -64,6 +71,7 @@ impl Report {
                 Err("it says that it's through, and nothing is published".to_owned())
             }
             (Some(Err(error)), Expect::Lands) => Err(format!("it should have landed: {error}")),
+            (Some(Err(_)), Expect::Refused) if landed.is_some() => Err("refused, and published".to_owned()),
             (Some(Err(error)), _) if error.to_string().is_empty() => Err("a refusal without a reason".to_owned()),
             _ => Ok(()),
         }
@@ -112,21 +120,36 @@ impl Report {
         let in_flight = budget.min(total) * (interruptions + slow as u64 + runs_again);
         // A second copy takes a place in memory, too, beside the first.
         let end_game = END_GAME_CHUNKS.min(u64::from(self.scenario.joiner.budget_mib) - 1) * CHUNK_BYTES;
-        let allowed = total + total / 20 + end_game.min(total) + in_flight + rejected;
+        // What came of a target that was given up is of use only where the next one has it, too.
+        let targets = self.attempts.iter().flat_map(|attempt| &attempt.targets).collect::<BTreeSet<_>>().len();
+        let all = total * targets.max(1) as u64;
+        let allowed = all + all / 20 + end_game.min(total) + in_flight + rejected;
         let received: u64 = self.attempts.iter().map(|attempt| attempt.received_bytes).sum();
         if received > allowed {
-            return Err(format!("{received} bytes came for a snapshot of {total}; {allowed} are allowed"));
+            return Err(format!("{received} bytes came for {targets} snapshots of {total}; {allowed} are allowed"));
         }
-        // What is whole isn't fetched again: each run starts with what the one before had, but for what wasn't durable.
-        for pair in self.attempts.windows(2) {
-            if let [before, after] = pair
-                && !before.crashed
-                && after.resumed_bytes < before.verified_bytes
+        Ok(())
+    }
+
+    /// What is whole isn't fetched again: each run starts with what those before it had, but for what wasn't durable.
+    fn nothing_proved_is_lost(&self) -> Result<(), String> {
+        let mut had: Option<(u64, u64)> = None;
+        for attempt in &self.attempts {
+            let target = attempt.targets.last();
+            if let Some((of, bytes)) = had
+                && target == Some(&of)
+                && attempt.received_bytes > 0
+                && attempt.resumed_bytes < bytes
                 && !self.disk_misbehaves()
-                && after.received_bytes > 0
             {
-                let (had, found) = (before.verified_bytes, after.resumed_bytes);
-                return Err(format!("a run left {had} proved bytes, the next one found {found}"));
+                return Err(format!("a run left {bytes} proved bytes, a later one found {}", attempt.resumed_bytes));
+            }
+            if attempt.crashed == Some(Crash::PowerLost) {
+                had = None;
+            } else if let Some(target) = target
+                && attempt.verified_bytes > 0
+            {
+                had = Some((*target, attempt.verified_bytes));
             }
         }
         Ok(())
@@ -143,13 +166,22 @@ impl Report {
 
     /// What happened, for whoever has to find out why.
     pub fn account(&self, broken: &str) -> String {
-        let mut text =
-            format!("{broken}\n\nseed {}: {:#?}\n\nattempts: {:#?}\n", self.seed, self.scenario, self.attempts);
+        let (seed, scenario, attempts) = (self.seed, &self.scenario, &self.attempts);
+        let mut text = format!("{broken}\n\nseed {seed}, {}: {scenario:#?}\n\nattempts: {attempts:#?}\n", code());
         for line in &self.log {
             text += &format!("{:>10.3} s  {:<10} {}\n", line.at.as_secs_f64(), line.who.to_string(), line.text);
         }
         text
     }
+}
+
+/// What ran: the version, and the commit where this is a checkout and git is there.
+pub fn code() -> String {
+    let describe = ["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--exclude=*"];
+    let told = Command::new("git").args(describe).output().ok().filter(|told| told.status.success());
+    let commit = told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned());
+    let version = concat!("snapferry ", env!("CARGO_PKG_VERSION"));
+    commit.map_or_else(|| version.to_owned(), |commit| format!("{version} at {commit}"))
 }
 
 fn interrupts(what: &Happening) -> bool {

@@ -29,9 +29,11 @@ pub struct Report {
     pub attempts: Vec<AttemptReport>,
     /// Numbers of the sources that later joins won't ask, and why.
     pub banned: BTreeMap<usize, String>,
+    /// Folders that lie published beside it, and didn't when it began.
+    pub others: Vec<String>,
     /// What lies published, byte for byte.
     pub landed: Option<BTreeMap<String, Vec<u8>>>,
-    /// What should.
+    /// What should: of the block that was joined, else of the first one.
     pub golden: BTreeMap<String, Vec<u8>>,
     /// What happened when, in words: for people.
     pub log: Vec<Line>,
@@ -47,18 +49,32 @@ pub struct Report {
 /// One run of the join.
 #[derive(Debug, Default)]
 pub struct AttemptReport {
-    /// Bytes that it had when it began.
+    /// Bytes that it had when it began, and that stood their proof.
     pub resumed_bytes: u64,
+    /// Of all its targets.
     pub received_bytes: u64,
     pub verified_bytes: u64,
     pub memory_peak_bytes: u64,
     pub chunks_rejected: u64,
     /// Numbers of the sources that were dropped for what they did, and why.
     pub dropped: BTreeMap<usize, String>,
+    /// The blocks that it agreed on, one after the other.
+    pub targets: Vec<u64>,
     /// It was killed, or lost power.
-    pub crashed: bool,
+    pub crashed: Option<Crash>,
     /// How it failed, where an operator ran it again: as a kind, and in words.
     pub failed: Option<(FailedFor, String)>,
+    /// Bytes and bad chunks of the targets before the last one.
+    before: (u64, u64),
+}
+
+/// How a run was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// The process died: what it had written is there.
+    Killed,
+    /// The machine lost power, and part of what wasn't synced.
+    PowerLost,
 }
 
 /// What a join that is run again failed for.
@@ -126,6 +142,7 @@ pub fn run_with(scenario: &Scenario, seed: u64, prepare: impl FnOnce(&mut World)
         let mut happenings = scenario.happenings.clone();
         happenings.sort_by_key(|timed| timed.at_ms);
         let run = Run {
+            there: world.joiner.published(),
             began: Instant::now(),
             world,
             happenings,
@@ -145,6 +162,8 @@ struct Run {
     log: Vec<Line>,
     samples: Vec<Sample>,
     attempts: Vec<AttemptReport>,
+    /// Folders that were published before.
+    there: Vec<String>,
 }
 
 impl Run {
@@ -156,7 +175,7 @@ impl Run {
         'attempts: loop {
             let begun = self.began.elapsed();
             let mut attempt = self.world.joiner.start(&addresses);
-            let mut crashed = false;
+            let mut crashed = None;
             loop {
                 let next = self.happenings.first().map(|timed| self.began + Duration::from_millis(timed.at_ms));
                 tokio::select! {
@@ -175,8 +194,8 @@ impl Run {
                         }
                         let timed = self.happenings.remove(0);
                         self.say(Who::Scenario, format!("{:?}", timed.what));
-                        if self.happens(&timed.what, &attempt) {
-                            crashed = true;
+                        crashed = self.happens(&timed.what, &attempt);
+                        if crashed.is_some() {
                             break;
                         }
                     }
@@ -185,7 +204,7 @@ impl Run {
             let mut of_attempt = self.told(&attempt);
             of_attempt.crashed = crashed;
             self.attempts.push(of_attempt);
-            if crashed {
+            if crashed.is_some() {
                 tokio::time::sleep(Duration::from_millis(scenario.joiner.back_after_ms)).await;
                 continue;
             }
@@ -200,6 +219,7 @@ impl Run {
             self.say(Who::Joiner, "fails, and is run again".to_owned());
             self.happens_until(Instant::now() + AGAIN_AFTER).await;
         }
+        self.world.hear().await;
         self.report(scenario, seed, ended)
     }
 
@@ -219,17 +239,22 @@ impl Run {
         sleep_until(until).await;
     }
 
-    /// True: the joiner is gone.
-    fn happens(&mut self, what: &Happening, attempt: &Attempt) -> bool {
+    /// How the joiner went, if it is gone.
+    fn happens(&mut self, what: &Happening, attempt: &Attempt) -> Option<Crash> {
         match what {
-            Happening::KillJoiner => self.world.joiner.kill(attempt),
-            Happening::PowerCut => self.world.joiner.power_cut(attempt, &mut self.world.rng),
+            Happening::KillJoiner => {
+                self.world.joiner.kill(attempt);
+                Some(Crash::Killed)
+            }
+            Happening::PowerCut => {
+                self.world.joiner.power_cut(attempt, &mut self.world.rng);
+                Some(Crash::PowerLost)
+            }
             other => {
                 self.happens_to_others(other);
-                return false;
+                None
             }
         }
-        true
     }
 
     fn happens_to_others(&mut self, what: &Happening) {
@@ -316,6 +341,7 @@ impl Run {
                     (number(&source), format!("dropped: {reason}"))
                 }
                 JoinEvent::Agreed { block_number, organisations, .. } => {
+                    report.targets.push(block_number);
                     (Who::Joiner, format!("agreed on block {block_number}: {}", organisations.join(", ")))
                 }
                 JoinEvent::Resuming { bytes } => {
@@ -343,16 +369,21 @@ impl Run {
         };
         self.say(Who::Joiner, text);
         self.log.sort_by_key(|line| line.at);
-        let id = &self.world.golden.id;
-        let landed = self.world.joiner.landed(id.channel.as_str(), id.block_number.0);
+        let golden =
+            self.world.golden_of(ended.as_ref().and_then(|ended| ended.as_ref().ok()).map(|joined| &joined.id));
+        let (channel, block) = (golden.id.channel.as_str(), golden.id.block_number.0);
+        let landed = self.world.joiner.landed(channel, block);
+        let mut others = self.world.joiner.published();
+        others.retain(|name| *name != format!("{channel}/{block}") && !self.there.contains(name));
         Report {
             scenario: scenario.clone(),
             seed,
             ended,
             attempts: self.attempts,
             banned: self.world.banned(),
+            others,
             landed,
-            golden: self.world.golden.files.clone(),
+            golden: golden.files.clone(),
             log: self.log,
             samples: self.samples,
             took: self.began.elapsed(),
@@ -363,11 +394,17 @@ impl Run {
 }
 
 impl AttemptReport {
-    fn progress(&mut self, progress: &TransferProgress) {
-        self.received_bytes = progress.received_bytes;
+    /// Takes over what it told.
+    pub fn progress(&mut self, progress: &TransferProgress) {
+        // Each target is counted from zero.
+        if self.before.0 + progress.received_bytes < self.received_bytes {
+            self.before = (self.received_bytes, self.chunks_rejected);
+        }
+        self.received_bytes = self.before.0 + progress.received_bytes;
         self.verified_bytes = progress.verified_bytes;
+        self.resumed_bytes = self.resumed_bytes.min(progress.verified_bytes);
         self.memory_peak_bytes = self.memory_peak_bytes.max(progress.memory_peak_bytes);
-        self.chunks_rejected = progress.shares.iter().map(|share| share.chunks_rejected).sum();
+        self.chunks_rejected = self.before.1 + progress.shares.iter().map(|share| share.chunks_rejected).sum::<u64>();
     }
 }
 

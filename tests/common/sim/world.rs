@@ -10,9 +10,10 @@ use std::{
 use netsim::{Net, Rng, disk::SimDisk};
 use snapferry::{
     msp::ChannelConfig,
+    snapshot::SnapshotId,
     transport::{WallClock, live::LiveChannels},
 };
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     channel::{Golden, SimChannel},
@@ -36,6 +37,8 @@ pub struct World {
     pub services: Vec<Service>,
     pub joiner: Joiner,
     pub rng: Rng,
+    /// What else goes on: its panics are the run's.
+    beside: Vec<JoinHandle<()>>,
     began: Instant,
     scenario: Scenario,
 }
@@ -57,6 +60,18 @@ fn ips(ip: IpAddr, dual_stack: bool) -> Vec<IpAddr> {
 }
 
 impl World {
+    /// What the honest sources have of that block: the one that they all began with, or the newer one.
+    pub fn golden_of(&self, id: Option<&SnapshotId>) -> Arc<Golden> {
+        match id {
+            Some(id) if *id != self.golden.id => {
+                let newer = self.channel.golden(self.golden.bytes, 3);
+                assert_eq!(newer.id, *id, "nobody has that block");
+                newer
+            }
+            _ => Arc::clone(&self.golden),
+        }
+    }
+
     /// Sets everything up, and starts every source that isn't down. On a runtime whose clock is paused.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -106,7 +121,12 @@ impl World {
         );
         joiner.dual_stack = scenario.dual_stack;
         joiner.prepare();
-        Self { net, channel, golden, services, joiner, rng, began, scenario: scenario.clone() }
+        Self { net, channel, golden, services, joiner, rng, beside: Vec::new(), began, scenario: scenario.clone() }
+    }
+
+    /// Something that goes on while a scenario runs. If it panics, so does the run.
+    pub fn beside(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.beside.push(tokio::spawn(task));
     }
 
     /// Another joining peer of the joiner's organisation, on a machine of its own.
@@ -131,6 +151,21 @@ impl World {
         );
         joiner.prepare();
         joiner
+    }
+
+    /// Hears what went on beside; what still does ends.
+    ///
+    /// # Panics
+    /// If one of those did.
+    pub async fn hear(&mut self) {
+        for task in self.beside.drain(..) {
+            task.abort();
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
     }
 
     /// Everybody's watcher of configuration blocks puts a newer one in force.

@@ -34,7 +34,7 @@ fn join_while(
     let its = disk.clone();
     run_with(&scenario(expect), SEED, |world| {
         world.joiner.disk = its.clone();
-        tokio::spawn(async move {
+        world.beside(async move {
             time::sleep(MID_TRANSFER).await;
             happens(&its);
             time::sleep(REPAIRED - MID_TRANSFER).await;

@@ -11,7 +11,7 @@ mod beside_peer;
 mod fake_peer;
 
 use beside_peer::{Ended, admin_msp, binary, peer_msp, run};
-use fake_peer::{Conduct, FakePeer, Ledger};
+use fake_peer::{Conduct, FakePeer, HUNG_UP, Ledger};
 use rustix::process::{Pid, Signal, kill_process};
 use snapferry::{
     msp::{LocalIdentity, MspId},
@@ -178,6 +178,26 @@ fn a_wait_ends_when_the_folder_is_there() {
     let expected =
         format!("Snapshot request submitted successfully\nsnapshot mychannel/90 is made: {}\n", folder.display());
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
+}
+
+#[test]
+fn a_wait_outlives_a_lost_connection() {
+    let peer = FakePeer::start();
+    let home = TempDir::new().unwrap();
+    let root = home.path().join("snapshots");
+    std::fs::create_dir_all(root.join("completed")).unwrap();
+    let args = ["submit", "-c", "mychannel", "-b", "90", "--wait", "--snapshots-root-dir", root.to_str().unwrap()];
+    let mut waiting = command(&peer, &home, &args);
+    let child = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    peer.wait_calls("QueryPendings", 1);
+    peer.behave(Conduct::HangsUp);
+    peer.wait_calls(HUNG_UP, 1);
+    peer.make("mychannel", 90, Some(&root));
+    peer.behave(Conduct::Fabric);
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && out.contains("snapshot mychannel/90 is made"), "{out}{err}");
+    assert!(err.contains("the peer can't be asked; the request stays with it"), "{err}");
 }
 
 #[test]

@@ -40,9 +40,9 @@ fn a_real_peer_joins_from_samples_with_and_without_private_data() {
     let Some(binaries) = binaries() else { return };
     let root = Root::new();
     let samples = [
-        (true, sample(&root, &["--keys", "2000", "--private-hashes", "300", "--txids", "400", "--seed", "5"])),
-        (true, sample(&root, &["--size", "3MiB", "--incompressible", "--txids", "250", "--seed", "8"])),
-        (false, sample(&root, &["--keys", "500", "--private-hashes", "0", "--txids", "150", "--seed", "6"])),
+        (true, sample(&root, &["--keys", "2000", "--private-hashes", "300", "--txids", "8000", "--seed", "5"])),
+        (true, sample(&root, &["--size", "3MiB", "--incompressible", "--txids", "6000", "--seed", "8"])),
+        (false, sample(&root, &["--keys", "500", "--private-hashes", "0", "--txids", "5000", "--seed", "6"])),
         // As small as they get.
         (false, sample(&root, &["--keys", "0", "--private-hashes", "0", "--txids", "1", "--seed", "7"])),
     ];

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a file of the test")]
+    #[allow(clippy::disallowed_methods, reason = "test code")]
     fn a_file_of_roots_must_hold_one() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("ca.crt");

@@ -31,6 +31,9 @@ use x509_parser::pem::parse_x509_pem;
 /// Far longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Stands among the calls where it hung up on one.
+pub const HUNG_UP: &str = "hung up";
+
 /// What it does to whoever calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conduct {
@@ -230,6 +233,8 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>
             while let Some(Ok((request, respond))) = connection.accept().await {
                 let conduct = shared.state.lock().unwrap().conduct;
                 if conduct == Conduct::HangsUp {
+                    shared.state.lock().unwrap().calls.push(HUNG_UP.to_owned());
+                    shared.called.notify_all();
                     return;
                 }
                 let shared = Arc::clone(&shared);

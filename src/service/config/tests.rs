@@ -23,7 +23,7 @@ fn variable(inputs: &mut Inputs, name: &str, value: &str) {
     inputs.environment.insert(name.to_owned(), value.to_owned());
 }
 
-const CORE: &str = "peer:\n  localMspId: CoreMSP\n  mspConfigPath: msp\n  address: a:1\n  tls:\n    cert:\n      file: tls/server.crt\n    key:\n      file: /k\nledger:\n  snapshots:\n    rootDir: /core/snapshots\nunknown: [1, {a: b}]\n";
+const CORE: &str = "peer:\n  localMspId: CoreMSP\n  mspConfigPath: msp\n  address: a:1\n  tls:\n    cert:\n      file: tls/server.crt\n    rootcert: {file: tls/ca.crt}\n    key:\n      file: /k\nledger:\n  snapshots:\n    rootDir: /core/snapshots\nunknown: [1, {a: b}]\n";
 
 #[test]
 fn nothing_configured_gives_the_defaults() {
@@ -76,6 +76,8 @@ fn an_empty_file_beside_a_peer_is_enough() {
     assert_eq!(identity.tls_cert, dir.path().join("etc/tls/server.crt"));
     assert_eq!(identity.tls_key, PathBuf::from("/k"));
     assert_eq!(loaded.config.snapshots_root.unwrap(), PathBuf::from("/core/snapshots"));
+    assert_eq!(loaded.config.peer.address.as_deref(), Some("a:1"));
+    assert_eq!(loaded.config.peer.tls_root_cert, Some(dir.path().join("etc/tls/ca.crt")));
     assert!(loaded.warnings.iter().any(|warning| warning.contains("enrolment of its own")), "{:?}", loaded.warnings);
 }
 
@@ -302,4 +304,15 @@ fn the_trust_rule_and_the_roots_of_trust_are_read_in_every_form() {
         let error = load(&inputs).unwrap_err().to_string();
         assert!(error.contains(words), "{wrong}: {error}");
     }
+}
+
+#[test]
+fn where_our_peer_is_must_be_an_address_unless_the_peer_itself_says_it() {
+    let (_dir, mut inputs) =
+        inputs(&[("etc/core.yaml", "peer: {address: nowhere}"), ("etc/snapferry.yaml", "# nothing\n")]);
+    assert_eq!(load(&inputs).unwrap().config.peer, PeerSettings::default());
+    variable(&mut inputs, "SNAPFERRY_PEER_ADDRESS", "peer:7051");
+    assert_eq!(load(&inputs).unwrap().config.peer.address.as_deref(), Some("peer:7051"));
+    variable(&mut inputs, "SNAPFERRY_PEER_ADDRESS", "nowhere");
+    assert!(matches!(load(&inputs), Err(ConfigError::Value { .. })));
 }

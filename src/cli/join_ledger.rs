@@ -20,7 +20,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How what has landed comes into the peer.
@@ -82,7 +82,7 @@ pub(super) fn load(
     land: &Arc<dyn snapferry::disk::Dir>,
     config: &ChannelConfig,
 ) -> Result<Duration, Failure> {
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let progress = Mutex::new(Progress::start(context, "loading", joined.total_bytes));
     let bytes = AtomicU64::new(0);
     target.load(joined, land, config, &|count| {

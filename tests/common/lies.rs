@@ -312,16 +312,17 @@ impl LyingService {
         if self.lie == Lie::SnapshotHash {
             flip(&mut snapshot_hash.0);
         }
+        let snapshot = self.catalog.snapshot(&entry.id);
         CatalogClaim {
             id: entry.id.clone(),
-            manifest_hash: self.manifest_hash(&entry.id),
+            manifest_hash: snapshot.as_ref().map_or(entry.manifest_hash, |_| self.manifest_hash(&entry.id)),
             snapshot_hash,
             total_bytes: entry.total_bytes,
             files: entry.files,
-            only_metadata_available: false,
+            only_metadata_available: snapshot.is_none(),
             partial: false,
             flags: 0,
-            last_block_commit_hash: self.snapshot(&entry.id).commit_hash(),
+            last_block_commit_hash: snapshot.and_then(|snapshot| snapshot.commit_hash()),
         }
     }
 
@@ -358,6 +359,12 @@ impl LyingService {
             }
             (Body::ChunkRequest(_), Lie::LeasesEndAtFirst(times)) if asked < times => {
                 refuse(&mut send, ErrorCode::LeaseExpired);
+            }
+            // Deleted meanwhile, as anybody's may be.
+            (Body::ChunkRequest(ChunkRequest { id, .. }) | Body::ChunkTreeRequest(ChunkTreeRequest { id, .. }), _)
+                if self.catalog.snapshot(&id).is_none() =>
+            {
+                refuse(&mut send, ErrorCode::Gone);
             }
             (body, _) => self.give(body, send, answered).await,
         }

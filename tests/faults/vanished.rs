@@ -270,3 +270,13 @@ fn a_target_isnt_given_up_while_our_own_disk_hangs() {
         assert!(joined.id.block_number.0 > 100, "{}", joined.id);
     });
 }
+
+/// C1: the only source that still lists a snapshot says that it's gone, and its list stays as it is: others' offers are taken at once.
+#[test]
+fn who_lists_what_is_gone_doesnt_end_a_join() {
+    let (report, other) = while_enough_have_another(Of::ChunksRefused(ErrorCode::Gone));
+    report.check();
+    let joined = report.ended.as_ref().unwrap().as_ref().unwrap();
+    assert_eq!((&joined.id, report.attempts.len()), (&other, 1), "{}", report.account("in one go"));
+    assert!(report.took < Duration::from_secs(60), "{:?}", report.took);
+}

@@ -67,8 +67,9 @@ impl Sources {
         Some(format!("sources that refuse the chunks: {}", each.collect::<Vec<_>>().join("; ")))
     }
 
-    /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough,
-    /// or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as chunks are missing.
+    /// Why no chunk will ever come, though sources are connected: all who offer the snapshot have refused often and for long enough
+    /// (and nobody who was connected is lost), or nobody offers it any more and nobody else comes. [`super::fetch`] asks this as long as
+    /// chunks are missing.
     pub(in crate::bootstrap) fn withheld(&self, agreed: &AgreedSnapshot, drought: &Drought) -> Option<JoinError> {
         let withheld = |troubles| JoinError::Withheld { id: agreed.id().clone(), troubles };
         if drought.lacking_for(BARREN_MAX) && !self.somebody_comes() {
@@ -83,10 +84,16 @@ impl Sources {
         if let Some(error) = self.no_longer_offered(agreed) {
             return Some(error);
         }
+        // Who was there and is lost may give it, or say what there is instead.
+        let for_good = self.all_refuse_for_good(agreed) && !self.somebody_comes_back();
+        let refusals = self.refusals_of_all(agreed).filter(|_| for_good)?;
+        Some(withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
+    }
+
+    /// Whether all who offer the snapshot have said their last word about its chunks.
+    pub(super) fn all_refuse_for_good(&self, agreed: &AgreedSnapshot) -> bool {
         let now = time::Instant::now();
-        let refusals = self.refusals_of_all(agreed)?;
-        let all = refusals.iter().all(|refusals| refusals.last_word(now));
-        all.then(|| withheld(refusals.iter().map(|refusals| refusals.trouble.clone()).collect()))
+        self.refusals_of_all(agreed).is_some_and(|all| all.iter().all(|refusals| refusals.last_word(now)))
     }
 
     /// One of each source that offers the snapshot; `None` if there is no such source, or one that hasn't refused.

@@ -35,6 +35,7 @@ pub fn draw(seed: u64) -> Scenario {
     draw.network_faults(count, nat);
     draw.life_cycle(count, &sources);
     draw.joiner_faults();
+    draw.other_target(count);
     draw.heal(count, links);
     let mut happenings = draw.happenings;
     happenings.sort_by_key(|timed| timed.at_ms);
@@ -207,6 +208,19 @@ impl Draw {
         if self.chance(HALF / 2) {
             let (at_ms, holds) = (self.soon(), (64 << 20) + self.rng.below(4 << 20));
             self.at(at_ms, Happening::DiskHolds(holds));
+        }
+    }
+
+    /// All peers finish a newer snapshot, and delete the first one in the midst of things.
+    fn other_target(&mut self, count: usize) {
+        if !self.chance(HALF / 4) {
+            return;
+        }
+        let (newer_ms, later_ms) = (self.soon(), self.rng.below(4_000));
+        for number in 1..=count {
+            self.at(newer_ms, Happening::NewSnapshot(number));
+            let at_ms = newer_ms + later_ms + self.rng.below(1_000);
+            self.at(at_ms.min(FAULTS_MS), Happening::Delete(number));
         }
     }
 

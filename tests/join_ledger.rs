@@ -72,7 +72,7 @@ fn who_is_no_peer_and_a_dry_run_load_nothing() {
     let services = place.services();
     let dry = place.join(&services, &["--dry-run"]);
     assert_eq!(dry.result()["outcome"], "dry_run");
-    assert!(!place.ledgers().join("ledgerProvider").exists());
+    assert!(!place.ledgers().exists());
     let addresses: Vec<_> = services.iter().map(|source| source.address).collect();
     // The admin who joins is no peer.
     let join = Join::new(&addresses, place.land.path());
@@ -80,5 +80,16 @@ fn who_is_no_peer_and_a_dry_run_load_nothing() {
     ended.assert_failed(2, &["is no peer of Org3MSP", "--peer-msp"]);
     let join = Join::new(&addresses, place.land.path()).args(["--loader", "ledger"]).run();
     assert_eq!((join.code, join.stderr.contains("--ledger <DIR>")), (Some(2), true), "{}", join.stderr);
-    assert!(!place.ledgers().join("ledgerProvider").exists());
+    assert!(!place.ledgers().exists());
+    // Places where no peer would look.
+    let msp = fixture("crypto/peerOrganizations/org3.example.com/peers/peer0.org3.example.com/msp");
+    let other = TempDir::new().unwrap();
+    fs::write(other.path().join("something"), "").unwrap();
+    for (folder, words) in
+        [(other.path().to_owned(), "is no peer's ledgersData"), (other.path().join("x"), "No such file")]
+    {
+        let join =
+            Join::new(&addresses, place.land.path()).args(["--loader", "ledger", "--peer-msp", msp.to_str().unwrap()]);
+        join.args(["--ledger", folder.to_str().unwrap()]).run().assert_failed(2, &[words, "peer.fileSystemPath"]);
+    }
 }

@@ -76,7 +76,8 @@ impl Join {
         let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
         let (request, _watcher) = self.request(context, &config)?;
         let channel = request.dialling.config()?;
-        let target = self.loader.target(channel.channel(), &channel, &request.dialling.identity)?;
+        let dry_run = context.global.dry_run;
+        let target = self.loader.target(channel.channel(), &channel, &request.dialling.identity, dry_run)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.

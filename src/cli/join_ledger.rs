@@ -15,7 +15,7 @@ use snapferry::{
     transport::fault::chain,
 };
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -54,6 +54,7 @@ impl LoaderArgs {
         channel: &ChannelId,
         config: &ChannelConfig,
         joining: &LocalIdentity,
+        dry_run: bool,
     ) -> Result<Option<LedgerTarget>, Failure> {
         let Some(ledger) = self.ledger.as_ref().filter(|_| self.loader == Loader::Ledger) else { return Ok(None) };
         let msp_id = joining.identity.msp_id();
@@ -68,9 +69,28 @@ impl LoaderArgs {
             let what = format!("{} is no peer of {msp_id}: {}", peer.subject(), chain(&error));
             return Err(Failure::new(Exit::Usage, what).next("name the peer's own MSP folder with --peer-msp"));
         }
-        let target = LedgerTarget { ledgers: channel::folder(&std::path::absolute(ledger)?, 0o700)?, peer };
+        let path = std::path::absolute(ledger)?;
+        check_place(&path)?;
+        if dry_run && !path.exists() {
+            return Ok(None);
+        }
+        let target = LedgerTarget { ledgers: channel::folder(&path, 0o700)?, peer };
         target.check(channel)?;
         Ok(Some(target))
+    }
+}
+
+/// A folder in which no peer looks would take the load, and nobody would miss it before the peer starts without its channel.
+fn check_place(path: &Path) -> Result<(), Failure> {
+    const NEXT: &str = "name the ledgersData in the peer's peer.fileSystemPath";
+    let is_named_so = path.file_name().is_some_and(|name| name == "ledgersData");
+    match std::fs::read_dir(path).map(Iterator::count) {
+        // Of a peer that never ran.
+        Err(_) if is_named_so && path.parent().is_some_and(Path::is_dir) => Ok(()),
+        Err(error) => Err(Failure::new(Exit::Usage, format!("{}: {error}", path.display())).next(NEXT)),
+        Ok(0) => Ok(()),
+        Ok(_) if path.join("ledgerProvider").is_dir() => Ok(()),
+        Ok(_) => Err(Failure::new(Exit::Usage, format!("{} is no peer's ledgersData", path.display())).next(NEXT)),
     }
 }
 

@@ -99,6 +99,7 @@ impl RealPeer {
     pub fn new(binaries: &Path, mutual_tls: bool) -> Self {
         let home = TempDir::new().unwrap();
         std::fs::write(home.path().join("core.yaml"), CORE_YAML).unwrap();
+        std::fs::create_dir(home.path().join("production")).unwrap();
         Self { binary: binaries.join("peer"), home, ports: Ports::free(), mutual_tls, process: None }
     }
 

@@ -138,7 +138,8 @@ impl Driver<'_> {
         }
         self.drought.waits_for(status.waits_for);
         let (agreed, sources, drought) = (&self.job.agreed, &mut self.job.sources, &self.drought);
-        let vanished = self.job.instead.and_then(|instead| sources.vanished(agreed, instead, Some(drought)));
+        let refused = sources.all_refuse_for_good(agreed);
+        let vanished = self.job.instead.and_then(|instead| sources.vanished(agreed, instead, Some(drought), refused));
         vanished.or_else(|| sources.withheld(agreed, drought))
     }
 

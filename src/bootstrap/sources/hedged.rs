@@ -91,11 +91,14 @@ impl Sources {
             // Who wasn't asked yet is only waiting for its turn.
             let again = connected.iter().filter_map(|answer| answer.map_or(Some(now), |answer| answer.again)).min();
             let idle = asked.of.is_empty();
-            if let Some(error) = wanted.target.and_then(|target| self.gone(target)) {
+            let gone = wanted.target.and_then(|target| self.gone(target, idle && refused && !connected.is_empty()));
+            if let Some(error) = gone {
                 return Err(error);
             }
             let until = match wanted.target {
                 _ if !idle || !refused => self.patience.ends(self.given_at),
+                // Who was there and is lost may give it, or say what there is instead.
+                Some(_) if self.patience == Patience::UntilStopped && self.somebody_comes_back() => None,
                 // Nobody who is connected offers it: `gone` says when that is the end.
                 Some(_) => last.map(|last| self.refused_until(last)),
                 None if !self.somebody_comes_back() => Some(now),

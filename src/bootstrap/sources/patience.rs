@@ -47,8 +47,9 @@ pub(in crate::bootstrap) struct Target<'a> {
 impl Sources {
     /// Why the target is waited for no longer, before its first chunk is asked for: another one is worth a look, or nobody has this one
     /// and nobody comes who might.
-    pub(super) fn gone(&mut self, target: Target<'_>) -> Option<JoinError> {
-        let vanished = target.instead.and_then(|instead| self.vanished(target.agreed, instead, None));
+    /// `refused`: by all who offer it, for good.
+    pub(super) fn gone(&mut self, target: Target<'_>, refused: bool) -> Option<JoinError> {
+        let vanished = target.instead.and_then(|instead| self.vanished(target.agreed, instead, None, refused));
         vanished
             .or_else(|| self.no_longer_offered(target.agreed))
             .or_else(|| self.nobody_comes().then(|| self.nobody()))

@@ -91,7 +91,7 @@ impl Sources {
     }
 
     /// Whether all who offer the snapshot have said their last word about its chunks.
-    pub(super) fn all_refuse_for_good(&self, agreed: &AgreedSnapshot) -> bool {
+    pub(in crate::bootstrap) fn all_refuse_for_good(&self, agreed: &AgreedSnapshot) -> bool {
         let now = time::Instant::now();
         self.refusals_of_all(agreed).is_some_and(|all| all.iter().all(|refusals| refusals.last_word(now)))
     }

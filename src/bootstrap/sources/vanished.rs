@@ -47,10 +47,10 @@ impl Sources {
         agreed: &AgreedSnapshot,
         instead: Instead<'_>,
         drought: Option<&Drought>,
+        refused: bool,
     ) -> Option<JoinError> {
         let now = time::Instant::now();
-        let lacking =
-            drought.is_some_and(|drought| drought.lacking_for(BARREN_MIN)) || self.all_refuse_for_good(agreed);
+        let lacking = refused || drought.is_some_and(|drought| drought.lacking_for(BARREN_MIN));
         let is_barren = lacking || drought.is_some_and(|drought| drought.nothing_for(BARREN_MAX));
         let has = || self.ready.values().any(|ready| ready.has(agreed.id(), agreed.manifest_hash()));
         if self.ready.is_empty() || (has() && !is_barren) {

@@ -35,7 +35,7 @@ pub fn draw(seed: u64) -> Scenario {
     draw.network_faults(count, nat);
     draw.life_cycle(count, &sources);
     draw.joiner_faults();
-    draw.other_target(count);
+    draw.other_target(count, snapshot_bytes);
     draw.heal(count, links);
     let mut happenings = draw.happenings;
     happenings.sort_by_key(|timed| timed.at_ms);
@@ -212,8 +212,9 @@ impl Draw {
     }
 
     /// All peers finish a newer snapshot, and delete the first one in the midst of things.
-    fn other_target(&mut self, count: usize) {
-        if !self.chance(HALF / 4) {
+    /// Of a large one the rest would have to come from whoever was down meanwhile, over any link.
+    fn other_target(&mut self, count: usize, snapshot_bytes: u64) {
+        if !self.chance(HALF / 4) || snapshot_bytes > 8 << 20 {
             return;
         }
         let (newer_ms, later_ms) = (self.soon(), self.rng.below(4_000));

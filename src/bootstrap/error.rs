@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 
-use super::{dialer::DialError, shortage::Shortage};
+use super::{dialer::DialError, loading::LoadingError, shortage::Shortage};
 use crate::{
     catalog::{AgreementError, Equivocation, LandedError},
     chunking::{ProofError, StoreError, plan::LayoutError},
@@ -201,6 +201,9 @@ pub enum JoinError {
         /// What the disk said last.
         source: Arc<DiskError>,
     },
+    /// The peer doesn't have the channel.
+    #[error(transparent)]
+    Loading(#[from] LoadingError),
     /// Stopped from outside; what was proved is saved.
     #[error("stopped; what was fetched is kept: run the same command again to go on")]
     Stopped,

@@ -87,6 +87,20 @@ pub enum JoinEvent {
         /// Why, in words.
         reason: String,
     },
+    /// What is proved is loaded into the peer's databases while it comes.
+    LoadsBeside,
+    /// The load beside the transfer has failed: the folder is loaded once it has landed.
+    LoadFailed {
+        /// Why, in words.
+        reason: String,
+    },
+    /// What has landed is being loaded.
+    Loading {
+        /// Bytes that were read.
+        bytes: u64,
+        /// Bytes in the whole snapshot.
+        total_bytes: u64,
+    },
     /// A file is whole: SHA-256 equals the metadata's, and its content is sound.
     FileVerified {
         /// Its name.

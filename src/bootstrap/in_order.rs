@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use super::{error::JoinError, fetch::Message};
+use super::{error::JoinError, feed::Feeder, fetch::Message};
 use crate::{
     catalog::AgreedSnapshot,
     chunking::{BufferPool, FileProof, FileTree, Store, StoreError, VerifiedChunk, VerifiedFile, plan::Layout},
@@ -60,6 +60,8 @@ pub(super) struct PassOf {
     pub(super) store: Arc<Store>,
     pub(super) buffers: BufferPool,
     pub(super) started: tokio::time::Instant,
+    /// A load that takes what is proved.
+    pub(super) feeder: Option<Feeder>,
 }
 
 impl Inbox {
@@ -191,10 +193,13 @@ impl Pass {
     fn step(&mut self, report: &dyn Fn(Message)) -> Result<Step, JoinError> {
         let trees = Arc::clone(&self.of.trees);
         let manifest = self.of.agreed.manifest();
-        let Some(tree) = trees.get(self.files.len()) else {
+        let file_index = self.of.layout.order().get(self.files.len()).and_then(|index| usize::try_from(*index).ok());
+        let Some(tree) = file_index.and_then(|index| trees.get(index)) else {
             let content = cross_check(manifest.signable(), &self.summaries)
                 .map_err(|source| JoinError::CrossCheck(Box::new(source)))?;
-            return Ok(Step::Through(Proved { files: std::mem::take(&mut self.files), content }));
+            let mut files = std::mem::take(&mut self.files);
+            files.sort_by_key(VerifiedFile::file_index);
+            return Ok(Step::Through(Proved { files, content }));
         };
         let mut proof = match self.proof.take() {
             Some(proof) => proof,
@@ -202,6 +207,9 @@ impl Pass {
         };
         let Some(index) = proof.next() else {
             let verified = proof.finish().map_err(JoinError::Proof)?;
+            if let Some(feeder) = &self.of.feeder {
+                feeder.verified(&verified);
+            }
             self.summaries.insert(tree.file().file, verified.summary().clone());
             self.files.push(verified);
             report(Message::FileVerified { file: tree.file().file, size: tree.file().size });
@@ -221,11 +229,19 @@ impl Pass {
             None => Step::Waits,
         };
         self.proof = Some(proof);
-        drop(chunk); // its buffer is free before its permit is
+        match (chunk, self.feeder_of(tree)) {
+            (Some(chunk), Some(feeder)) => feeder.chunk(tree.file().file, chunk),
+            (chunk, _) => drop(chunk), // its buffer is free before its permit is
+        }
         if matches!(step, Step::Went) {
             report(Message::Hashed { linear: self.linear });
         }
         Ok(step)
+    }
+
+    /// The load beside the transfer, if there is one and it reads that file.
+    fn feeder_of(&self, tree: &FileTree) -> Option<&Feeder> {
+        self.of.feeder.as_ref().filter(|_| Feeder::wants(tree.file().file))
     }
 
     /// Reads a chunk that didn't wait in memory and proves it again; what rotted or never became durable is fetched anew.

@@ -54,6 +54,8 @@ pub struct Joined {
     pub shares: Vec<Share>,
     /// The published folder.
     pub path: PathBuf,
+    /// How long it took to load it into the peer, once it had landed; `None`: nothing was to be loaded.
+    pub loaded: Option<Duration>,
     /// What the files hold; known only after a transfer.
     pub content: Option<ContentSummary>,
     /// The whole command's time.
@@ -88,6 +90,7 @@ pub(super) fn summary(
         reused_bytes: landed.fetched.as_ref().map_or(0, |fetched| fetched.reused_bytes),
         shares: landed.fetched.as_ref().map(|fetched| fetched.shares.clone()).unwrap_or_default(),
         path: landing.path(),
+        loaded: None,
         content: None,
         elapsed: times.begun.elapsed(),
     }

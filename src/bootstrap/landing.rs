@@ -7,7 +7,7 @@ use crate::{
     catalog::AgreedSnapshot,
     chunking::{Candidates, LOCK_FILE, Store, StoreError, VerifiedFile},
     disk::{Dir, DiskError},
-    snapshot::{AdditionalMetadata, ContentSummary, SnapshotId, SnapshotMetadata, verify_folder},
+    snapshot::{ContentSummary, SnapshotId, SnapshotMetadata, verify_folder},
 };
 
 /// Folder of work under way, beside the channels' folders; no channel name begins with a dot.
@@ -208,10 +208,7 @@ pub(super) fn job_name(id: &SnapshotId) -> String {
 
 /// The two JSON files, as agreed.
 fn metadata(agreed: &AgreedSnapshot) -> Result<SnapshotMetadata, JoinError> {
-    let signable = agreed.manifest().signable().clone();
-    let additional =
-        AdditionalMetadata { snapshot_hash: signable.hash(), last_block_commit_hash: agreed.commit_hash() };
-    SnapshotMetadata::new(signable, additional).map_err(|error| JoinError::Metadata(Box::new(error)))
+    agreed.metadata().map_err(|error| JoinError::Metadata(Box::new(error)))
 }
 
 #[cfg(test)]

@@ -1,40 +1,54 @@
-//! A snapshot that has landed becomes a channel of a stopped peer: its folder is read once more, held to what was agreed on, and loaded
-//! into the peer's own databases.
+//! `trait Loader` for a stopped peer: a snapshot becomes a channel of its databases, from the chunks while they come or from the folder
+//! that has landed, held to what was agreed on either way.
 //!
 //! Leaves how to [`crate::ledger::load`].
 
 use std::{
     io::{self, Read},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use tokio::time;
+
 use super::{
-    joined::Joined,
+    event::JoinEvent,
+    feed::Feed,
     landing::{WORK_DIR, job_name},
+    loader::{Loader, Loading, ToLoad, Watch},
 };
 use crate::{
     disk::{Access, Dir, DiskError, FileReader},
     ledger::{
-        load::{Load, LoadError, load, may_load},
+        load::{FileStream, Load, LoadError, load, may_load},
         stores::JoiningPeer,
     },
-    msp::{ChannelConfig, Identity},
-    snapshot::{ChannelId, ContentSummary, FolderError, StateDbType, check_exact_set, read_metadata},
+    msp::Identity,
+    snapshot::{
+        ChannelId, FolderError, MetadataError, SnapshotFile, SnapshotMetadata, StateDbType, check_exact_set,
+        read_metadata,
+    },
+    transport::off_the_driver,
 };
 
 /// Memory for sorting what lies in another order than the peer keeps it: some minutes' worth of private data; more goes to the disk.
 const SORT_BYTES: usize = 64 << 20;
+/// How often whoever watches is told how far the loading is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 
-/// Into which databases, and whose peer's they are.
-#[derive(Debug)]
-pub struct LedgerTarget {
-    /// The peer's `ledgersData`.
+/// Into which databases, and whose peer's they are. Clones load into the same.
+#[derive(Debug, Clone)]
+pub struct LedgerLoader {
+    /// The peer's `ledgersData`; no peer runs on it.
     pub ledgers: Arc<dyn Dir>,
     /// The peer's own identity: it decides which private data it may have.
     pub peer: Identity,
 }
 
-/// Why a landed snapshot isn't loaded. The folder stays as it is.
+/// Why a snapshot isn't loaded. What has landed stays as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadingError {
@@ -47,6 +61,9 @@ pub enum LoadingError {
         /// The folder.
         path: String,
     },
+    /// Metadata that can't be written back.
+    #[error("the agreed metadata are not sound: {0}")]
+    Metadata(Box<MetadataError>),
     /// A peer with another state database keeps its state elsewhere.
     #[error(
         "the snapshot is of a peer with CouchDB, whose state isn't in files: it can't be loaded, only joined (--loader folder)"
@@ -58,56 +75,105 @@ pub enum LoadingError {
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A thread couldn't be started.
+    #[error("the system refused a thread: {0}")]
+    Threads(io::Error),
+    /// A part of this program panicked.
+    #[error("the load failed unexpectedly, which is a bug in snapferry: run the same command again, and report it")]
+    Panicked,
 }
 
-impl LedgerTarget {
-    /// Whether the channel can be loaded there, before anything is fetched for it.
-    ///
-    /// # Errors
-    /// [`LoadError`]: a peer runs, or has the channel.
-    pub fn check(&self, channel: &ChannelId) -> Result<(), LoadError> {
-        may_load(&self.ledgers, channel)
+impl Loader for LedgerLoader {
+    fn check<'a>(&'a self, channel: &'a ChannelId, watch: &'a Watch) -> Loading<'a, ()> {
+        let (ledgers, channel) = (Arc::clone(&self.ledgers), channel.clone());
+        Box::pin(async move {
+            let may = off_the_driver(&watch.workers, move || may_load(&ledgers, &channel)).await;
+            Ok(may.map_err(LoadingError::Threads)??)
+        })
     }
 
-    /// Loads the folder at which that join has landed. `land` is its landing folder, `config` the channel's configuration, `progress` is
-    /// told each number of bytes that was read.
-    ///
-    /// Blocking. The peer finds the channel when it is started.
-    ///
-    /// # Errors
-    /// [`LoadingError`]; the peer doesn't have the channel then.
-    pub fn load(
-        &self,
-        joined: &Joined,
-        land: &Arc<dyn Dir>,
-        config: &ChannelConfig,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<ContentSummary, LoadingError> {
-        let id = &joined.id;
-        let folder = land.open_dir(id.channel.as_str())?.open_dir(&id.block_number.to_string())?;
+    fn feed(&self, proved: &ToLoad) -> Result<Option<Feed>, LoadingError> {
+        let metadata = proved.agreed.metadata().map_err(|error| LoadingError::Metadata(Box::new(error)))?;
+        refuse_couchdb(&metadata)?;
+        let (this, proved) = (self.clone(), proved.clone());
+        let feed = Feed::start(move |fed| {
+            let open = |file: SnapshotFile| Ok(FileStream::Proved(Box::new(fed.stream(file))));
+            this.run(&proved, &metadata, &open, &|| fed.may_activate())
+        });
+        feed.map(Some).map_err(LoadingError::Threads)
+    }
+
+    fn load<'a>(&'a self, landed: &'a ToLoad, watch: &'a Watch) -> Loading<'a, ()> {
+        Box::pin(async move {
+            let total_bytes = landed.agreed.manifest().files().iter().map(|file| file.size).sum();
+            let read = Arc::new(AtomicU64::new(0));
+            let mut work = {
+                let (this, landed, read) = (self.clone(), landed.clone(), Arc::clone(&read));
+                let stopped = Arc::clone(&watch.stopped);
+                Box::pin(off_the_driver(&watch.workers, move || this.load_folder(&landed, &read, &stopped)))
+            };
+            let mut tell = time::interval(TELL_EVERY);
+            let loaded = loop {
+                tokio::select! {
+                    biased;
+                    loaded = &mut work => break loaded,
+                    _ = tell.tick() => {
+                        (watch.observer)(JoinEvent::Loading { bytes: read.load(Ordering::Relaxed), total_bytes });
+                    }
+                }
+            };
+            loaded.map_err(LoadingError::Threads)??;
+            (watch.observer)(JoinEvent::Loading { bytes: total_bytes, total_bytes });
+            Ok(())
+        })
+    }
+}
+
+impl LedgerLoader {
+    /// The folder, read once more and proved once more. `read` counts the bytes.
+    fn load_folder(&self, landed: &ToLoad, read: &AtomicU64, stopped: &AtomicBool) -> Result<(), LoadingError> {
+        let folder = landed.folder()?;
         let metadata = read_metadata(&*folder)?;
-        let agreed = metadata.signable.hash() == joined.snapshot_hash && metadata.commit_hash == joined.commit_hash;
-        if !agreed {
+        let agreed = &landed.agreed;
+        let is_agreed = metadata.signable.hash() == agreed.manifest().signable().hash()
+            && metadata.commit_hash == agreed.commit_hash();
+        if !is_agreed {
             return Err(LoadingError::Changed { path: folder.path().display().to_string() });
         }
-        if metadata.signable.state_db_type() != StateDbType::SimpleKeyValueDb {
-            return Err(LoadingError::CouchDb);
-        }
+        refuse_couchdb(&metadata)?;
         check_exact_set(&*folder, &metadata.signable)?;
-        let scratch = Scratch::new(land, &format!("{}.load", job_name(id)))?;
-        let open = |file: crate::snapshot::SnapshotFile| {
+        let open = |file: SnapshotFile| {
             let reader = FileReader::new(folder.open_file(file.name(), Access::Read)?);
-            Ok(Box::new(Counted { reader, progress }) as Box<dyn Read + Send>)
+            Ok(FileStream::Unproved(Box::new(Counted { reader, read, stopped })))
         };
-        let is_member = |policy: &[u8]| config.satisfies_signature_policy(policy, &self.peer);
+        self.run(landed, &metadata, &open, &|| !stopped.load(Ordering::Relaxed))
+    }
+
+    fn run<'a>(
+        &self,
+        of: &ToLoad,
+        metadata: &SnapshotMetadata,
+        open: &(dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
+        may_activate: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), LoadingError> {
+        let scratch = Scratch::new(&of.land, &format!("{}.load", job_name(of.agreed.id())))?;
+        let is_member = |policy: &[u8]| of.config.satisfies_signature_policy(policy, &self.peer);
         Ok(load(&Load {
             ledgers: Arc::clone(&self.ledgers),
-            metadata: &metadata,
-            open: &open,
+            metadata,
+            open: &|file| open(file),
             peer: JoiningPeer { msp_id: self.peer.msp_id().as_str(), is_member: &is_member },
             scratch: Arc::clone(&scratch.dir),
             sort_bytes: SORT_BYTES,
+            may_activate,
         })?)
+    }
+}
+
+fn refuse_couchdb(metadata: &SnapshotMetadata) -> Result<(), LoadingError> {
+    match metadata.signable.state_db_type() {
+        StateDbType::SimpleKeyValueDb => Ok(()),
+        StateDbType::CouchDb => Err(LoadingError::CouchDb),
     }
 }
 
@@ -138,16 +204,20 @@ impl Drop for Scratch {
     }
 }
 
-/// Tells what was read.
+/// Tells what was read, and ends when the load is to end.
 struct Counted<'a> {
     reader: FileReader,
-    progress: &'a (dyn Fn(u64) + Sync),
+    read: &'a AtomicU64,
+    stopped: &'a AtomicBool,
 }
 
 impl Read for Counted<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the load was called off"));
+        }
         let count = self.reader.read(buf)?;
-        (self.progress)(count as u64);
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }

@@ -10,15 +10,18 @@ mod dialer;
 mod drought;
 mod error;
 mod event;
+mod feed;
 mod fetch;
 mod given_up;
 mod haves;
 mod helping;
 mod in_order;
+mod into_peer;
 mod joined;
 mod keeper;
 mod landing;
 mod lease;
+mod loader;
 mod loading;
 mod meter;
 mod ready;
@@ -51,15 +54,18 @@ use dialer::Dialer;
 pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};
 pub use error::{JoinError, SourceTrouble};
 pub use event::{JoinEvent, Observer, Share, TransferProgress};
+pub use feed::Feed;
 use fetch::{Fetch, Fetched, fetch};
 use given_up::GivenUp;
 use helping::Helper;
 pub use helping::ServeWhileJoining;
+use into_peer::Beside;
 pub use joined::{Joined, Outcome};
 use joined::{Times, summary};
 pub use landing::WORK_DIR;
 use landing::{Landing, Opened};
-pub use loading::{LedgerTarget, LoadingError};
+pub use loader::{Loader, Loading, ToLoad, Watch};
+pub use loading::{LedgerLoader, LoadingError};
 pub use records::Records;
 pub use repair::{RepairRequest, Repaired, repair};
 use ruled_out::RuledOut;
@@ -96,6 +102,8 @@ pub struct JoinRequest {
     pub records: Records,
     /// The landing folder.
     pub land: Arc<dyn Dir>,
+    /// What makes it a channel of a peer; `None`: it only lands.
+    pub loader: Option<Arc<dyn Loader>>,
     /// The scheduler's limits; `budget_chunks` MiB bound the transfer's memory.
     pub plan: PlanConfig,
     /// Whether sources may compress chunks.
@@ -108,20 +116,25 @@ pub struct JoinRequest {
     pub dry_run: bool,
 }
 
-/// Asks all sources, agrees on a snapshot, fetches it from all of them at once, proves every byte, and publishes the folder.
+/// Asks all sources, agrees on a snapshot, fetches it from all of them at once, proves every byte, publishes the folder, and loads it into
+/// the peer, if there is one to load it into.
 ///
 /// Stops, with what was proved saved, when `stop` completes. Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
-/// [`JoinError`]. Nothing is published unless everything was proved.
+/// [`JoinError`]. Nothing is published or loaded unless everything was proved.
 pub async fn join(
     request: &JoinRequest,
     observer: &Observer,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<Joined, JoinError> {
-    let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX);
+    let beside = if request.loader.is_some() { feed::QUEUED_CHUNKS_MAX } else { 0 };
+    let buffers = BufferPool::new(request.plan.budget_chunks as usize + WORKERS_MAX + beside);
     let budget_bytes = u64::from(request.plan.budget_chunks) * CHUNK_BYTES;
     let mut stop: Pin<&mut (dyn Future<Output = ()> + Send)> = pin!(stop);
+    if let Some(loader) = &request.loader {
+        into_peer::check(&**loader, request, observer, stop.as_mut()).await?;
+    }
     let dialer = || {
         let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes);
         future::ready(dialer.map_err(JoinError::Dial))
@@ -165,7 +178,7 @@ async fn join_from(
     // Ends: each turn but the last rules out a manifest that doesn't lead to the files that were vouched for, and whoever offered it; or
     // a snapshot that nobody has any more.
     let mut ruled_out = RuledOut::default();
-    let (vouched, landing, landed) = loop {
+    let (vouched, landing, mut landed) = loop {
         // Before who vouches is judged: no change of the configuration is missed.
         let changes = request.dialling.live.changes();
         // catalog: who has what, who vouches
@@ -213,13 +226,16 @@ async fn join_from(
             earlier => Ok(earlier),
         }
     };
-    let receipt = outlast(observer, stop, || future::ready(receipt())).await?;
-    Ok(Joined { receipt, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
+    let receipt = outlast(observer, stop.as_mut(), || future::ready(receipt())).await?;
+    let loaded = into_peer::load(request, &vouched, landed.feed.take(), observer, stop).await?;
+    Ok(Joined { receipt, loaded, content: landed.fetched.map(|fetched| fetched.proved.content), ..summary })
 }
 
 /// How it ended at the landing folder, and what was fetched for it.
 struct Landed {
     outcome: Outcome,
+    /// The load that took what was proved while it came.
+    feed: Option<Beside>,
     fetched: Option<Fetched>,
 }
 
@@ -264,10 +280,10 @@ async fn land(
         if !request.dry_run {
             landing.clean_up(); // a crash right behind the renaming leaves the work folder
         }
-        return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
+        return Ok(Landed { outcome: Outcome::AlreadyThere, feed: None, fetched: None });
     }
     if request.dry_run {
-        return Ok(Landed { outcome: Outcome::DryRun, fetched: None });
+        return Ok(Landed { outcome: Outcome::DryRun, feed: None, fetched: None });
     }
 
     // plan, fetch, verify: chunk proofs first, then chunks, each proved before it is written
@@ -292,7 +308,7 @@ async fn land(
         (Opened::Store(store, candidates), given_up) => (store, candidates, given_up),
         (Opened::There(content), _) => {
             check_channel_config(request, vouched, &content)?;
-            return Ok(Landed { outcome: Outcome::AlreadyThere, fetched: None });
+            return Ok(Landed { outcome: Outcome::AlreadyThere, feed: None, fetched: None });
         }
     };
     let store = Arc::new(*store);
@@ -302,6 +318,7 @@ async fn land(
     // Where nobody vouches for the manifest, a chunk's proof says only who sent it: others had better ask who sent it themselves.
     let helper = helper.filter(|_| agreed.mode() == Mode::Streaming);
     let _shared = helper.map(|helper| helper.share(&agreed, &trees, &store));
+    let feed = into_peer::begin(request, &agreed, observer)?;
     let job = Fetch {
         agreed: Arc::clone(&agreed),
         trees,
@@ -313,6 +330,7 @@ async fn land(
         plan: PlanConfig { jitter_seed: jitter_seed(request.dialling.identity.identity.id()), ..request.plan.clone() },
         accept_zstd: request.accept_zstd,
         observer: Arc::clone(observer),
+        feeder: feed.as_ref().map(Beside::feeder),
         still: &|| still_agreed(request, vouched, None),
         changes,
         instead,
@@ -342,7 +360,7 @@ async fn land(
         })
     };
     outlast(observer, stop, publish).await?;
-    Ok(Landed { outcome: Outcome::Landed, fetched: Some(fetched) })
+    Ok(Landed { outcome: Outcome::Landed, feed, fetched: Some(fetched) })
 }
 
 /// What that disk work gives, unless the job is stopped: then it is told, and waited for.

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     msp::{ChannelConfig, Identity, MspId},
-    snapshot::{BlockHash, BlockNumber, ChannelId, Manifest, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{
+        AdditionalMetadata, BlockHash, BlockNumber, ChannelId, Manifest, ManifestHash, MetadataError, SnapshotHash,
+        SnapshotId, SnapshotMetadata,
+    },
 };
 
 /// How far the agreed manifest may be relied on.
@@ -70,6 +73,17 @@ impl AgreedSnapshot {
     #[must_use]
     pub const fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Fabric's two metadata files, as agreed.
+    ///
+    /// # Errors
+    /// [`MetadataError`] if they aren't sound.
+    pub fn metadata(&self) -> Result<SnapshotMetadata, MetadataError> {
+        let signable = self.manifest().signable().clone();
+        let additional =
+            AdditionalMetadata { snapshot_hash: signable.hash(), last_block_commit_hash: self.commit_hash() };
+        SnapshotMetadata::new(signable, additional)
     }
 
     /// Its hash.

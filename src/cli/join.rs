@@ -5,7 +5,7 @@ use super::{
     channel::{self, NetworkArgs},
     context::Context,
     exit::{Exit, Failure},
-    join_ledger::{self, LoaderArgs},
+    join_ledger::LoaderArgs,
     output,
     serve::serve_limits,
     stop::Stop,
@@ -74,10 +74,9 @@ impl Join {
         let mut flags = self.flags.by_key();
         flags.extend(self.trust.by_key());
         let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
-        let (request, _watcher) = self.request(context, &config)?;
+        let (mut request, _watcher) = self.request(context, &config)?;
         let channel = request.dialling.config()?;
-        let dry_run = context.global.dry_run;
-        let target = self.loader.target(channel.channel(), &channel, &request.dialling.identity, dry_run)?;
+        request.loader = self.loader.loader(&channel, &request.dialling.identity, request.dry_run)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.
@@ -90,17 +89,9 @@ impl Join {
             JoinError::Stopped => Failure::new(stop.exit(), JoinError::Stopped),
             error => error.into(),
         })?;
-        let loaded = match target.filter(|_| joined.outcome != Outcome::DryRun) {
-            Some(target) => {
-                // By the configuration of the moment: it names who is a member of which collection.
-                let config = request.dialling.config()?;
-                Some(join_ledger::load(context, &target, &joined, &request.land, &config)?)
-            }
-            None => None,
-        };
         match context.json() {
-            true => output::print_json(&as_json(&joined, loaded)),
-            false => output::print(&as_text(&joined, loaded)),
+            true => output::print_json(&as_json(&joined)),
+            false => output::print(&as_text(&joined)),
         }
     }
 
@@ -131,6 +122,7 @@ impl Join {
             records,
             // The peer is another process: it needs the whole path.
             land: channel::folder(&std::path::absolute(&self.land)?, 0o755)?,
+            loader: None,
             workers: join_workers(&plan)?,
             plan,
             accept_zstd: true,
@@ -178,7 +170,7 @@ pub(super) fn style(context: &Context) -> Style {
     }
 }
 
-fn as_json(joined: &Joined, loaded: Option<Duration>) -> serde_json::Value {
+fn as_json(joined: &Joined) -> serde_json::Value {
     json!({
         "event": "result",
         "outcome": match joined.outcome {
@@ -202,11 +194,11 @@ fn as_json(joined: &Joined, loaded: Option<Duration>) -> serde_json::Value {
         "shares": joined.shares,
         "path": joined.path,
         "seconds": joined.elapsed.as_secs_f64(),
-        "load_seconds": loaded.map(|loaded| loaded.as_secs_f64()),
+        "load_seconds": joined.loaded.map(|loaded| loaded.as_secs_f64()),
     })
 }
 
-fn as_text(joined: &Joined, loaded: Option<Duration>) -> String {
+fn as_text(joined: &Joined) -> String {
     let size = format_bytes(joined.total_bytes);
     let orgs: Vec<&str> = joined.organisations.iter().map(String::as_str).collect();
     let orgs = orgs.join(" and ");
@@ -222,7 +214,7 @@ fn as_text(joined: &Joined, loaded: Option<Duration>) -> String {
             "{} is already in place, vouched for by {orgs}, and every file was checked again: {path}\n{}{}",
             joined.id,
             receipt(joined),
-            next_step(joined, loaded)
+            next_step(joined)
         ),
         Outcome::Landed => format!(
             "{} is in place: {path}\n{size} in {:.1} s, vouched for by {orgs}; every chunk, every file's SHA-256, the content and \
@@ -232,7 +224,7 @@ fn as_text(joined: &Joined, loaded: Option<Duration>) -> String {
             rule(joined),
             shares(joined),
             receipt(joined),
-            next_step(joined, loaded)
+            next_step(joined)
         ),
     }
 }
@@ -271,10 +263,10 @@ pub(super) fn shares(joined: &Joined) -> String {
     text
 }
 
-fn next_step(joined: &Joined, loaded: Option<Duration>) -> String {
-    if let Some(loaded) = loaded {
+fn next_step(joined: &Joined) -> String {
+    if let Some(loaded) = joined.loaded {
         return format!(
-            "loaded into the peer's databases in {:.1} s\nnext: start the peer; it has {} up to block {}, and fetches later blocks and private \
+            "loaded into the peer's databases, {:.1} s after it was in place\nnext: start the peer; it has {} up to block {}, and fetches later blocks and private \
              data by itself\n",
             loaded.as_secs_f64(),
             joined.id.channel,
@@ -329,6 +321,9 @@ impl From<JoinError> for Failure {
             JoinError::Dial(_) => Exit::Usage,
             _ => Exit::Failed,
         };
+        if let JoinError::Loading(error) = error {
+            return error.into();
+        }
         Self::new(exit, error)
     }
 }

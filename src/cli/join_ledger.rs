@@ -2,30 +2,23 @@
 
 use super::{
     channel,
-    context::Context,
     exit::{Exit, Failure},
-    progress::Progress,
 };
 use clap::{Args, ValueEnum};
 use snapferry::{
-    bootstrap::{Joined, LedgerTarget, LoadingError},
+    bootstrap::{LedgerLoader, Loader, LoadingError},
     ledger::load::LoadError,
     msp::{ChannelConfig, LocalIdentity, Principal, PrincipalRole},
-    snapshot::ChannelId,
     transport::fault::chain,
 };
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
 };
 
 /// How what has landed comes into the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Loader {
+enum LoaderKind {
     /// Not at all: `peer channel joinbysnapshot` takes the folder
     Folder,
     /// Straight into the databases of a stopped peer: many times faster than its own import
@@ -36,8 +29,8 @@ pub(super) enum Loader {
 #[derive(Debug, Args)]
 pub(super) struct LoaderArgs {
     /// How what has landed comes into the peer
-    #[arg(long, value_enum, default_value_t = Loader::Folder)]
-    pub(super) loader: Loader,
+    #[arg(long, value_enum, default_value_t = LoaderKind::Folder)]
+    loader: LoaderKind,
     /// With --loader ledger: the stopped peer's databases, ledgersData in its peer.fileSystemPath; other channels there are left as they are
     #[arg(long, value_name = "DIR", required_if_eq("loader", "ledger"))]
     ledger: Option<PathBuf>,
@@ -48,15 +41,14 @@ pub(super) struct LoaderArgs {
 }
 
 impl LoaderArgs {
-    /// The stopped peer, if there is one to load into; refused before anything is fetched if that can't work.
-    pub(super) fn target(
+    /// The stopped peer, if there is one to load into.
+    pub(super) fn loader(
         &self,
-        channel: &ChannelId,
         config: &ChannelConfig,
         joining: &LocalIdentity,
         dry_run: bool,
-    ) -> Result<Option<LedgerTarget>, Failure> {
-        let Some(ledger) = self.ledger.as_ref().filter(|_| self.loader == Loader::Ledger) else { return Ok(None) };
+    ) -> Result<Option<Arc<dyn Loader>>, Failure> {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.loader == LoaderKind::Ledger) else { return Ok(None) };
         let msp_id = joining.identity.msp_id();
         let peer = match &self.peer_msp {
             Some(folder) => {
@@ -74,9 +66,7 @@ impl LoaderArgs {
         if dry_run && !path.exists() {
             return Ok(None);
         }
-        let target = LedgerTarget { ledgers: channel::folder(&path, 0o700)?, peer };
-        target.check(channel)?;
-        Ok(Some(target))
+        Ok(Some(Arc::new(LedgerLoader { ledgers: channel::folder(&path, 0o700)?, peer })))
     }
 }
 
@@ -92,25 +82,6 @@ fn check_place(path: &Path) -> Result<(), Failure> {
         Ok(_) if path.join("ledgerProvider").is_dir() => Ok(()),
         Ok(_) => Err(Failure::new(Exit::Usage, format!("{} is no peer's ledgersData", path.display())).next(NEXT)),
     }
-}
-
-/// Loads what that join has landed, and says how long it took.
-pub(super) fn load(
-    context: &Context,
-    target: &LedgerTarget,
-    joined: &Joined,
-    land: &Arc<dyn snapferry::disk::Dir>,
-    config: &ChannelConfig,
-) -> Result<Duration, Failure> {
-    let begun = tokio::time::Instant::now();
-    let progress = Mutex::new(Progress::start(context, "loading", joined.total_bytes));
-    let bytes = AtomicU64::new(0);
-    target.load(joined, land, config, &|count| {
-        bytes.fetch_add(count, Ordering::Relaxed);
-        progress.lock().unwrap_or_else(PoisonError::into_inner).add(count);
-    })?;
-    progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
-    Ok(begun.elapsed())
 }
 
 impl From<LoadingError> for Failure {

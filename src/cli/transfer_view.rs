@@ -61,7 +61,8 @@ impl Screen {
             },
             Style::Bar | Style::Lines => match event {
                 JoinEvent::Progress(progress) if self.style == Style::Bar => self.draw(progress),
-                JoinEvent::Progress(progress) => self.line(progress),
+                JoinEvent::Progress(progress) => self.line(percent(progress), &summary(progress)),
+                JoinEvent::Loading { bytes, total_bytes } => self.loading(*bytes, *total_bytes),
                 _ => self.say(event),
             },
         }
@@ -94,9 +95,29 @@ impl Screen {
         }
     }
 
-    fn line(&mut self, progress: &TransferProgress) {
+    /// The load of what has landed, after the transfer.
+    fn loading(&mut self, bytes: u64, total_bytes: u64) {
+        let percent = bytes.saturating_mul(100).checked_div(total_bytes).unwrap_or(100);
+        let text = format!("loading: {} of {}", format_bytes(bytes), format_bytes(total_bytes));
+        match &self.bar {
+            Some(bar) if self.style == Style::Bar => {
+                bar.reset_eta();
+                bar.set_length(total_bytes);
+                bar.set_position(bytes);
+                bar.set_message(text);
+                bar.tick();
+            }
+            _ => {
+                if self.last_line.is_some_and(|(_, before)| before > percent) {
+                    self.last_line = Some((Instant::now(), 0)); // the transfer had come to its end
+                }
+                self.line(percent, &text);
+            }
+        }
+    }
+
+    fn line(&mut self, percent: u64, text: &str) {
         let now = Instant::now();
-        let percent = percent(progress);
         let due = self.last_line.is_none_or(|(at, before)| {
             now.duration_since(at) >= LINE_PERIOD
                 || percent >= before + LINE_PERCENT
@@ -104,7 +125,7 @@ impl Screen {
         });
         if due {
             self.last_line = Some((now, percent));
-            print(&format!("{}{percent:>3}% {}", self.indent, summary(progress)));
+            print(&format!("{}{percent:>3}% {text}", self.indent));
         }
     }
 }
@@ -158,6 +179,10 @@ fn words(event: &JoinEvent) -> Option<String> {
             format!("{source} deletes the snapshot: it gives chunks for {} more", duration(*drain))
         }
         JoinEvent::ChunkRepaired { file, chunk, nth, of } => format!("repaired {nth} of {of}: chunk {chunk} of {file}"),
+        JoinEvent::LoadsBeside => "what is proved goes into the peer's databases while it comes".to_owned(),
+        JoinEvent::LoadFailed { reason } => {
+            format!("the load beside the transfer has failed, the folder is loaded instead: {reason}")
+        }
         JoinEvent::DiskFull { reason } => format!("the disk is full, waiting until there is room: {reason}"),
         JoinEvent::NoDescriptors { reason } => {
             format!("no file descriptor is left, waiting until there are some: {reason}")

@@ -39,13 +39,18 @@ use super::stores::{
 use crate::{
     disk::{Dir, DiskError},
     snapshot::{
-        ChannelId, ConfigHistoryReader, ContentSummary, ItemReader, SnapshotFile, SnapshotId, SnapshotMetadata,
+        ChannelId, ConfigHistoryReader, ItemReader, NamespaceRow, SnapshotFile, SnapshotId, SnapshotMetadata,
         StateReader,
     },
 };
 
 /// A file of the snapshot, from its first byte.
-pub type FileStream<'a> = Box<dyn Read + Send + 'a>;
+pub enum FileStream<'a> {
+    /// Its bytes are hashed and checked on their way.
+    Unproved(Box<dyn Read + Send + 'a>),
+    /// Whoever gives them has proved each, holds all to the file's hash and content, and lets the stream end well only then.
+    Proved(Box<dyn Read + Send + 'a>),
+}
 
 /// What is loaded into what, and for whom.
 pub struct Load<'a> {
@@ -61,23 +66,23 @@ pub struct Load<'a> {
     pub scratch: Arc<dyn Dir>,
     /// Memory for sorting.
     pub sort_bytes: usize,
+    /// Asked when all is loaded, before any of it counts; may take its time.
+    pub may_activate: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// Loads the channel, which the peer finds whole when it starts.
 ///
-/// Blocking; uses up to three threads. After an error nothing of the channel is there, unless even that can't be cleaned up: then the peer
+/// Blocking; uses up to three threads. Files are opened in this order: namespaces of the private hashes, of the public state, the history
+/// of collection configurations; then the others, at once. After an error nothing of the channel is there, unless even that can't be cleaned up: then the peer
 /// does it when it starts, or the next load.
 ///
 /// # Errors
 /// [`LoadError`]; the channel is active only if everything was proved.
-pub fn load(job: &Load<'_>) -> Result<ContentSummary, LoadError> {
+pub fn load(job: &Load<'_>) -> Result<(), LoadError> {
     let places = ChannelPlaces::claim(&job.ledgers, &job.metadata.signable.id().channel)?;
     places.begin(job.metadata)?;
     match fill(job, &places) {
-        Ok(content) => {
-            places.activate(job.metadata)?;
-            Ok(content)
-        }
+        Ok(()) => places.activate(job.metadata),
         Err(error) => {
             if let Err(left) = places.remove() {
                 tracing::warn!("what was loaded until then is left, and dropped when the peer starts: {left}");
@@ -104,12 +109,15 @@ pub fn clean_up(ledgers: &Arc<dyn Dir>, channel: &ChannelId) -> Result<(), LoadE
 }
 
 /// Everything but the channel's own record.
-fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<ContentSummary, LoadError> {
+fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<(), LoadError> {
     let signable = &job.metadata.signable;
     places.put_bootstrapping_info(signable)?;
     let databases = Databases::begin(places)?;
     let files = Files::new(signable, job.open);
 
+    // Who streams the files gives these first: without them no record can be told whose it is.
+    let hashes_rows = files.rows(SnapshotFile::PrivateStateHashesMetadata)?;
+    let public_rows = files.rows(SnapshotFile::PublicStateMetadata)?;
     let collections = files.read(SnapshotFile::ConfigHistoryData, |stream| {
         let mut reader = ConfigHistoryReader::new(stream);
         let channel = &signable.id().channel;
@@ -121,8 +129,8 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<ContentSummary, LoadEr
     let gathered = thread::scope(|scope| {
         let id = signable.id();
         let tx_ids = scope.spawn(|| tx_ids(id, &files, &databases));
-        let public = scope.spawn(|| public(id, &files, &databases, &hints));
-        let gathered = hashes(job, &files, &databases, &collections, &hints);
+        let public = scope.spawn(|| public(id, (&files, public_rows), &databases, &hints));
+        let gathered = hashes(job, (&files, hashes_rows), &databases, &collections, &hints);
         for thread in [tx_ids, public] {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
@@ -140,9 +148,11 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<ContentSummary, LoadEr
         put(&key, &value)
     })?;
     // Nothing of it is used before all of it was proved.
-    let content = files.finish(signable)?;
-    databases.commit()?;
-    Ok(content)
+    files.finish(signable)?;
+    if !(job.may_activate)() {
+        return Err(LoadError::CalledOff);
+    }
+    databases.commit()
 }
 
 fn tx_ids(id: &SnapshotId, files: &Files<'_>, databases: &Databases) -> Result<(), LoadError> {
@@ -156,12 +166,11 @@ fn tx_ids(id: &SnapshotId, files: &Files<'_>, databases: &Databases) -> Result<(
 
 fn public(
     id: &SnapshotId,
-    files: &Files<'_>,
+    (files, rows): (&Files<'_>, Vec<NamespaceRow>),
     databases: &Databases,
     hints: &Mutex<MetadataHints>,
 ) -> Result<(), LoadError> {
     let file = SnapshotFile::PublicStateData;
-    let rows = files.rows(SnapshotFile::PublicStateMetadata)?;
     let mut found = MetadataHints::default();
     files.read(file, |stream| {
         let mut reader = StateReader::new(file, stream, rows);
@@ -178,13 +187,12 @@ fn public(
 
 fn hashes(
     job: &Load<'_>,
-    files: &Files<'_>,
+    (files, rows): (&Files<'_>, Vec<NamespaceRow>),
     databases: &Databases,
     collections: &CollectionHistory,
     hints: &Mutex<MetadataHints>,
 ) -> Result<Gathered, LoadError> {
     let (file, id) = (SnapshotFile::PrivateStateHashesData, job.metadata.signable.id());
-    let rows = files.rows(SnapshotFile::PrivateStateHashesMetadata)?;
     let mut found = MetadataHints::default();
     let sorting = (&job.scratch, job.sort_bytes);
     let gathered = files.read(file, |stream| {

@@ -41,6 +41,7 @@ impl Driver<'_> {
             store: Arc::clone(&self.job.store),
             buffers: self.job.buffers.clone(),
             started: self.started,
+            feeder: self.job.feeder.clone(),
         };
         let pass = Pass::new(of, self.inbox.clone());
         let sender = self.sender.clone();

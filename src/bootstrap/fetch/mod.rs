@@ -36,6 +36,7 @@ use super::{
     drought::Drought,
     error::JoinError,
     event::{Observer, Share},
+    feed::Feeder,
     haves::Listening,
     in_order::{Inbox, Pass, Proved, Ranges},
     keeper::SourceIndex,
@@ -51,6 +52,7 @@ use crate::{
         BufferPool, Candidates, FileTree, Store, Workers,
         plan::{Layout, Plan, PlanConfig, RequestId, SourceId},
     },
+    snapshot::SnapshotFile,
 };
 
 /// What a transfer works with.
@@ -65,6 +67,8 @@ pub(super) struct Fetch<'a> {
     pub(super) plan: PlanConfig,
     pub(super) accept_zstd: bool,
     pub(super) observer: Observer,
+    /// A load that takes what is proved, in the order of the line.
+    pub(super) feeder: Option<Feeder>,
     /// Whether those who vouched still count: asked whenever the channel's configuration changes.
     pub(super) still: &'a (dyn Fn() -> Result<(), JoinError> + Send + Sync),
     pub(super) changes: watch::Receiver<u64>,
@@ -133,7 +137,13 @@ pub(super) async fn fetch(
     job: Fetch<'_>,
     stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Fetched, JoinError> {
-    let layout = Layout::new(job.agreed.manifest().files().iter().map(|file| file.size))?;
+    // The files that tell whose records follow lead the line: a load beside the transfer needs them first.
+    let files = job.agreed.manifest().files();
+    let rows = [SnapshotFile::PrivateStateHashesMetadata, SnapshotFile::PublicStateMetadata];
+    let is_first = |index: u32| {
+        usize::try_from(index).ok().and_then(|index| files.get(index)).is_some_and(|listed| rows.contains(&listed.file))
+    };
+    let layout = Layout::with_first(files.iter().map(|file| file.size), is_first)?;
     let (sender, mut inbound) = mpsc::unbounded_channel();
     let inbox = Inbox::new(job.plan.budget_chunks);
     let plan = Plan::new(layout.clone(), job.plan.clone());
@@ -174,6 +184,9 @@ pub(super) async fn fetch(
     driver.requests.values().for_each(|(_, task)| task.abort());
     driver.close_leases().await;
     inbox.stop();
+    if let (Err(_), Some(feeder)) = (&result, &driver.job.feeder) {
+        feeder.call_off(); // the pass may wait for the load
+    }
     if let Some(pass) = pass {
         let _ = tokio::task::spawn_blocking(move || pass.join()).await; // its end was already told by message
     }

@@ -7,7 +7,10 @@ use crate::snapshot::{CHUNK_BYTES, ChunkIndex};
 /// Sizes of a manifest's files, in the manifest's order, as one line of chunks `0..total`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
+    /// By their number in the manifest.
     files: Vec<FileSpan>,
+    /// Their numbers in the order of the line.
+    order: Vec<u32>,
     total: u64,
 }
 
@@ -35,14 +38,38 @@ impl Layout {
     /// # Errors
     /// If a file has more chunks than 32 bits count.
     pub fn new(sizes: impl IntoIterator<Item = u64>) -> Result<Self, LayoutError> {
+        Self::with_first(sizes, |_| false)
+    }
+
+    /// As [`Self::new`], with those files ahead of the others of which that holds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_first(
+        sizes: impl IntoIterator<Item = u64>,
+        is_first: impl Fn(u32) -> bool,
+    ) -> Result<Self, LayoutError> {
         let mut files = Vec::new();
-        let mut total = 0;
         for (file_index, size_bytes) in (0u32..).zip(sizes) {
             let chunks = ChunkIndex::count(size_bytes).ok_or(LayoutError { file_index, size_bytes })?;
-            files.push(FileSpan { first: total, chunks, size_bytes });
-            total += u64::from(chunks); // at most 2^32 files of 2^32 chunks: fits
+            files.push(FileSpan { first: 0, chunks, size_bytes });
         }
-        Ok(Self { files, total })
+        let mut in_line: Vec<(u32, &mut FileSpan)> = (0u32..).zip(&mut files).collect();
+        in_line.sort_by_key(|(file_index, _)| !is_first(*file_index));
+        let mut total = 0;
+        let mut order = Vec::new();
+        for (file_index, span) in in_line {
+            span.first = total;
+            order.push(file_index);
+            total += u64::from(span.chunks); // at most 2^32 files of 2^32 chunks: fits
+        }
+        Ok(Self { files, order, total })
+    }
+
+    /// The files' numbers in the order of the line.
+    #[must_use]
+    pub fn order(&self) -> &[u32] {
+        &self.order
     }
 
     /// How many chunks all files have.
@@ -95,8 +122,13 @@ impl Layout {
             return None;
         }
         // The last file that starts at or before: empty files share their start with the next one and come before it.
-        let index = self.files.partition_point(|span| span.first <= linear).checked_sub(1)?;
-        Some((u32::try_from(index).ok()?, *self.files.get(index)?))
+        let starts = |file_index: &u32| self.of(*file_index).is_some_and(|span| span.first <= linear);
+        let file_index = *self.order.get(self.order.partition_point(starts).checked_sub(1)?)?;
+        Some((file_index, self.of(file_index)?))
+    }
+
+    fn of(&self, file_index: u32) -> Option<FileSpan> {
+        self.files.get(usize::try_from(file_index).ok()?).copied()
     }
 }
 
@@ -122,6 +154,20 @@ mod tests {
         assert_eq!(layout.file(4), Some(4..6));
         assert_eq!([2, 3, 5, 6].map(|linear| layout.bytes(linear)), [CHUNK_BYTES, 5, 1, 0]);
         assert_eq!([0, 3, 4].map(|linear| layout.file_end(linear)), [3, 4, 6]);
+    }
+
+    #[test]
+    fn files_that_come_first_keep_their_number() {
+        let layout =
+            Layout::with_first([2 * CHUNK_BYTES, 5, 0, 7, CHUNK_BYTES], |file| file == 3 || file == 1).unwrap();
+        assert_eq!(layout.order(), [1, 3, 0, 2, 4]);
+        let line: Vec<_> = (0..layout.total()).map(|linear| layout.chunk(linear).unwrap()).collect();
+        let line: Vec<_> = line.into_iter().map(|(file, chunk)| (file, chunk.0)).collect();
+        assert_eq!(line, [(1, 0), (3, 0), (0, 0), (0, 1), (4, 0)]);
+        for (linear, (file, chunk)) in (0..).zip(line) {
+            assert_eq!(layout.linear(file, ChunkIndex(chunk)), Some(linear));
+        }
+        assert_eq!((layout.bytes(0), layout.bytes(1), layout.file_end(2)), (5, 7, 4));
     }
 
     /// R1: chunks beyond 32 bits.

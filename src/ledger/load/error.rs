@@ -70,6 +70,9 @@ pub enum LoadError {
     /// Hashes are right, content isn't: whoever made the snapshot made a broken one.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// Whoever wanted it wants it no more.
+    #[error("the load was called off: nothing was loaded")]
+    CalledOff,
     /// A file can't be read.
     #[error("{file}: {source}")]
     Read {

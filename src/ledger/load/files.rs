@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use sha2::{Digest, Sha256};
@@ -12,8 +15,8 @@ use super::{FileStream, LoadError};
 use crate::{
     disk::DiskError,
     snapshot::{
-        ContentCheck, ContentError, ContentSummary, FileDigest, FileSummary, NamespaceRow, SignableMetadata,
-        SnapshotFile, cross_check, decode_rows_file,
+        ContentCheck, ContentError, FileDigest, FileSummary, NamespaceRow, SignableMetadata, SnapshotFile, cross_check,
+        decode_rows_file,
     },
 };
 
@@ -24,7 +27,9 @@ const READ_BYTES: usize = 256 << 10;
 pub(super) struct Files<'a> {
     signable: &'a SignableMetadata,
     open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
-    proved: Mutex<BTreeMap<SnapshotFile, FileSummary>>,
+    /// Of those that were proved here.
+    summaries: Mutex<BTreeMap<SnapshotFile, FileSummary>>,
+    proved_elsewhere: AtomicBool,
 }
 
 impl<'a> Files<'a> {
@@ -32,7 +37,7 @@ impl<'a> Files<'a> {
         signable: &'a SignableMetadata,
         open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
     ) -> Self {
-        Self { signable, open, proved: Mutex::new(BTreeMap::new()) }
+        Self { signable, open, summaries: Mutex::new(BTreeMap::new()), proved_elsewhere: AtomicBool::new(false) }
     }
 
     /// Lets `work` read the file, and holds all of it to its hash; `None` if the snapshot has no such file.
@@ -42,8 +47,15 @@ impl<'a> Files<'a> {
         work: impl FnOnce(&mut dyn Read) -> Result<T, LoadError>,
     ) -> Result<Option<T>, LoadError> {
         let Some(listed) = self.signable.files().get(&file) else { return Ok(None) };
+        let inner = match (self.open)(file)? {
+            FileStream::Unproved(inner) => inner,
+            FileStream::Proved(mut inner) => {
+                self.proved_elsewhere.store(true, Ordering::Relaxed);
+                return proved(file, &mut inner, work).map(Some);
+            }
+        };
         let check = ContentCheck::new(file, self.signable.state_db_type());
-        let mut proving = Proving { inner: (self.open)(file)?, sha256: Sha256::new(), check: Ok(check) };
+        let mut proving = Proving { inner, sha256: Sha256::new(), check: Ok(check) };
         let result = work(&mut proving);
         // The hash first: it tells a file that was damaged from one that was made wrong.
         if result.as_ref().is_err_and(|error| !error.is_of_content()) {
@@ -51,7 +63,7 @@ impl<'a> Files<'a> {
         }
         let summary = proving.finish(file, *listed)?;
         let value = result?;
-        self.proved.lock().unwrap_or_else(PoisonError::into_inner).insert(file, summary);
+        self.lock().insert(file, summary);
         Ok(Some(value))
     }
 
@@ -61,16 +73,34 @@ impl<'a> Files<'a> {
         Ok(rows.unwrap_or_default())
     }
 
-    /// Reads what nobody has read yet, and checks the files against each other.
-    pub(super) fn finish(self, signable: &SignableMetadata) -> Result<ContentSummary, LoadError> {
-        for &file in signable.files().keys() {
-            if !self.proved.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&file) {
-                self.read(file, |_| Ok(()))?;
-            }
+    /// Reads what only counts items, and checks the files against each other.
+    pub(super) fn finish(self, signable: &SignableMetadata) -> Result<(), LoadError> {
+        for file in [SnapshotFile::ConfigHistoryMetadata, SnapshotFile::TxIdsMetadata] {
+            self.read(file, |_| Ok(()))?;
         }
-        let proved = self.proved.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(cross_check(signable, &proved)?)
+        let summaries = self.summaries.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Whoever has proved files has checked them against each other, too.
+        if !self.proved_elsewhere.into_inner() {
+            cross_check(signable, &summaries)?;
+        }
+        Ok(())
     }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SnapshotFile, FileSummary>> {
+        self.summaries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets `work` read what is proved, to its end.
+fn proved<T>(
+    file: SnapshotFile,
+    stream: &mut dyn Read,
+    work: impl FnOnce(&mut dyn Read) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    let value = work(stream)?;
+    let rest = io::copy(stream, &mut io::sink());
+    rest.map_err(|source| LoadError::Read { file, source })?;
+    Ok(value)
 }
 
 fn all(file: SnapshotFile, stream: &mut dyn Read) -> Result<Vec<u8>, LoadError> {
@@ -83,7 +113,7 @@ fn all(file: SnapshotFile, stream: &mut dyn Read) -> Result<Vec<u8>, LoadError> 
 
 /// A stream that is hashed and checked while it is read.
 struct Proving<'a> {
-    inner: FileStream<'a>,
+    inner: Box<dyn Read + Send + 'a>,
     sha256: Sha256,
     /// The first thing that is wrong.
     check: Result<ContentCheck, ContentError>,

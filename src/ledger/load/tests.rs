@@ -34,10 +34,10 @@ impl Place {
         Self { ledgers: folder("ledgersData"), scratch: folder("scratch"), keep }
     }
 
-    fn load(&self, recorded: &Recorded, org: u8) -> Result<ContentSummary, LoadError> {
+    fn load(&self, recorded: &Recorded, org: u8) -> Result<(), LoadError> {
         let folder = OsDir::open(&recorded.folder).unwrap();
         self.load_from(recorded, org, &|file| {
-            Ok(Box::new(FileReader::new(folder.open_file(file.name(), Access::Read)?)))
+            Ok(FileStream::Unproved(Box::new(FileReader::new(folder.open_file(file.name(), Access::Read)?))))
         })
     }
 
@@ -46,7 +46,7 @@ impl Place {
         recorded: &Recorded,
         org: u8,
         open: &(dyn Fn(SnapshotFile) -> Result<FileStream<'static>, DiskError> + Sync),
-    ) -> Result<ContentSummary, LoadError> {
+    ) -> Result<(), LoadError> {
         let (config, joining) = (network(), peer(org));
         let is_member = |policy: &[u8]| config.satisfies_signature_policy(policy, &joining.identity);
         load(&Load {
@@ -56,6 +56,7 @@ impl Place {
             peer: JoiningPeer { msp_id: joining.identity.msp_id().as_str(), is_member: &is_member },
             scratch: Arc::clone(&self.scratch),
             sort_bytes: 1 << 20,
+            may_activate: &|| true,
         })
     }
 
@@ -117,7 +118,7 @@ fn a_wrong_byte_in_any_file_loads_nothing() {
             if file == wrong {
                 *bytes.last_mut().unwrap() ^= 1;
             }
-            Ok(Box::new(std::io::Cursor::new(bytes)))
+            Ok(FileStream::Unproved(Box::new(std::io::Cursor::new(bytes))))
         });
         let error = result.unwrap_err();
         assert!(matches!(error, LoadError::HashMismatch { file, .. } if file == wrong), "{wrong}: {error}");

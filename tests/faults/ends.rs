@@ -86,7 +86,7 @@ fn world(seed: u64) -> World {
 }
 
 /// Those sources have that snapshot, and the other one no longer.
-fn replace(world: &mut World, numbers: &[usize], gone: &Golden, comes: &Golden) {
+pub(super) fn replace(world: &mut World, numbers: &[usize], gone: &Golden, comes: &Golden) {
     for number in numbers {
         comes.put(&world.source(*number).disk, "snapshots/completed");
         let catalog = world.source(*number).catalog().unwrap();

@@ -1,0 +1,211 @@
+//! Joins whose loader fills a stopped peer's databases while chunks come: whatever happens to the transfer, the databases end as a load of
+//! the landed folder makes them, or hold nothing of the channel.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use netsim::disk::SimDisk;
+use snapferry::{
+    bootstrap::{JoinError, JoinEvent, Joined, LedgerLoader, Observer, Outcome, join},
+    ledger::{
+        leveldb::Database,
+        load::{LoadError, clean_up, may_load},
+        stores::Store,
+    },
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::{
+    ends::replace,
+    floods::simulated,
+    sim::{
+        disk::sim_dir,
+        scenario::{LinkSpec, Scenario},
+        world::World,
+    },
+};
+
+type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A stopped peer's disk.
+struct StoppedPeer(SimDisk);
+
+impl StoppedPeer {
+    fn new() -> Self {
+        let disk = SimDisk::new();
+        disk.root().create_dir("ledgersData").unwrap();
+        Self(disk)
+    }
+
+    fn loader(&self, world: &World) -> LedgerLoader {
+        let ledgers = sim_dir(&self.0).open_dir("ledgersData").unwrap();
+        LedgerLoader { ledgers, peer: world.joiner.peer.identity.identity.clone() }
+    }
+
+    /// All records of all its databases.
+    fn records(&self) -> BTreeMap<&'static str, Records> {
+        let all = Store::ALL.into_iter().filter_map(|store| {
+            let ledgers = sim_dir(&self.0).open_dir("ledgersData").unwrap();
+            let folder = store.folder().iter().try_fold(ledgers, |dir, name| dir.open_dir(name)).ok()?;
+            let records = Database::open(folder).unwrap().scan(..).map(Result::unwrap).collect();
+            Some((*store.folder().last().unwrap(), records))
+        });
+        all.collect()
+    }
+}
+
+/// A join into that peer, and what it tells while it runs.
+struct Loads {
+    task: JoinHandle<Result<Joined, JoinError>>,
+    events: UnboundedReceiver<JoinEvent>,
+}
+
+impl Loads {
+    fn start(world: &World, peer: &StoppedPeer, also: impl Fn(&JoinEvent) + Send + Sync + 'static) -> Self {
+        let (sender, events) = unbounded_channel();
+        let observer: Observer = Arc::new(move |event| {
+            also(&event);
+            drop(sender.send(event));
+        });
+        let mut request = world.joiner.request(&world.addresses()).unwrap();
+        request.loader = Some(Arc::new(peer.loader(world)));
+        let task = tokio::spawn(async move { join(&request, &observer, std::future::pending()).await });
+        Self { task, events }
+    }
+
+    async fn has(&mut self, bytes: u64) {
+        loop {
+            match self.events.recv().await {
+                Some(JoinEvent::Progress(progress)) if progress.verified_bytes >= bytes => return,
+                Some(_) => {}
+                None => panic!("it ends: {:?}", (&mut self.task).await),
+            }
+        }
+    }
+
+    async fn ends(self) -> Joined {
+        timeout(Duration::from_secs(7_200), self.task).await.expect("it hangs").unwrap().unwrap()
+    }
+}
+
+fn world(seed: u64) -> World {
+    let links = LinkSpec::of(20, 400_000, 64_000);
+    World::new(&Scenario { snapshot_bytes: 4 << 20, links, ..Scenario::default() }, seed)
+}
+
+/// What a load of the folder that has landed puts into another peer's databases.
+async fn from_the_folder(world: &World) -> BTreeMap<&'static str, Records> {
+    let peer = StoppedPeer::new();
+    let joined = Loads::start(world, &peer, |_| ()).ends().await;
+    assert_eq!(joined.outcome, Outcome::AlreadyThere);
+    peer.records()
+}
+
+/// C1, C3: the target changes in the middle of the transfer, and with it what is loaded.
+#[test]
+fn what_was_loaded_of_a_target_that_is_given_up_is_not_there() {
+    simulated(async {
+        let mut world = world(1_901);
+        let (older, newer) = (Arc::clone(&world.golden), world.channel.golden(world.golden.bytes, 3));
+        let peer = StoppedPeer::new();
+        let mut loads = Loads::start(&world, &peer, |_| ());
+        loads.has(2 << 20).await;
+        replace(&mut world, &[1, 2, 3], &older, &newer);
+        let joined = loads.ends().await;
+        assert_eq!((joined.outcome, &joined.id), (Outcome::Landed, &newer.id));
+        assert!(joined.loaded.is_some());
+        assert!(peer.records() == from_the_folder(&world).await);
+    });
+}
+
+/// B2: the joiner is killed while it fetches and loads. What it had fetched is fed again, nothing of it is fetched again, and until then
+/// the peer's record says that the channel isn't whole.
+#[test]
+fn a_join_that_was_killed_is_fed_again_without_a_download() {
+    simulated(async {
+        let world = world(1_902);
+        let peer = StoppedPeer::new();
+        let mut loads = Loads::start(&world, &peer, |_| ());
+        loads.has(2 << 20).await;
+        // First its disks: what a killed process would still clean up, it doesn't.
+        peer.0.kill();
+        world.joiner.disk.kill();
+        loads.task.abort();
+        assert!(loads.task.await.unwrap_err().is_cancelled());
+        world.joiner.host.crash();
+        let begun = peer.records();
+        assert_eq!(begun["ledgerProvider"].len(), 2, "its format, and the channel under construction");
+        let joined = Loads::start(&world, &peer, |_| ()).ends().await;
+        assert_eq!(joined.outcome, Outcome::Landed);
+        assert!(joined.reused_bytes >= 1 << 20, "{}", joined.reused_bytes);
+        assert!(peer.records() == from_the_folder(&world).await);
+    });
+}
+
+/// B2: the same, after which nothing more is wanted of the channel: it is cleaned up.
+#[test]
+fn what_a_killed_join_has_loaded_can_be_cleaned_up() {
+    simulated(async {
+        let world = world(1_903);
+        let peer = StoppedPeer::new();
+        let mut loads = Loads::start(&world, &peer, |_| ());
+        loads.has(2 << 20).await;
+        peer.0.kill();
+        loads.task.abort();
+        assert!(loads.task.await.unwrap_err().is_cancelled());
+        let ledgers = peer.loader(&world).ledgers;
+        let channel = &world.golden.id.channel;
+        clean_up(&ledgers, channel).unwrap();
+        let left: usize = peer.records().values().map(BTreeMap::len).sum();
+        assert_eq!(left, 5, "each database's format, where it has one: {:?}", peer.records());
+        may_load(&ledgers, channel).unwrap();
+    });
+}
+
+/// D2, B1: the peer's own disk is full while chunks come. The transfer goes on, and what has landed is loaded once there is room.
+#[test]
+fn a_load_that_fails_beside_the_transfer_is_done_from_the_folder() {
+    simulated(async {
+        let world = world(1_904);
+        let peer = StoppedPeer::new();
+        peer.0.set_capacity(Some(1 << 20));
+        let failed = Arc::new(AtomicBool::new(false));
+        let (disk, noted) = (peer.0.clone(), Arc::clone(&failed));
+        let loads = Loads::start(&world, &peer, move |event| {
+            if matches!(event, JoinEvent::LoadFailed { .. }) {
+                noted.store(true, Ordering::Relaxed);
+                disk.set_capacity(None);
+            }
+        });
+        let joined = loads.ends().await;
+        assert_eq!((joined.outcome, failed.load(Ordering::Relaxed)), (Outcome::Landed, true));
+        assert!(peer.records() == from_the_folder(&world).await);
+    });
+}
+
+/// B4: the peer has the channel: nobody is asked for anything.
+#[test]
+fn a_channel_that_exists_is_refused_before_any_source_is_dialled() {
+    simulated(async {
+        let world = world(1_905);
+        let peer = StoppedPeer::new();
+        Loads::start(&world, &peer, |_| ()).ends().await;
+        let mut loads = Loads::start(&world, &peer, |_| ());
+        let error = (&mut loads.task).await.unwrap().unwrap_err();
+        let JoinError::Loading(snapferry::bootstrap::LoadingError::Load(LoadError::ChannelExists { .. })) = error
+        else {
+            panic!("{error}")
+        };
+        assert!(loads.events.recv().await.is_none(), "it told something");
+    });
+}

@@ -64,9 +64,9 @@ pub enum ContentError {
         /// What's wrong with it.
         why: &'static str,
     },
-    /// Hashes of a private collection that no entry of the collection-configuration history names.
+    /// Hashes of a private collection that the chaincode's newest entry of the collection-configuration history doesn't name.
     #[error(
-        "there are hashes of collection {collection:?} of chaincode {chaincode:?}, but no configuration of it in {file}: a peer couldn't join from this",
+        "there are hashes of collection {collection:?} of chaincode {chaincode:?}, but the chaincode's newest configuration in {file} doesn't name it: a peer couldn't join from this",
         file = SnapshotFile::ConfigHistoryData
     )]
     NoCollectionConfig {

@@ -65,21 +65,13 @@ fn a_real_peer_starts_on_databases_that_were_loaded_while_it_was_stopped() {
     let blocks = RECORDED.map(|(block, ..)| block);
     let sources = [1, 2].map(|org| Service::start(org, &root, &blocks));
     let addresses: Vec<_> = sources.iter().map(|source| source.address).collect();
-    let peer_msp = real_peer::crypto("peers/peer0.org3.example.com/msp");
     for (has_run, (block, chaincode, sequence)) in [(false, RECORDED[0]), (true, RECORDED[1])] {
         let mut peer = RealPeer::new(&binaries, false);
         let land = TempDir::new().unwrap();
         let ledgers = peer.ledgers();
         let join = || {
             let join = Join::new(&addresses, land.path()).block(block);
-            join.args([
-                "--loader",
-                "ledger",
-                "--ledger",
-                ledgers.to_str().unwrap(),
-                "--peer-msp",
-                peer_msp.to_str().unwrap(),
-            ])
+            join.args(["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()])
         };
         if has_run {
             peer.restart_after(|_| ());

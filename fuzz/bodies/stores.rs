@@ -3,8 +3,8 @@
 
 use snapferry::{
     ledger::stores::{
-        BootstrappingInfo, CollectionHistory, JoiningPeer, LedgerRecord, MissingKey, StateEntry, TxSet, put_reversed,
-        savepoint_of, split_reversed,
+        BootstrappingInfo, CollectionHistory, LedgerRecord, MissingKey, StateEntry, TxSet, put_reversed, savepoint_of,
+        split_reversed,
     },
     snapshot::{BlockNumber, ConfigHistoryEntry, Height},
 };
@@ -51,9 +51,8 @@ pub(crate) fn body(data: &[u8]) {
             }
         }
         _ => {
-            let peer = JoiningPeer { msp_id: "Org1MSP", is_member: &|policy| policy.len() > 20 };
             let entry = ConfigHistoryEntry { chaincode: "cc", block_number: BlockNumber(7), package: data };
-            let _ = CollectionHistory::new(peer).add(&entry, peer);
+            let _ = CollectionHistory::new("Org1MSP").add(&entry);
         }
     }
 }

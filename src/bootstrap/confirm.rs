@@ -1,12 +1,20 @@
 //! Whether what was agreed on still holds: asked whenever the channel's configuration changes, and before anything gets its name.
 
-use super::{JoinError, JoinRequest, vouching::Vouched};
-use crate::{catalog::Judging, msp::ChannelConfig, snapshot::ContentSummary};
+use super::{
+    JoinError, JoinRequest,
+    vouching::{NONCE_BYTES, Vouched},
+};
+use crate::{
+    catalog::{AgreedSnapshot, Judging},
+    msp::ChannelConfig,
+    snapshot::ContentSummary,
+};
 
 /// Whether those who vouched still count, by the configuration and the clock of the moment; and by the snapshot's own, if it is known.
 pub(super) fn still_agreed(
     request: &JoinRequest,
-    vouched: &Vouched,
+    agreed: &AgreedSnapshot,
+    nonce: &[u8; NONCE_BYTES],
     state: Option<&ChannelConfig>,
 ) -> Result<(), JoinError> {
     let dialling = &request.dialling;
@@ -16,12 +24,12 @@ pub(super) fn still_agreed(
         policy: &request.trust.policy,
         own_msp: dialling.identity.identity.msp_id(),
         now: (dialling.clock)(),
-        nonce: Some(&vouched.nonce),
+        nonce: Some(nonce),
         floor: request.trust.floor(&config),
         allow_older: request.trust.allow_older,
     };
-    let confirmed = vouched.agreed.confirm(&judging, state);
-    confirmed.map_err(|error| JoinError::NoLongerAgreed { id: vouched.agreed.id().clone(), source: Box::new(error) })
+    let confirmed = agreed.confirm(&judging, state);
+    confirmed.map_err(|error| JoinError::NoLongerAgreed { id: agreed.id().clone(), source: Box::new(error) })
 }
 
 /// The state's own channel configuration must be readable, and not older than the one that we were given; and those who vouch must
@@ -40,5 +48,5 @@ pub(super) fn check_channel_config(
         let (found, given) = (found.sequence(), given.sequence());
         return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
     }
-    still_agreed(request, vouched, newer.then_some(&found))
+    still_agreed(request, &vouched.agreed, &vouched.nonce, newer.then_some(&found))
 }

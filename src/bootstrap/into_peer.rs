@@ -1,6 +1,6 @@
 //! A join's last part: what is proved becomes a channel of the peer, if the join has a [`Loader`].
 //!
-//! Decides when the loader begins, which configuration it judges memberships by, and what happens if it fails beside the transfer.
+//! Decides when the loader begins, and what happens if it fails beside the transfer.
 
 use std::{
     future::Future,
@@ -13,25 +13,13 @@ use tokio::time::Instant;
 
 use super::{
     JoinError, JoinEvent, JoinRequest, Observer,
-    feed::{Feed, Feeder},
+    confirm::still_agreed,
+    feed::Feed,
     loader::{Loader, Loading, ToLoad, Watch},
     on_disk,
     vouching::Vouched,
 };
-use crate::{catalog::AgreedSnapshot, msp::ChannelConfig};
-
-/// A load beside the transfer, and the configuration by which it judges memberships.
-pub(super) struct Beside {
-    feed: Feed,
-    config: Arc<ChannelConfig>,
-}
-
-impl Beside {
-    /// The side of the in-order pass.
-    pub(super) fn feeder(&self) -> Feeder {
-        self.feed.feeder()
-    }
-}
+use crate::catalog::AgreedSnapshot;
 
 /// Whether the channel could be loaded, before anything is fetched for it.
 pub(super) async fn check(
@@ -40,7 +28,7 @@ pub(super) async fn check(
     observer: &Observer,
     stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<(), JoinError> {
-    let watch = watch(request, observer);
+    let watch = watch(request, observer, Arc::new(|| true));
     watched(loader.check(&request.dialling.channel, &watch), &watch, stop).await
 }
 
@@ -49,12 +37,13 @@ pub(super) fn begin(
     request: &JoinRequest,
     agreed: &Arc<AgreedSnapshot>,
     observer: &Observer,
-) -> Result<Option<Beside>, JoinError> {
+) -> Result<Option<Feed>, JoinError> {
     let Some(loader) = &request.loader else { return Ok(None) };
-    let proved = to_load(request, agreed)?;
-    let Some(feed) = loader.feed(&proved)? else { return Ok(None) };
-    observer(JoinEvent::LoadsBeside);
-    Ok(Some(Beside { feed, config: proved.config }))
+    let feed = loader.feed(&to_load(request, agreed))?;
+    if feed.is_some() {
+        observer(JoinEvent::LoadsBeside);
+    }
+    Ok(feed)
 }
 
 /// Makes what has landed a channel of the peer: what was loaded beside the transfer counts now; else the folder is loaded. Gives the time
@@ -62,32 +51,43 @@ pub(super) fn begin(
 pub(super) async fn load(
     request: &JoinRequest,
     vouched: &Vouched,
-    beside: Option<Beside>,
+    beside: Option<Feed>,
     observer: &Observer,
     stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Option<Duration>, JoinError> {
     let Some(loader) = request.loader.as_ref().filter(|_| !request.dry_run) else { return Ok(None) };
     let begun = Instant::now();
-    let landed = to_load(request, &Arc::new(vouched.agreed.clone()))?;
-    // A configuration that came meanwhile may name other members.
-    let beside = beside.filter(|beside| beside.config.sequence() == landed.config.sequence());
-    if let Some(Beside { feed, .. }) = beside {
+    let agreed = Arc::new(vouched.agreed.clone());
+    let still = {
+        let (request, agreed, nonce) = (request.clone(), Arc::clone(&agreed), vouched.nonce);
+        move || still_agreed(&request, &agreed, &nonce, None)
+    };
+    if let Some(feed) = beside {
+        still()?;
         match on_disk(&request.workers, move || Ok(feed.activate())).await? {
             Ok(()) => return Ok(Some(begun.elapsed())),
             Err(error) => observer(JoinEvent::LoadFailed { reason: error.to_string() }),
         }
     }
-    let watch = watch(request, observer);
-    watched(loader.load(&landed, &watch), &watch, stop).await?;
-    Ok(Some(begun.elapsed()))
+    let is_agreed = {
+        let still = still.clone();
+        Arc::new(move || still().is_ok())
+    };
+    let (landed, watch) = (to_load(request, &agreed), watch(request, observer, is_agreed));
+    let loaded = watched(loader.load(&landed, &watch), &watch, stop).await;
+    // Why it was called off says more than that it was.
+    if loaded.is_err() {
+        still()?;
+    }
+    loaded.map(|()| Some(begun.elapsed()))
 }
 
-fn to_load(request: &JoinRequest, agreed: &Arc<AgreedSnapshot>) -> Result<ToLoad, JoinError> {
-    Ok(ToLoad { agreed: Arc::clone(agreed), config: request.dialling.config()?, land: Arc::clone(&request.land) })
+fn to_load(request: &JoinRequest, agreed: &Arc<AgreedSnapshot>) -> ToLoad {
+    ToLoad { agreed: Arc::clone(agreed), land: Arc::clone(&request.land) }
 }
 
-fn watch(request: &JoinRequest, observer: &Observer) -> Watch {
-    Watch { observer: Arc::clone(observer), stopped: Arc::default(), workers: request.workers.clone() }
+fn watch(request: &JoinRequest, observer: &Observer, still_agreed: Arc<dyn Fn() -> bool + Send + Sync>) -> Watch {
+    Watch { observer: Arc::clone(observer), stopped: Arc::default(), workers: request.workers.clone(), still_agreed }
 }
 
 /// What that loader's work gives. If the join is stopped, it is told, and waited for.

@@ -18,7 +18,6 @@ use crate::{
     catalog::AgreedSnapshot,
     chunking::Workers,
     disk::{Dir, DiskError},
-    msp::ChannelConfig,
     snapshot::ChannelId,
 };
 
@@ -54,8 +53,6 @@ pub trait Loader: fmt::Debug + Send + Sync {
 pub struct ToLoad {
     /// What was agreed on: every byte is held to it.
     pub(super) agreed: Arc<AgreedSnapshot>,
-    /// The channel's configuration of the moment: it names who is a member of which collection.
-    pub(super) config: Arc<ChannelConfig>,
     /// The landing folder.
     pub(super) land: Arc<dyn Dir>,
 }
@@ -93,6 +90,8 @@ pub struct Watch {
     pub stopped: Arc<AtomicBool>,
     /// Blocking work goes there.
     pub workers: Workers,
+    /// Whether those who vouched still count at this moment: asked again before anything is made active.
+    pub still_agreed: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Watch {

@@ -22,11 +22,8 @@ use super::{
 };
 use crate::{
     disk::{Access, Dir, DiskError, FileReader},
-    ledger::{
-        load::{FileStream, Load, LoadError, load, may_load},
-        stores::JoiningPeer,
-    },
-    msp::Identity,
+    ledger::load::{FileStream, Load, LoadError, load, may_load},
+    msp::MspId,
     snapshot::{
         ChannelId, FolderError, MetadataError, SnapshotFile, SnapshotMetadata, StateDbType, check_exact_set,
         read_metadata,
@@ -44,8 +41,8 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 pub struct LedgerLoader {
     /// The peer's `ledgersData`; no peer runs on it.
     pub ledgers: Arc<dyn Dir>,
-    /// The peer's own identity: it decides which private data it may have.
-    pub peer: Identity,
+    /// The organisation whose peer it is: that decides which private data it may have.
+    pub msp_id: MspId,
 }
 
 /// Why a snapshot isn't loaded. What has landed stays as it is.
@@ -109,8 +106,8 @@ impl Loader for LedgerLoader {
             let read = Arc::new(AtomicU64::new(0));
             let mut work = {
                 let (this, landed, read) = (self.clone(), landed.clone(), Arc::clone(&read));
-                let stopped = Arc::clone(&watch.stopped);
-                Box::pin(off_the_driver(&watch.workers, move || this.load_folder(&landed, &read, &stopped)))
+                let (workers, watch) = (&watch.workers, watch.clone());
+                Box::pin(off_the_driver(workers, move || this.load_folder(&landed, &read, &watch)))
             };
             let mut tell = time::interval(TELL_EVERY);
             let loaded = loop {
@@ -131,7 +128,7 @@ impl Loader for LedgerLoader {
 
 impl LedgerLoader {
     /// The folder, read once more and proved once more. `read` counts the bytes.
-    fn load_folder(&self, landed: &ToLoad, read: &AtomicU64, stopped: &AtomicBool) -> Result<(), LoadingError> {
+    fn load_folder(&self, landed: &ToLoad, read: &AtomicU64, watch: &Watch) -> Result<(), LoadingError> {
         let folder = landed.folder()?;
         let metadata = read_metadata(&*folder)?;
         let agreed = &landed.agreed;
@@ -144,9 +141,9 @@ impl LedgerLoader {
         check_exact_set(&*folder, &metadata.signable)?;
         let open = |file: SnapshotFile| {
             let reader = FileReader::new(folder.open_file(file.name(), Access::Read)?);
-            Ok(FileStream::Unproved(Box::new(Counted { reader, read, stopped })))
+            Ok(FileStream::Unproved(Box::new(Counted { reader, read, stopped: &watch.stopped })))
         };
-        self.run(landed, &metadata, &open, &|| !stopped.load(Ordering::Relaxed))
+        self.run(landed, &metadata, &open, &|| !watch.is_stopped() && (watch.still_agreed)())
     }
 
     fn run<'a>(
@@ -157,12 +154,11 @@ impl LedgerLoader {
         may_activate: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), LoadingError> {
         let scratch = Scratch::new(&of.land, &format!("{}.load", job_name(of.agreed.id())))?;
-        let is_member = |policy: &[u8]| of.config.satisfies_signature_policy(policy, &self.peer);
         Ok(load(&Load {
             ledgers: Arc::clone(&self.ledgers),
             metadata,
             open: &|file| open(file),
-            peer: JoiningPeer { msp_id: self.peer.msp_id().as_str(), is_member: &is_member },
+            msp_id: self.msp_id.as_str(),
             scratch: Arc::clone(&scratch.dir),
             sort_bytes: SORT_BYTES,
             may_activate,

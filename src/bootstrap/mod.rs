@@ -59,7 +59,6 @@ use fetch::{Fetch, Fetched, fetch};
 use given_up::GivenUp;
 use helping::Helper;
 pub use helping::ServeWhileJoining;
-use into_peer::Beside;
 pub use joined::{Joined, Outcome};
 use joined::{Times, summary};
 pub use landing::WORK_DIR;
@@ -235,7 +234,7 @@ async fn join_from(
 struct Landed {
     outcome: Outcome,
     /// The load that took what was proved while it came.
-    feed: Option<Beside>,
+    feed: Option<Feed>,
     fetched: Option<Fetched>,
 }
 
@@ -330,8 +329,8 @@ async fn land(
         plan: PlanConfig { jitter_seed: jitter_seed(request.dialling.identity.identity.id()), ..request.plan.clone() },
         accept_zstd: request.accept_zstd,
         observer: Arc::clone(observer),
-        feeder: feed.as_ref().map(Beside::feeder),
-        still: &|| still_agreed(request, vouched, None),
+        feeder: feed.as_ref().map(Feed::feeder),
+        still: &|| still_agreed(request, &vouched.agreed, &vouched.nonce, None),
         changes,
         instead,
     };

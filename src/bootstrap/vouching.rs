@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Bytes of the nonce that makes an attestation one for this join: nobody can have signed it before.
-const NONCE_BYTES: usize = 32;
+pub(super) const NONCE_BYTES: usize = 32;
 /// How long all who name a manifest may take to give it, before what else is offered is looked at.
 const MANIFEST_WAIT: Duration = Duration::from_secs(20);
 

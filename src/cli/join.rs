@@ -75,8 +75,7 @@ impl Join {
         flags.extend(self.trust.by_key());
         let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
         let (mut request, _watcher) = self.request(context, &config)?;
-        let channel = request.dialling.config()?;
-        request.loader = self.loader.loader(&channel, &request.dialling.identity, request.dry_run)?;
+        request.loader = self.loader.loader(request.dialling.identity.identity.msp_id(), request.dry_run)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.

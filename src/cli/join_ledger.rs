@@ -7,11 +7,15 @@ use super::{
 use clap::{Args, ValueEnum};
 use snapferry::{
     bootstrap::{LedgerLoader, Loader, LoadingError},
-    ledger::load::LoadError,
-    msp::{ChannelConfig, LocalIdentity, Principal, PrincipalRole},
-    transport::fault::chain,
+    ledger::{
+        load::LoadError,
+        stores::{Status, StoreError},
+    },
+    msp::MspId,
+    snapshot::ReadError,
 };
 use std::{
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,54 +38,43 @@ pub(super) struct LoaderArgs {
     /// With --loader ledger: the stopped peer's databases, ledgersData in its peer.fileSystemPath; other channels there are left as they are
     #[arg(long, value_name = "DIR", required_if_eq("loader", "ledger"))]
     ledger: Option<PathBuf>,
-    /// With --loader ledger: MSP folder of the peer itself, unless the command runs with the peer's identity; it decides which private data
-    /// the peer may have
-    #[arg(long, value_name = "DIR", requires = "ledger")]
-    peer_msp: Option<PathBuf>,
 }
 
 impl LoaderArgs {
-    /// The stopped peer, if there is one to load into.
-    pub(super) fn loader(
-        &self,
-        config: &ChannelConfig,
-        joining: &LocalIdentity,
-        dry_run: bool,
-    ) -> Result<Option<Arc<dyn Loader>>, Failure> {
+    /// The stopped peer of that organisation, if there is one to load into.
+    pub(super) fn loader(&self, msp_id: &MspId, dry_run: bool) -> Result<Option<Arc<dyn Loader>>, Failure> {
         let Some(ledger) = self.ledger.as_ref().filter(|_| self.loader == LoaderKind::Ledger) else { return Ok(None) };
-        let msp_id = joining.identity.msp_id();
-        let peer = match &self.peer_msp {
-            Some(folder) => {
-                LocalIdentity::load(msp_id, folder).map_err(|error| Failure::new(Exit::Usage, chain(&error)))?.identity
-            }
-            None => joining.identity.clone(),
-        };
-        let role = Principal::Role { msp_id: msp_id.clone(), role: PrincipalRole::Peer };
-        if let Err(error) = config.satisfies(&peer, &role) {
-            let what = format!("{} is no peer of {msp_id}: {}", peer.subject(), chain(&error));
-            return Err(Failure::new(Exit::Usage, what).next("name the peer's own MSP folder with --peer-msp"));
-        }
         let path = std::path::absolute(ledger)?;
         check_place(&path)?;
         if dry_run && !path.exists() {
             return Ok(None);
         }
-        Ok(Some(Arc::new(LedgerLoader { ledgers: channel::folder(&path, 0o700)?, peer })))
+        Ok(Some(Arc::new(LedgerLoader { ledgers: channel::folder(&path, 0o700)?, msp_id: msp_id.clone() })))
     }
 }
 
 /// A folder in which no peer looks would take the load, and nobody would miss it before the peer starts without its channel.
 fn check_place(path: &Path) -> Result<(), Failure> {
     const NEXT: &str = "name the ledgersData in the peer's peer.fileSystemPath";
+    let refused = |what: String| Err(Failure::new(Exit::Usage, what).next(NEXT));
     let is_named_so = path.file_name().is_some_and(|name| name == "ledgersData");
-    match std::fs::read_dir(path).map(Iterator::count) {
+    let place = match (std::fs::metadata(path), path.parent()) {
+        (Ok(_), _) if is_named_so || path.join("ledgerProvider").is_dir() => path,
+        (Ok(_), _) => return refused(format!("{} is no peer's ledgersData", path.display())),
         // Of a peer that never ran.
-        Err(_) if is_named_so && path.parent().is_some_and(Path::is_dir) => Ok(()),
-        Err(error) => Err(Failure::new(Exit::Usage, format!("{}: {error}", path.display())).next(NEXT)),
-        Ok(0) => Ok(()),
-        Ok(_) if path.join("ledgerProvider").is_dir() => Ok(()),
-        Ok(_) => Err(Failure::new(Exit::Usage, format!("{} is no peer's ledgersData", path.display())).next(NEXT)),
+        (Err(_), Some(parent)) if is_named_so && parent.is_dir() => parent,
+        (Err(error), _) => return refused(format!("{}: {error}", path.display())),
+    };
+    // What another user makes there, the peer can't open.
+    let (owner, own) = (std::fs::metadata(place)?.uid(), rustix::process::geteuid().as_raw());
+    if owner != own {
+        let what = format!(
+            "{} belongs to user {owner}, and this runs as user {own}: the peer couldn't use what is made there",
+            place.display()
+        );
+        return Err(Failure::new(Exit::Usage, what).next("run the command as the peer's user"));
     }
+    Ok(())
 }
 
 impl From<LoadingError> for Failure {
@@ -100,8 +93,15 @@ impl From<LoadError> for Failure {
         match error {
             LoadError::Ledger(error) => error.into(),
             LoadError::Disk(error) => error.into(),
+            // Our own disk's.
+            LoadError::Snapshot(StoreError::Sort(_) | StoreError::Read(ReadError::Io { .. })) => {
+                Self::new(Exit::Failed, error)
+            }
             LoadError::HashMismatch { .. } | LoadError::Content(_) | LoadError::Snapshot(_) => {
                 Self::new(Exit::Verification, error).next("nothing was loaded; run the join again")
+            }
+            LoadError::ChannelExists { status: Status::Inactive, .. } => {
+                Self::new(Exit::Failed, error).next("peer node resume makes it active again")
             }
             LoadError::ChannelExists { .. } => Self::new(Exit::Failed, error)
                 .next("leave the channel first (peer node unjoin), or load into another peer"),

@@ -33,8 +33,8 @@ pub use error::LoadError;
 use files::Files;
 
 use super::stores::{
-    CollectionHistory, Gathered, JoiningPeer, MetadataHints, Store, config_history, history_savepoint, index,
-    private_hashes, public_state, state_savepoint,
+    CollectionHistory, Gathered, MetadataHints, Store, config_history, history_savepoint, index, private_hashes,
+    public_state, state_savepoint,
 };
 use crate::{
     disk::{Dir, DiskError},
@@ -60,8 +60,8 @@ pub struct Load<'a> {
     pub metadata: &'a SnapshotMetadata,
     /// The files that the metadata list.
     pub open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
-    /// Whose peer it is.
-    pub peer: JoiningPeer<'a>,
+    /// The organisation whose peer it is.
+    pub msp_id: &'a str,
     /// An empty folder for sorting.
     pub scratch: Arc<dyn Dir>,
     /// Memory for sorting.
@@ -121,9 +121,9 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<(), LoadError> {
     let collections = files.read(SnapshotFile::ConfigHistoryData, |stream| {
         let mut reader = ConfigHistoryReader::new(stream);
         let channel = &signable.id().channel;
-        databases.run(Store::ConfigHistory, |put| config_history(channel, &mut reader, job.peer, put))
+        databases.run(Store::ConfigHistory, |put| config_history(channel, &mut reader, job.msp_id, put))
     })?;
-    let collections = collections.unwrap_or_else(|| CollectionHistory::new(job.peer));
+    let collections = collections.unwrap_or_else(|| CollectionHistory::new(job.msp_id));
 
     let hints = Mutex::new(MetadataHints::default());
     let gathered = thread::scope(|scope| {

@@ -35,6 +35,9 @@ pub enum SortError {
     /// The scratch folder.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A record that was sorted isn't the one that was written.
+    #[error("a record isn't what was written into the scratch folder: the disk is bad, or somebody else works there")]
+    Record,
     /// A scratch file doesn't hold what was written into it.
     #[error("{} isn't what was written: the disk is bad, or somebody else works in that folder", path.display())]
     Changed {

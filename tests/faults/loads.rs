@@ -49,7 +49,7 @@ impl StoppedPeer {
 
     fn loader(&self, world: &World) -> LedgerLoader {
         let ledgers = sim_dir(&self.0).open_dir("ledgersData").unwrap();
-        LedgerLoader { ledgers, peer: world.joiner.peer.identity.identity.clone() }
+        LedgerLoader { ledgers, msp_id: world.joiner.peer.identity.identity.msp_id().clone() }
     }
 
     /// All records of all its databases.

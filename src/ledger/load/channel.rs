@@ -9,12 +9,15 @@ use crate::{
         leveldb::{Bulk, Database, LevelDbError},
         running::{hold_off_the_peer, refuse_running_peer},
         stores::{
-            BOOTSTRAPPING_INFO_FILE, BootstrappingInfo, CHAINS_FOLDER, FIRST_BLOCK_FILE, LedgerRecord, Status, Store,
-            ledger_key, ledger_record,
+            BOOTSTRAPPING_INFO_FILE, BootstrappingInfo, CHAINS_FOLDER, FIRST_BLOCK_FILE, FormatRecord, LedgerRecord,
+            Status, Store, ledger_key, ledger_record,
         },
     },
     snapshot::{ChannelId, SignableMetadata, SnapshotMetadata},
 };
+
+/// Only a peer with CouchDB has it (fabric: core/ledger/kvledger/ledger_filepath.go).
+const COUCHDB_FOLDER: &str = "couchdbRedoLogs";
 
 /// A channel that the peer doesn't have, and its places; no peer starts while this lives.
 pub(super) struct ChannelPlaces {
@@ -68,27 +71,17 @@ impl ChannelPlaces {
     /// A load of the channel's keys into the store, whose format is put there if it is new.
     pub(super) fn bulk(&self, store: Store) -> Result<Bulk, LoadError> {
         let mut ranges = store.key_ranges(&self.channel);
-        let Some((key, expected)) = store.format() else { return Ok(Bulk::begin(self.folder(store)?, ranges)?) };
-        let found = match database(&self.ledgers, store)? {
-            Some(database) => database.get(key)?,
-            None => None,
+        let lacking = match database(&self.ledgers, store)? {
+            Some(database) => lacking_format(store, &database)?,
+            None => store.format(),
         };
-        match found {
-            Some(found) if found == expected => Ok(Bulk::begin(self.folder(store)?, ranges)?),
-            Some(found) => Err(LoadError::Format {
-                store,
-                found: found.escape_ascii().to_string(),
-                expected: expected.escape_ascii().to_string(),
-            }),
-            None => {
-                ranges.push(key.to_vec()..[key, b"\0"].concat());
-                let mut bulk = Bulk::begin(self.folder(store)?, ranges)?;
-                let mut run = bulk.run();
-                run.add(key, expected)?;
-                bulk.take(run.finish()?);
-                Ok(bulk)
-            }
-        }
+        let Some((key, format)) = lacking else { return Ok(Bulk::begin(self.folder(store)?, ranges)?) };
+        ranges.push(key.to_vec()..[key, b"\0"].concat());
+        let mut bulk = Bulk::begin(self.folder(store)?, ranges)?;
+        let mut run = bulk.run();
+        run.add(key, format)?;
+        bulk.take(run.finish()?);
+        Ok(bulk)
     }
 
     /// Takes everything of the channel away, its record last.
@@ -136,11 +129,12 @@ impl ChannelPlaces {
             let inner = match folder.open_dir(component) {
                 Err(error) if error.is_not_found() => {
                     folder.create_dir(component)?;
-                    folder.sync_dir()?;
                     folder.open_dir(component)?
                 }
                 inner => inner?,
             };
+            // Also of one that was there: whoever made it may have been stopped before this.
+            folder.sync_dir()?;
             folder = inner;
         }
         Ok(folder)
@@ -150,12 +144,35 @@ impl ChannelPlaces {
 /// Whether the channel may be made, as far as can be seen without a change.
 pub(super) fn may_claim(ledgers: &Arc<dyn Dir>, channel: &ChannelId) -> Result<(), LoadError> {
     refuse_running_peer(&**ledgers)?;
+    if ledgers.list()?.iter().any(|entry| entry.name == COUCHDB_FOLDER) {
+        return Err(LoadError::CouchDbPeer { path: ledgers.path().display().to_string() });
+    }
+    for store in Store::ALL {
+        if let Some(database) = database(ledgers, store)? {
+            lacking_format(store, &database)?;
+        }
+    }
     match status(ledgers, channel)? {
         Some(status @ (Status::Active | Status::Inactive)) => {
             Err(LoadError::ChannelExists { channel: channel.clone(), status })
         }
         _ => Ok(()),
     }
+}
+
+/// The record of the format of its data that the database needs and has not: only an empty one may be without, as nothing in it is of
+/// another format.
+fn lacking_format(store: Store, database: &Database) -> Result<Option<FormatRecord>, LoadError> {
+    let Some((key, expected)) = store.format() else { return Ok(None) };
+    let found = match database.get(key)? {
+        Some(found) if found == expected => return Ok(None),
+        Some(found) => found.escape_ascii().to_string(),
+        None => match database.scan(..).next() {
+            None => return Ok(Some((key, expected))),
+            Some(first) => first.map(|_| String::new())?,
+        },
+    };
+    Err(LoadError::Format { store, found, expected: expected.escape_ascii().to_string() })
 }
 
 /// What the peer's record of the channel says, if it has one.

@@ -25,6 +25,14 @@ pub enum LoadError {
     /// A database of the peer.
     #[error(transparent)]
     LevelDb(#[from] LevelDbError),
+    /// A peer whose state isn't in files.
+    #[error(
+        "{path} is of a peer with CouchDB: its state isn't there, so nothing can be loaded; the peer's own join can (--loader folder)"
+    )]
+    CouchDbPeer {
+        /// Its `ledgersData`.
+        path: String,
+    },
     /// The peer has the channel.
     #[error("the peer already has channel {channel} ({status:?})")]
     ChannelExists {
@@ -42,11 +50,14 @@ pub enum LoadError {
         channel: ChannelId,
     },
     /// A database of a Fabric that keeps its data in another way.
-    #[error("{} is of format {found:?}, this loads {expected:?} only: upgrade the peer's data first", store.folder().join("/"))]
+    #[error(
+        "{} is of format {found:?}, and only {expected:?} can be loaded, that of Fabric 2.5 and later: start the peer's new version once, as its upgrade guide says",
+        store.folder().join("/")
+    )]
     Format {
         /// The database.
         store: Store,
-        /// What it is of.
+        /// What it is of; empty: it doesn't say, as before Fabric 2.5.
         found: String,
         /// What it should be of.
         expected: String,

@@ -14,7 +14,6 @@ use crate::{
             recorded::{BLOCKS, Recorded, Records, dump},
         },
     },
-    msp::recorded::{network, peer},
 };
 
 struct Place {
@@ -47,13 +46,11 @@ impl Place {
         org: u8,
         open: &(dyn Fn(SnapshotFile) -> Result<FileStream<'static>, DiskError> + Sync),
     ) -> Result<(), LoadError> {
-        let (config, joining) = (network(), peer(org));
-        let is_member = |policy: &[u8]| config.satisfies_signature_policy(policy, &joining.identity);
         load(&Load {
             ledgers: Arc::clone(&self.ledgers),
             metadata: &recorded.metadata,
             open: &|file| open(file),
-            peer: JoiningPeer { msp_id: joining.identity.msp_id().as_str(), is_member: &is_member },
+            msp_id: &format!("Org{org}MSP"),
             scratch: Arc::clone(&self.scratch),
             sort_bytes: 1 << 20,
             may_activate: &|| true,
@@ -159,8 +156,10 @@ fn an_attempt_that_was_cut_off_is_replaced_and_other_channels_stay() {
         let mut ranges = store.key_ranges(&id.channel);
         let other = format!("{}2", id.channel).parse().unwrap();
         ranges.extend(store.key_ranges(&other));
-        if store == Store::LedgerProvider {
-            ranges.remove(0);
+        match store.format() {
+            _ if store == Store::LedgerProvider => drop(ranges.remove(0)),
+            Some(format) => put(&place, store, &[format]),
+            None => {}
         }
         let folder = store.folder().iter().fold(Arc::clone(&place.ledgers), |dir, name| {
             dir.create_dir(name).unwrap();
@@ -189,4 +188,75 @@ fn an_attempt_that_was_cut_off_is_replaced_and_other_channels_stay() {
         found.retain(|key, _| !of_other(key));
         assert!(found == dump(132, 2, store), "{store:?}");
     }
+}
+
+/// The folder of a store, made if it is missing.
+fn folder(place: &Place, store: Store) -> Arc<dyn Dir> {
+    store.folder().iter().fold(Arc::clone(&place.ledgers), |dir, name| {
+        dir.create_dir(name).unwrap();
+        dir.open_dir(name).unwrap()
+    })
+}
+
+fn put(place: &Place, store: Store, records: &[(&[u8], &[u8])]) {
+    let ranges = records.iter().map(|(key, _)| key.to_vec()..[key, &b"\0"[..]].concat()).collect();
+    let mut bulk = crate::ledger::leveldb::Bulk::begin(folder(place, store), ranges).unwrap();
+    let mut run = bulk.run();
+    records.iter().for_each(|(key, value)| run.add(key, value).unwrap());
+    bulk.take(run.finish().unwrap());
+    bulk.commit().unwrap();
+}
+
+/// A peer of another Fabric, one with CouchDB, and one whose database is damaged: found out before anything is begun, and told so that the
+/// operator knows what to do.
+#[test]
+fn a_peer_that_cant_be_loaded_into_is_left_as_it_was() {
+    let recorded = Recorded::open(83);
+    let channel = recorded.metadata.signable.id().channel.clone();
+    type Spoil = fn(&Place);
+    let spoilt: [(&str, Spoil); 5] = [
+        ("ledgerProvider is of format \"\", and only \"2.0\"", |place| {
+            put(place, Store::LedgerProvider, &[(b"lother", b"a genesis block of 1.4")]);
+        }),
+        ("pvtdataStore is of format \"\", and only \"2.5\"", |place| {
+            put(place, Store::PrivateData, &[(b"other\0\x01", b"of 2.4")]);
+        }),
+        ("pvtdataStore is of format \"2.0\"", |place| put(place, Store::PrivateData, &[(b"_\0f", b"2.0")])),
+        ("is of a peer with CouchDB", |place| place.ledgers.create_dir("couchdbRedoLogs").unwrap()),
+        ("CURRENT", |place| {
+            put(place, Store::State, &[(b"_\0f", b"2.0")]);
+            let current = folder(place, Store::State).open_file("CURRENT", Access::ReadWrite).unwrap();
+            current.write_all_at(b"nonsense", 0).unwrap();
+        }),
+    ];
+    for (words, spoil) in spoilt {
+        let place = Place::new();
+        spoil(&place);
+        let before = everything(&place.keep.path().join("ledgersData"));
+        for error in [may_load(&place.ledgers, &channel).unwrap_err(), place.load(&recorded, 1).unwrap_err()] {
+            assert!(error.to_string().contains(words), "{words}: {error}");
+        }
+        assert!(everything(&place.keep.path().join("ledgersData")) == before, "{words}");
+    }
+}
+
+/// Every file below, with its bytes.
+fn everything(path: &Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: std::path::PathBuf| match path.is_dir() {
+        true => everything(&path),
+        false => [(path.clone(), std::fs::read(&path).unwrap())].into(),
+    };
+    entries.flat_map(of).collect()
+}
+
+/// A database that was begun and cut off has no format yet, and nothing else either.
+#[test]
+fn an_empty_database_gets_its_format() {
+    let place = Place::new();
+    for store in Store::ALL {
+        drop(crate::ledger::leveldb::Bulk::begin(folder(&place, store), Vec::new()).unwrap());
+    }
+    place.load(&Recorded::open(83), 3).unwrap();
+    place.assert_is_that_of_a_real_peer(83, 3);
 }

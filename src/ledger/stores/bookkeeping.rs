@@ -9,7 +9,7 @@ use std::{
 use super::{BLOCK_KEYS_MAX, LevelKey, Put, StoreError, split_namespace};
 use crate::{
     disk::Dir,
-    ledger::{Sorted, Sorter},
+    ledger::{SortError, Sorted, Sorter},
     snapshot::{BlockNumber, ChannelId, StateRecord, protobuf::put_bytes, put_ordered, split_ordered},
 };
 
@@ -87,7 +87,8 @@ impl Expiries {
             let parts = split_namespace(value).and_then(|(namespace, rest)| {
                 split_namespace(rest).map(|(collection, hash)| (namespace, collection, hash))
             });
-            let (namespace, collection, hash) = parts.expect("the keeper wrote two names, each with a NUL behind it");
+            // The keeper wrote two names, each with a NUL behind it; a scratch file is only proved at its end.
+            let (namespace, collection, hash) = parts.ok_or(SortError::Record).map_err(StoreError::from)?;
             let mut key_and_hash = Vec::new();
             put_bytes(&mut key_and_hash, 2, hash);
             put_bytes(list_of(&mut hashes, namespace, collection), 1, &key_and_hash);

@@ -6,6 +6,7 @@ use super::{
     ConfigFault, StoreError,
     btl::{BlocksToLive, NotInNewest},
     eligibility::{Membership, is_eligible},
+    membership::names_org,
 };
 use crate::snapshot::{
     BlockNumber, ConfigHistoryEntry,
@@ -18,25 +19,11 @@ const IMPLICIT_PREFIX: &str = "_implicit_org_";
 /// Most collections that all entries of the history configure together: 1000 chaincodes with 10 collections, upgraded 400 times.
 pub const COLLECTION_CONFIGS_MAX: usize = 4 << 20;
 
-/// Who joins.
-#[derive(Clone, Copy)]
-pub struct JoiningPeer<'a> {
-    /// Its organisation's MSP id.
-    pub msp_id: &'a str,
-    /// Whether its identity satisfies a collection's member-orgs policy (a serialized common.SignaturePolicyEnvelope, as it was
-    /// committed; empty if the configuration has none).
-    pub is_member: &'a dyn Fn(&[u8]) -> bool,
-}
-
-impl std::fmt::Debug for JoiningPeer<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoiningPeer").field("msp_id", &self.msp_id).finish_non_exhaustive()
-    }
-}
-
 /// What the history of configurations says of the collections.
 #[derive(Debug, Clone, Default)]
 pub struct CollectionHistory {
+    /// Of the organisation whose peer joins.
+    msp_id: String,
     own_implicit: String,
     chaincodes: BTreeMap<String, Chaincode>,
     configs: usize,
@@ -56,17 +43,17 @@ struct Collection {
 }
 
 impl CollectionHistory {
-    /// A history without entries: only implicit collections.
+    /// A history without entries, for a peer of that organisation: only implicit collections.
     #[must_use]
-    pub fn new(peer: JoiningPeer<'_>) -> Self {
-        Self { own_implicit: [IMPLICIT_PREFIX, peer.msp_id].concat(), ..Self::default() }
+    pub fn new(msp_id: &str) -> Self {
+        Self { msp_id: msp_id.to_owned(), own_implicit: [IMPLICIT_PREFIX, msp_id].concat(), ..Self::default() }
     }
 
     /// Adds an entry; those of one chaincode come newest first, as in the file.
     ///
     /// # Errors
     /// [`StoreError::Package`], [`StoreError::TooManyConfigs`].
-    pub fn add(&mut self, entry: &ConfigHistoryEntry<'_>, peer: JoiningPeer<'_>) -> Result<(), StoreError> {
+    pub fn add(&mut self, entry: &ConfigHistoryEntry<'_>) -> Result<(), StoreError> {
         let committed = entry.block_number;
         let damaged =
             || StoreError::Package { chaincode: entry.chaincode.to_owned(), block_number: entry.block_number };
@@ -84,7 +71,7 @@ impl CollectionHistory {
             let collection = chaincode.collections.entry(config.name.to_owned()).or_default();
             collection
                 .memberships
-                .push(Membership { committed, is_member: (peer.is_member)(config.member_orgs_policy) });
+                .push(Membership { committed, is_member: names_org(config.member_orgs_policy, &self.msp_id) });
             collection.blocks_to_live.add(config.block_to_live, committed == chaincode.newest);
         }
         Ok(())

@@ -71,16 +71,15 @@ mod tests {
     use super::*;
     use crate::{
         disk::OsDir,
-        ledger::stores::{ConfigFault, JoiningPeer},
+        ledger::stores::ConfigFault,
         snapshot::{BlockNumber, ConfigHistoryEntry, Height, NamespaceRow, SnapshotFile, StateRecord},
     };
 
     /// One record of that namespace, written by block 5; collection `old` has a configuration, but not in the newest one of chaincode `cc`.
     fn pass(namespace: &str) -> Result<(), StoreError> {
-        let peer = JoiningPeer { msp_id: "Org1MSP", is_member: &|_| true };
-        let mut history = CollectionHistory::new(peer);
+        let mut history = CollectionHistory::new("Org1MSP");
         for (block, package) in [(9, &b"\x0a\x07\x0a\x05\x0a\x03new"[..]), (3, b"\x0a\x07\x0a\x05\x0a\x03old")] {
-            history.add(&ConfigHistoryEntry { chaincode: "cc", block_number: BlockNumber(block), package }, peer)?;
+            history.add(&ConfigHistoryEntry { chaincode: "cc", block_number: BlockNumber(block), package })?;
         }
         let version = Height { block_number: BlockNumber(5), tx_number: 0 };
         let mut data = vec![1];

@@ -178,23 +178,21 @@ impl<'a> MissingKey<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ledger::stores::JoiningPeer,
-        snapshot::{ConfigHistoryEntry, protobuf::put_bytes},
-    };
+    use crate::snapshot::{ConfigHistoryEntry, protobuf::put_bytes};
 
     /// Chaincode `cc`, committed by block 1: the peer is in `in`, whose data live for 5 blocks, and not in `out`, whose data live for 9.
     fn history() -> CollectionHistory {
-        let peer = JoiningPeer { msp_id: "Org1MSP", is_member: &|policy| policy == b"mine" };
         let mut package = Vec::new();
-        for config in [&b"\x0a\x02in\x12\x06\x0a\x04mine\x28\x05"[..], b"\x0a\x03out\x28\x09"] {
+        for config in
+            [&b"\x0a\x02in\x12\x0f\x0a\x0d\x1a\x0b\x12\x09\x0a\x07Org1MSP\x28\x05"[..], b"\x0a\x03out\x28\x09"]
+        {
             let mut collection = Vec::new();
             put_bytes(&mut collection, 1, config);
             put_bytes(&mut package, 1, &collection);
         }
-        let mut history = CollectionHistory::new(peer);
+        let mut history = CollectionHistory::new("Org1MSP");
         let entry = ConfigHistoryEntry { chaincode: "cc", block_number: BlockNumber(1), package: &package };
-        history.add(&entry, peer).unwrap();
+        history.add(&entry).unwrap();
         history
     }
 

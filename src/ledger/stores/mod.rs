@@ -29,6 +29,7 @@ mod history;
 mod id_store;
 mod index;
 mod keys;
+mod membership;
 mod missing;
 mod private_data;
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod store;
 pub use bitset::TxSet;
 pub use bookkeeping::{Expiries, MetadataHints};
 pub use bootstrapping_info::{BOOTSTRAPPING_INFO_FILE, BootstrappingInfo, CHAINS_FOLDER, FIRST_BLOCK_FILE};
-pub use collections::{COLLECTION_CONFIGS_MAX, CollectionHistory, JoiningPeer};
+pub use collections::{COLLECTION_CONFIGS_MAX, CollectionHistory};
 pub use config_history::config_history;
 pub use error::{ConfigFault, StoreError};
 pub use hashes::{Gathered, private_hashes};
@@ -50,7 +51,7 @@ pub use keys::{LevelKey, put_reversed, savepoint_of, split_namespace, split_reve
 pub use missing::{BLOCK_KEYS_MAX, MissingKey};
 pub use private_data::MissingData;
 pub use state::{StateEntry, public_state, state_savepoint};
-pub use store::{KeyRange, Store};
+pub use store::{FormatRecord, KeyRange, Store};
 
 /// Takes the records of one run, key and value, in ascending order. `E` is the error of whoever writes them.
 pub type Put<'p, E> = &'p mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::{CollectionHistory, LevelKey, Put, StoreError, missing::BlockEntries, split_namespace};
 use crate::{
     disk::Dir,
-    ledger::{Sorted, Sorter},
+    ledger::{SortError, Sorted, Sorter},
     snapshot::{
         Height, SnapshotId, StateRecord,
         protobuf::{put_bytes, put_uvarint},
@@ -96,7 +96,8 @@ impl MissingData {
         let mut add = |key: &[u8], value: &[u8]| others.add(key, value).map_err(StoreError::from);
         let (mut block, mut boot) = (BlockEntries::default(), BootHashes::default());
         while let Some((key, value_hash)) = self.rows.next_record().map_err(StoreError::from)? {
-            let row = Row::split(key).expect("the keeper wrote a height and two names, each with a NUL behind it");
+            // The keeper wrote a height and two names, each with a NUL behind it; a scratch file is only proved at its end.
+            let row = Row::split(key).ok_or(SortError::Record).map_err(StoreError::from)?;
             if row.version.block_number != block.block_number() {
                 block.flush(&mut add)?;
                 block = BlockEntries::of(row.version.block_number);

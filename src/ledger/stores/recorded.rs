@@ -9,7 +9,6 @@ use std::{
 use super::*;
 use crate::{
     disk::{Dir, OsDir, read_small},
-    msp::recorded,
     snapshot::{ConfigHistoryReader, ItemReader, SnapshotFile, SnapshotMetadata, StateReader, decode_rows_file},
 };
 
@@ -45,13 +44,10 @@ impl Recorded {
         let scratch: std::sync::Arc<dyn Dir> = OsDir::open(temp.path()).unwrap();
         let id = self.metadata.signable.id();
         let (mut stores, mut hints) = (Stores::new(), MetadataHints::default());
-        let (config, joining) = (recorded::network(), recorded::peer(org));
-        let is_member = |policy: &[u8]| config.satisfies_signature_policy(policy, &joining.identity);
-        let peer = JoiningPeer { msp_id: joining.identity.msp_id().as_str(), is_member: &is_member };
 
         let mut run = stores.run(Store::ConfigHistory);
         let mut reader = ConfigHistoryReader::new(self.bytes(SnapshotFile::ConfigHistoryData));
-        let collections = config_history(&id.channel, &mut reader, peer, &mut run).unwrap();
+        let collections = config_history(&id.channel, &mut reader, &format!("Org{org}MSP"), &mut run).unwrap();
         drop(run);
 
         let mut tx_ids = ItemReader::new(SnapshotFile::TxIdsData, self.bytes(SnapshotFile::TxIdsData));
@@ -248,7 +244,7 @@ fn without_private_data_there_are_only_the_numbers_of_the_last_block() {
     let temp = tempfile::tempdir().unwrap();
     let scratch: std::sync::Arc<dyn Dir> = OsDir::open(temp.path()).unwrap();
     let gathered = Gathered::nothing(&scratch).unwrap();
-    let collections = CollectionHistory::new(JoiningPeer { msp_id: "Org1MSP", is_member: &|_| true });
+    let collections = CollectionHistory::new("Org1MSP");
     let (mut stores, mut missing) = (Stores::new(), Stores::new());
     gathered.expiries.records(&id.channel, &mut stores.run(Store::Bookkeeper)).unwrap();
     assert!(stores.0.is_empty());

@@ -27,6 +27,9 @@ pub enum Store {
     PrivateData,
 }
 
+/// Key and value of the record that names a database's format.
+pub type FormatRecord = (&'static [u8], &'static [u8]);
+
 impl Store {
     /// All of them.
     pub const ALL: [Self; 7] = [
@@ -56,7 +59,7 @@ impl Store {
     /// The record that names the format of the whole database: a peer refuses another one, and a database with records but
     /// without this one. `None` where Fabric keeps none.
     #[must_use]
-    pub const fn format(self) -> Option<(&'static [u8], &'static [u8])> {
+    pub const fn format(self) -> Option<FormatRecord> {
         match self {
             Self::LedgerProvider => Some((b"f", b"2.0")),
             Self::Index | Self::History | Self::State => Some((b"_\0f", b"2.0")),

@@ -20,7 +20,7 @@ pub use trust_rule::TrustRule;
 
 use std::collections::BTreeSet;
 
-use self::{signature_policy::SignaturePolicy, signers::Signers};
+use self::signers::Signers;
 use super::{ChannelConfig, Identity, MspError};
 
 /// The one policy of a channel that is known by pinned MSP folders: any member of an application organisation.
@@ -61,14 +61,6 @@ impl ChannelConfig {
         Err(signers
             .all_refused()
             .unwrap_or_else(|| PolicyError::NotSatisfied { path: path.to_owned(), lacking }.into()))
-    }
-
-    /// Whether an identity alone satisfies a serialized common.SignaturePolicyEnvelope, as the member-orgs policy of a private collection
-    /// is one. A policy that can't be read, and an empty one, nobody satisfies (fabric: core/common/privdata/membershipinfo.go).
-    #[must_use]
-    pub fn satisfies_signature_policy(&self, policy: &[u8], identity: &Identity) -> bool {
-        let policy = SignaturePolicy::decode(policy);
-        policy.is_ok_and(|policy| policy.is_satisfied(&Signers::new(self, &[identity]), &mut BTreeSet::new()))
     }
 
     /// Whether the configuration has a policy at that path. With pinned MSP folders there is only `/Channel/Application/Readers`.

@@ -12,7 +12,6 @@ use crate::msp::{
     PrincipalRole, RuleError, TrustRule,
     pb::{common, policies as pb},
     policy::signature_policy::{ENTRIES_MAX, RULE_DEPTH_MAX, SignaturePolicy},
-    recorded,
     test_channel::{
         Somebody, TestOrg, channel, config, implicit, out_of, policy, role, signature_policy, signed_by, value,
     },
@@ -297,22 +296,6 @@ fn unknown_principals_are_nobody() {
         net.put("One", signature_policy(signed_by(0), vec![principal]));
         assert_eq!(satisfied(&net.config(), "One", &[&signer]), is, "{name}");
     }
-}
-
-#[test]
-fn a_member_orgs_policy_takes_one_identity_of_them_and_nobody_can_meet_what_cannot_be_read() {
-    let network = recorded::network();
-    let policy = |needed| {
-        let rule = Some(out_of(needed, vec![signed_by(0), signed_by(1)]));
-        let identities = ["Org1MSP", "Org2MSP"].map(|org| role(org, PrincipalRole::Member)).to_vec();
-        pb::SignaturePolicyEnvelope { version: 0, rule, identities }.encode_to_vec()
-    };
-    let members =
-        |policy: &[u8]| [1, 2, 3].map(|org| network.satisfies_signature_policy(policy, &recorded::peer(org).identity));
-    assert_eq!(members(&policy(1)), [true, true, false]);
-    assert_eq!(members(&policy(2)), [false; 3]);
-    assert_eq!(members(&policy(1)[1..]), [false; 3]);
-    assert_eq!(members(b""), [false; 3]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{LoadError, marker};
 use crate::{
     disk::{Access, Dir},
     ledger::{
-        leveldb::{Bulk, Database, LevelDbError},
+        leveldb::{Bulk, Database, LevelDbError, make_database},
         running::{hold_off_the_peer, refuse_running_peer},
         stores::{
             BOOTSTRAPPING_INFO_FILE, BootstrappingInfo, CHAINS_FOLDER, FIRST_BLOCK_FILE, FormatRecord, LedgerRecord,
@@ -144,8 +144,10 @@ impl ChannelPlaces {
         Ok(chain.sync_dir()?)
     }
 
+    /// The store's folder, with a database in it.
     fn folder(&self, store: Store) -> Result<Arc<dyn Dir>, LoadError> {
-        self.made(store.folder())
+        let Some((name, above)) = store.folder().split_last() else { return Ok(Arc::clone(&self.ledgers)) };
+        Ok(make_database(&*self.made(above)?, name)?)
     }
 
     /// The folder with those components, made if it is missing.

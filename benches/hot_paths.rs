@@ -72,6 +72,7 @@ impl Sample {
             collection_members: vec!["Org1MSP".to_owned()],
             numbers: SampleNumbers::for_size(SAMPLE_BYTES, true),
             seed: 1,
+            expiring: false,
             compressible: true,
         };
         write_sample(&*dir, &spec).unwrap();

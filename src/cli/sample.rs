@@ -38,6 +38,9 @@ pub(crate) struct Sample {
     /// Hashes of private state
     #[arg(long, value_name = "N")]
     private_hashes: Option<u64>,
+    /// Private data expire (blockToLive), and some 1250 of them were written by each block
+    #[arg(long)]
+    expiring: bool,
     /// Transaction ids; every channel has one at least
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     txids: Option<u64>,
@@ -120,6 +123,7 @@ impl Sample {
                 tx_ids: self.txids.unwrap_or(chosen.tx_ids).max(1),
             },
             seed: self.seed,
+            expiring: self.expiring,
             compressible: !self.incompressible,
         })
     }

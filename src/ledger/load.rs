@@ -20,6 +20,7 @@ mod databases;
 mod error;
 mod files;
 mod marker;
+mod proving;
 #[cfg(test)]
 mod tests;
 
@@ -74,7 +75,7 @@ pub struct Load<'a> {
 
 /// Loads the channel, which the peer finds whole when it starts.
 ///
-/// Blocking; uses up to three threads. Files are opened in this order: namespaces of the private hashes, of the public state, the history
+/// Blocking; works on three files at a time, each with a thread that hashes it and one that syncs. Files are opened in this order: namespaces of the private hashes, of the public state, the history
 /// of collection configurations; then the others, at once. After an error nothing of the channel is there, unless even that can't be cleaned up: then the peer
 /// does it when it starts, or the next load.
 ///

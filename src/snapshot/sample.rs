@@ -12,6 +12,10 @@ use super::{
 use crate::disk::Dir;
 
 const CHAINCODE: &str = "asset";
+/// Private keys that a block of a sample with expiring data wrote, about.
+const EXPIRING_PER_BLOCK: u64 = 1_250;
+/// How many blocks they live.
+const BLOCKS_TO_LIVE: u64 = 1_000_000;
 const COLLECTION: &str = "collection-1";
 const PRIVATE_NAMESPACE: &str = "asset$$hcollection-1";
 
@@ -39,6 +43,8 @@ pub struct SampleSpec {
     pub numbers: SampleNumbers,
     /// Another seed gives other bytes.
     pub seed: u64,
+    /// Whether private data expire: then some 1250 of them were written by each of the last blocks that wrote any.
+    pub expiring: bool,
     /// Whether values are JSON (zstd level 1 shrinks the state about 3.9 times, as it does real state) or random bytes.
     pub compressible: bool,
 }
@@ -120,7 +126,13 @@ pub fn write_sample_with(
         commit_hash: Some(hash(&mut noise)),
         state_db_type: StateDbType::SimpleKeyValueDb,
     };
-    let collections = if private_hashes > 0 { collection_package(&spec.collection_members) } else { Vec::new() };
+    let collections = if private_hashes > 0 {
+        collection_package(&spec.collection_members, if spec.expiring { BLOCKS_TO_LIVE } else { 0 })
+    } else {
+        Vec::new()
+    };
+    // Blocks that wrote private data.
+    let written_by = if spec.expiring { private_hashes.div_ceil(EXPIRING_PER_BLOCK) } else { u64::MAX };
 
     let genesis = Height { block_number: BlockNumber(0), tx_number: 0 };
     let config = StateRecord { key: CHANNEL_CONFIG_KEY, value: &spec.channel_config, metadata: &[], version: genesis };
@@ -132,7 +144,12 @@ pub fn write_sample_with(
     for index in 0..private_hashes {
         let key = ascending(&mut noise, index, private_hashes);
         let value: [u8; 32] = noise.bytes();
-        let record = StateRecord { key: &key, value: &value, metadata: &[], version: version(&mut noise, last) };
+        let mut version = version(&mut noise, last);
+        let first = last.0.saturating_sub(written_by).max(DEFINITION_BLOCK.0);
+        if version.block_number.0 <= first {
+            version.block_number.0 = first + 1 + version.block_number.0 % (last.0 - first);
+        }
+        let record = StateRecord { key: &key, value: &value, metadata: &[], version };
         writer.private(PRIVATE_NAMESPACE, &record)?;
         told.add(PRIVATE_HASH_BYTES);
     }
@@ -323,8 +340,8 @@ fn write_definition(writer: &mut SnapshotWriter<'_>, collections: &[u8]) -> Resu
     Ok(())
 }
 
-/// peer.CollectionConfigPackage with one collection: any member may sign, data never expire.
-fn collection_package(members: &[String]) -> Vec<u8> {
+/// peer.CollectionConfigPackage with one collection: any member may sign; 0 blocks to live: data never expire.
+fn collection_package(members: &[String], blocks_to_live: u64) -> Vec<u8> {
     // SignaturePolicy is a oneof: {1 signed_by, 2 n_out_of {1 n, 2 rules}}; signed_by 0 is written.
     let mut any_of = Vec::new();
     put_number(&mut any_of, 1, 1);
@@ -338,6 +355,9 @@ fn collection_package(members: &[String]) -> Vec<u8> {
     envelope.extend(identities);
     let mut collection = message_of(&[(1, COLLECTION.as_bytes()), (2, &message_of(&[(1, &envelope)]))]);
     put_number(&mut collection, 4, 3);
+    if blocks_to_live > 0 {
+        put_number(&mut collection, 5, blocks_to_live);
+    }
     put_number(&mut collection, 6, 1);
     message_of(&[(1, &message_of(&[(1, &collection)]))])
 }
@@ -400,6 +420,7 @@ mod tests {
             collection_members: vec!["Org1MSP".to_owned(), "Org2MSP".to_owned()],
             numbers,
             seed: 7,
+            expiring: false,
             compressible,
         }
     }

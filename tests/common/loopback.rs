@@ -266,6 +266,7 @@ pub fn sample_of(name: &str, completed: &Path, bytes: u64, compressible: bool) -
         collection_members: vec!["Org1MSP".to_owned()],
         numbers: SampleNumbers::for_size(bytes, compressible),
         seed: 7,
+        expiring: false,
         compressible,
     };
     let (_, manifest) = write_sample(OsDir::open(&channel.join("making")).unwrap().as_ref(), &spec).unwrap();

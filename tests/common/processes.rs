@@ -458,6 +458,20 @@ impl Joining {
         self.ended()
     }
 
+    /// The most memory that it had, in bytes, as long as it could be looked at: it returns when the process has ended.
+    pub fn peak_until_end(&self) -> u64 {
+        let mut peak = 0;
+        let status = || std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok();
+        while let Some(kib) = status().and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:").map(str::to_owned))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        }) {
+            peak = kib * 1024;
+            thread::sleep(Duration::from_millis(20)); // it is watched, not waited for
+        }
+        peak
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         // Its output ends with it.

@@ -235,6 +235,14 @@ impl RealPeer {
         }
     }
 
+    /// The most memory that the running process ever had, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        let pid = self.process.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Its databases.
     pub fn ledgers(&self) -> PathBuf {
         self.home.path().join("production/ledgersData")

@@ -133,6 +133,7 @@ impl Story {
             collection_members: self.channel.orgs().keys().map(MspId::to_string).collect(),
             numbers: SampleNumbers::for_size(size, true),
             seed: 1,
+            expiring: false,
             compressible: true,
         };
         // As a peer does: written aside, then renamed, so that no half-made snapshot is ever seen.

@@ -16,6 +16,7 @@ mod levels;
 mod ranges;
 mod rewrite;
 mod run;
+mod syncing;
 
 use std::{
     collections::BTreeMap,

@@ -88,7 +88,14 @@ impl TableWriter {
     ///
     /// # Errors
     /// [`TableFault::Empty`] if nothing was added; or whatever the disk says.
-    pub fn finish(mut self) -> Result<TableMeta, LevelDbError> {
+    pub fn finish(self) -> Result<TableMeta, LevelDbError> {
+        let (table, file) = self.finish_unsynced()?;
+        file.sync()?;
+        Ok(table)
+    }
+
+    /// As [`Self::finish`], but that the bytes are durable only once the file is synced.
+    pub(super) fn finish_unsynced(mut self) -> Result<(TableMeta, Arc<dyn File>), LevelDbError> {
         let last = InternalKey::decode(self.data.last_key());
         let (Some(smallest), Some(largest)) = (self.smallest.take(), last) else {
             return Err(self.fault(TableFault::Empty));
@@ -98,8 +105,7 @@ impl TableWriter {
         let index = self.index.finish(|content| self.out.put_block(content));
         self.out.put(&Footer { metaindex, index }.encode());
         self.out.flush(&*self.file)?;
-        self.file.sync()?;
-        Ok(TableMeta { number: self.number, bytes: self.out.offset, smallest, largest })
+        Ok((TableMeta { number: self.number, bytes: self.out.offset, smallest, largest }, self.file))
     }
 
     fn finish_data_block(&mut self, separator: &[u8]) -> Result<(), DiskError> {

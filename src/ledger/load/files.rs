@@ -9,19 +9,13 @@ use std::{
     },
 };
 
-use sha2::{Digest, Sha256};
-
-use super::{FileStream, LoadError};
+use super::{FileStream, LoadError, proving::proving};
 use crate::{
     disk::DiskError,
     snapshot::{
-        ContentCheck, ContentError, FileDigest, FileSummary, NamespaceRow, SignableMetadata, SnapshotFile, cross_check,
-        decode_rows_file,
+        ContentCheck, FileSummary, NamespaceRow, SignableMetadata, SnapshotFile, cross_check, decode_rows_file,
     },
 };
-
-/// Read at once: hashing and checking take it while it is in the processor's cache.
-const READ_BYTES: usize = 256 << 10;
 
 /// All files that the metadata list; each is read once.
 pub(super) struct Files<'a> {
@@ -55,13 +49,12 @@ impl<'a> Files<'a> {
             }
         };
         let check = ContentCheck::new(file, self.signable.state_db_type());
-        let mut proving = Proving { inner, sha256: Sha256::new(), check: Ok(check) };
-        let result = work(&mut proving);
+        let (result, proved) = proving(inner, check, work);
         // The hash first: it tells a file that was damaged from one that was made wrong.
         if result.as_ref().is_err_and(|error| !error.is_of_content()) {
             return result.map(Some);
         }
-        let summary = proving.finish(file, *listed)?;
+        let summary = proved.map_err(|source| LoadError::Read { file, source })?.finish(file, *listed)?;
         let value = result?;
         self.lock().insert(file, summary);
         Ok(Some(value))
@@ -109,39 +102,4 @@ fn all(file: SnapshotFile, stream: &mut dyn Read) -> Result<Vec<u8>, LoadError> 
     let limit = stream.take(crate::snapshot::COUNTS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
     limit.map_err(|source| LoadError::Read { file, source })?;
     Ok(bytes)
-}
-
-/// A stream that is hashed and checked while it is read.
-struct Proving<'a> {
-    inner: Box<dyn Read + Send + 'a>,
-    sha256: Sha256,
-    /// The first thing that is wrong.
-    check: Result<ContentCheck, ContentError>,
-}
-
-impl Proving<'_> {
-    /// Reads the rest, and holds all to the hash.
-    fn finish(mut self, file: SnapshotFile, listed: FileDigest) -> Result<FileSummary, LoadError> {
-        let mut buffer = vec![0; READ_BYTES];
-        while self.read(&mut buffer).map_err(|source| LoadError::Read { file, source })? > 0 {}
-        let actual = FileDigest(self.sha256.finalize().into());
-        if actual != listed {
-            return Err(LoadError::HashMismatch { file, actual, listed });
-        }
-        Ok(self.check?.finish()?)
-    }
-}
-
-impl Read for Proving<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buf)?;
-        let read = buf.get(..count).unwrap_or_default();
-        self.sha256.update(read);
-        if let Ok(check) = &mut self.check
-            && let Err(error) = check.update(read)
-        {
-            self.check = Err(error);
-        }
-        Ok(count)
-    }
 }

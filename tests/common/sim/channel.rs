@@ -155,6 +155,7 @@ impl SimChannel {
             collection_members: vec!["Org1MSP".to_owned(), "Org2MSP".to_owned()],
             numbers: SampleNumbers::for_size(bytes, false),
             seed: number,
+            expiring: false,
             compressible: false,
         };
         let disk = SimDisk::new();

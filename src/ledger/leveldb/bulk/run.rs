@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::Target;
+use super::{Target, syncing::Syncing};
 use crate::ledger::leveldb::{LevelDbError, TableFault, TableMeta, TableWriter, table::table_name};
 
 /// A table is finished once it has so many bytes: goleveldb's own have 2 MiB (`opt.DefaultCompactionTableSize`), but each costs us a sync
@@ -15,6 +15,8 @@ pub struct Run {
     target: Arc<Target>,
     open: Option<Open>,
     done: Vec<TableMeta>,
+    /// Makes tables durable while the next ones are written; a run of one table needs none.
+    syncing: Option<Syncing>,
 }
 
 #[derive(Debug)]
@@ -26,7 +28,7 @@ struct Open {
 
 impl Run {
     pub(super) const fn new(target: Arc<Target>) -> Self {
-        Self { target, open: None, done: Vec::new() }
+        Self { target, open: None, done: Vec::new(), syncing: None }
     }
 
     /// Adds a record.
@@ -43,7 +45,7 @@ impl Run {
             // Below the range's start it is below the key before, too.
             return open.table.add(key, sequence, value);
         }
-        self.cut()?;
+        self.cut(false)?;
         let Some(range) = self.target.replaced.of(key).cloned() else {
             return Err(LevelDbError::NotReplaced { path: self.target.dir.path().to_owned() });
         };
@@ -63,12 +65,25 @@ impl Run {
     /// # Errors
     /// Whatever the disk says.
     pub fn finish(mut self) -> Result<LoadedRun, LevelDbError> {
-        self.cut()?;
+        self.cut(true)?;
+        if let Some(syncing) = self.syncing.take() {
+            syncing.finish()?;
+        }
         Ok(LoadedRun { tables: self.done })
     }
 
-    fn cut(&mut self) -> Result<(), LevelDbError> {
-        self.done.extend(self.open.take().map(|open| open.table.finish()).transpose()?);
+    /// Completes the open table.
+    fn cut(&mut self, is_last: bool) -> Result<(), LevelDbError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let (table, file) = open.table.finish_unsynced()?;
+        self.done.push(table);
+        if self.syncing.is_none() && !is_last {
+            self.syncing = Syncing::start();
+        }
+        match &self.syncing {
+            Some(syncing) => syncing.sync(file),
+            None => file.sync()?,
+        }
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{
     leveldb::Database,
     stores::{CHAINS_FOLDER, LevelKey, MissingKey, StateEntry, Status, Store, savepoint_of},
 };
-use crate::snapshot::{BlockHash, BlockNumber, protobuf::split_uvarint, split_private_namespace};
+use crate::snapshot::{BlockHash, BlockNumber, ChannelId, protobuf::split_uvarint, split_private_namespace};
 
 /// Under this the index says up to which block it is complete (fabric: common/ledger/blkstorage/blockindex.go).
 const INDEX_CHECKPOINT: &[u8] = b"indexCheckpointKey";
@@ -121,7 +121,7 @@ impl LedgerInspection {
             }),
             state_block,
             state,
-            missing_private_data: missing(view)?,
+            missing_private_data: missing(&view.database(Store::PrivateData)?, view.channel())?,
         })
     }
 }
@@ -193,9 +193,9 @@ fn namespace(name: &str) -> StateNamespace {
     StateNamespace { namespace: namespace.to_owned(), kind, collection, ..StateNamespace::default() }
 }
 
-fn missing(view: &LedgerView) -> Result<Vec<MissingCollection>, LedgerError> {
-    let database = view.database(Store::PrivateData)?;
-    let mut keys = LevelKey::new(view.channel().as_str());
+/// What private data of the channel that database lacks.
+pub(super) fn missing(database: &Database, channel: &ChannelId) -> Result<Vec<MissingCollection>, LedgerError> {
+    let mut keys = LevelKey::new(channel.as_str());
     let mut collections = BTreeMap::<(String, String), (u64, u64)>::new();
     for kind in [ELIGIBLE, DEPRIORITIZED, INELIGIBLE] {
         let range = keys.of(&[&[kind]]).to_vec()..keys.of(&[&[kind + 1]]).to_vec();

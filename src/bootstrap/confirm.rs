@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn still_agreed(
     request: &JoinRequest,
     agreed: &AgreedSnapshot,
-    nonce: &[u8; NONCE_BYTES],
+    nonce: Option<&[u8; NONCE_BYTES]>,
     state: Option<&ChannelConfig>,
 ) -> Result<(), JoinError> {
     let dialling = &request.dialling;
@@ -24,7 +24,7 @@ pub(super) fn still_agreed(
         policy: &request.trust.policy,
         own_msp: dialling.identity.identity.msp_id(),
         now: (dialling.clock)(),
-        nonce: Some(nonce),
+        nonce: nonce.map(<[u8; NONCE_BYTES]>::as_slice),
         floor: request.trust.floor(&config),
         allow_older: request.trust.allow_older,
     };
@@ -48,5 +48,5 @@ pub(super) fn check_channel_config(
         let (found, given) = (found.sequence(), given.sequence());
         return Err(JoinError::ConfigRollback { id: id.clone(), found, given });
     }
-    still_agreed(request, &vouched.agreed, &vouched.nonce, newer.then_some(&found))
+    still_agreed(request, &vouched.agreed, vouched.nonce.as_ref(), newer.then_some(&found))
 }

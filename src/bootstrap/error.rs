@@ -127,6 +127,20 @@ pub enum JoinError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder that was given is no sound snapshot.
+    #[error("{source}; nothing was done with it")]
+    GivenFolder {
+        /// What is wrong with it.
+        source: Box<FolderError>,
+    },
+    /// The folder that was given is sound, but nobody vouches for it.
+    #[error("{} is sound, but it isn't the {id} that is vouched for; don't join from it", path.display())]
+    GivenOther {
+        /// The folder.
+        path: PathBuf,
+        /// What was agreed on.
+        id: SnapshotId,
+    },
     /// Metadata that can't be written back.
     #[error("the agreed metadata are not sound: {0}")]
     Metadata(Box<MetadataError>),

@@ -101,6 +101,22 @@ pub enum JoinEvent {
         /// Bytes in the whole snapshot.
         total_bytes: u64,
     },
+    /// The peer joins another channel by a snapshot: ours comes when it is through.
+    PeerBusy {
+        /// The folder that it joins from, on its own disk.
+        folder: String,
+    },
+    /// The peer joins from what has landed.
+    PeerJoins {
+        /// Since when.
+        #[serde(rename = "elapsed_seconds", serialize_with = "whole_seconds")]
+        elapsed: Duration,
+    },
+    /// The peer doesn't answer in the middle of its join; it is asked again.
+    PeerGone {
+        /// What was tried, in words.
+        reason: String,
+    },
     /// A file is whole: SHA-256 equals the metadata's, and its content is sound.
     FileVerified {
         /// Its name.

@@ -60,7 +60,7 @@ pub(super) async fn load(
     let agreed = Arc::new(vouched.agreed.clone());
     let still = {
         let (request, agreed, nonce) = (request.clone(), Arc::clone(&agreed), vouched.nonce);
-        move || still_agreed(&request, &agreed, &nonce, None)
+        move || still_agreed(&request, &agreed, nonce.as_ref(), None)
     };
     if let Some(feed) = beside {
         still()?;
@@ -83,7 +83,7 @@ pub(super) async fn load(
 }
 
 fn to_load(request: &JoinRequest, agreed: &Arc<AgreedSnapshot>) -> ToLoad {
-    ToLoad { agreed: Arc::clone(agreed), land: Arc::clone(&request.land) }
+    ToLoad { agreed: Arc::clone(agreed), land: Arc::clone(&request.land), given: request.folder.clone() }
 }
 
 fn watch(request: &JoinRequest, observer: &Observer, still_agreed: Arc<dyn Fn() -> bool + Send + Sync>) -> Watch {

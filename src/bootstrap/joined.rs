@@ -89,7 +89,7 @@ pub(super) fn summary(
         total_bytes: agreed.manifest().files().iter().map(|file| file.size).sum(),
         reused_bytes: landed.fetched.as_ref().map_or(0, |fetched| fetched.reused_bytes),
         shares: landed.fetched.as_ref().map(|fetched| fetched.shares.clone()).unwrap_or_default(),
-        path: landing.path(),
+        path: request.folder.as_ref().map_or_else(|| landing.path(), |folder| folder.path().to_owned()),
         loaded: None,
         content: None,
         elapsed: times.begun.elapsed(),

@@ -7,7 +7,7 @@ use crate::{
     catalog::AgreedSnapshot,
     chunking::{Candidates, LOCK_FILE, Store, StoreError, VerifiedFile},
     disk::{Dir, DiskError},
-    snapshot::{ContentSummary, SnapshotId, SnapshotMetadata, verify_folder},
+    snapshot::{ContentSummary, FolderError, SnapshotId, SnapshotMetadata, verify_folder},
 };
 
 /// Folder of work under way, beside the channels' folders; no channel name begins with a dot.
@@ -59,14 +59,12 @@ impl Landing {
             Err(error) => return Err(error.into()),
         };
         let differs = |source| JoinError::ExistsDifferently { path: self.path(), source: Box::new(source) };
-        let verified = verify_folder(&*dir, &mut |_| ()).map_err(differs)?;
-        if verified.manifest != *agreed.manifest() || verified.metadata != metadata(agreed)? {
-            return Err(JoinError::ExistsOther { path: self.path() });
-        }
+        let content = check_folder(&*dir, agreed).map_err(differs)?;
+        let content = content.ok_or_else(|| JoinError::ExistsOther { path: self.path() })?;
         // Whoever renamed it may have been stopped before these.
         channel.sync_dir()?;
         self.land.sync_dir()?;
-        Ok(Some(verified.content))
+        Ok(Some(content))
     }
 
     pub(super) const fn land(&self) -> &Arc<dyn Dir> {
@@ -204,6 +202,14 @@ fn aside(id: &SnapshotId) -> String {
 /// Name of a snapshot's work folder.
 pub(super) fn job_name(id: &SnapshotId) -> String {
     format!("{}-{}", id.channel, id.block_number)
+}
+
+/// What a folder holds that is exactly what was agreed on; `None`: it is sound, and something else. Reads every byte.
+pub(super) fn check_folder(dir: &dyn Dir, agreed: &AgreedSnapshot) -> Result<Option<ContentSummary>, FolderError> {
+    let verified = verify_folder(dir, &mut |_| ())?;
+    let is_agreed =
+        verified.manifest == *agreed.manifest() && agreed.metadata().is_ok_and(|agreed| verified.metadata == agreed);
+    Ok(is_agreed.then_some(verified.content))
 }
 
 /// The two JSON files, as agreed.

@@ -5,7 +5,7 @@
 use std::{
     fmt,
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc,
@@ -53,8 +53,10 @@ pub trait Loader: fmt::Debug + Send + Sync {
 pub struct ToLoad {
     /// What was agreed on: every byte is held to it.
     pub(super) agreed: Arc<AgreedSnapshot>,
-    /// The landing folder.
+    /// The landing folder; its folder of work under way is used in any case.
     pub(super) land: Arc<dyn Dir>,
+    /// The snapshot's own folder, if it didn't land.
+    pub(super) given: Option<Arc<dyn Dir>>,
 }
 
 impl ToLoad {
@@ -69,6 +71,9 @@ impl ToLoad {
     /// # Errors
     /// The disk; not found before.
     pub fn folder(&self) -> Result<Arc<dyn Dir>, DiskError> {
+        if let Some(given) = &self.given {
+            return Ok(Arc::clone(given));
+        }
         let id = self.agreed.id();
         self.land.open_dir(id.channel.as_str())?.open_dir(&id.block_number.to_string())
     }
@@ -76,8 +81,27 @@ impl ToLoad {
     /// Its path.
     #[must_use]
     pub fn path(&self) -> PathBuf {
+        match &self.given {
+            Some(given) => given.path().to_owned(),
+            None => self.in_landing(self.land.path()),
+        }
+    }
+
+    /// Its path for somebody who sees the landing folder at `land`.
+    #[must_use]
+    pub fn path_below(&self, land: &Path) -> PathBuf {
+        match &self.given {
+            Some(given) => match given.path().strip_prefix(self.land.path()) {
+                Ok(rest) => land.join(rest),
+                Err(_) => given.path().to_owned(),
+            },
+            None => self.in_landing(land),
+        }
+    }
+
+    fn in_landing(&self, land: &Path) -> PathBuf {
         let id = self.agreed.id();
-        self.land.path().join(id.channel.as_str()).join(id.block_number.to_string())
+        land.join(id.channel.as_str()).join(id.block_number.to_string())
     }
 }
 

@@ -19,11 +19,13 @@ use super::{
     feed::Feed,
     landing::{WORK_DIR, job_name},
     loader::{Loader, Loading, ToLoad, Watch},
+    stock_peer::StockPeerError,
 };
 use crate::{
     disk::{Access, Dir, DiskError, FileReader},
     ledger::load::{FileStream, Load, LoadError, load, may_load},
     msp::MspId,
+    peer::PeerError,
     snapshot::{
         ChannelId, FolderError, MetadataError, SnapshotFile, SnapshotMetadata, StateDbType, check_exact_set,
         read_metadata,
@@ -72,6 +74,15 @@ pub enum LoadingError {
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The peer can't be asked, or refuses.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The peer doesn't have what was agreed on.
+    #[error(transparent)]
+    StockPeer(#[from] StockPeerError),
+    /// Whoever wanted it wants it no more.
+    #[error("the load was called off: the peer was left as it was")]
+    CalledOff,
     /// A thread couldn't be started.
     #[error("the system refused a thread: {0}")]
     Threads(io::Error),

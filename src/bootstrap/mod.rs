@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod feed;
 mod fetch;
+mod given_folder;
 mod given_up;
 mod haves;
 mod helping;
@@ -33,6 +34,7 @@ mod reuse;
 mod ruled_out;
 mod shortage;
 mod sources;
+mod stock_peer;
 mod vouch;
 mod vouching;
 mod writing;
@@ -70,6 +72,7 @@ pub use repair::{RepairRequest, Repaired, repair};
 use ruled_out::RuledOut;
 use shortage::outlast;
 use sources::{Instead, Patience, Sources, Target};
+pub use stock_peer::{StockPeer, StockPeerError};
 use tokio::{sync::watch, time::Instant};
 use vouch::vouch_again;
 pub use vouching::JoinTrust;
@@ -101,6 +104,8 @@ pub struct JoinRequest {
     pub records: Records,
     /// The landing folder.
     pub land: Arc<dyn Dir>,
+    /// A folder that is there: nothing is fetched, it must be what was agreed on.
+    pub folder: Option<Arc<dyn Dir>>,
     /// What makes it a channel of a peer; `None`: it only lands.
     pub loader: Option<Arc<dyn Loader>>,
     /// The scheduler's limits; `budget_chunks` MiB bound the transfer's memory.
@@ -133,6 +138,9 @@ pub async fn join(
     let mut stop: Pin<&mut (dyn Future<Output = ()> + Send)> = pin!(stop);
     if let Some(loader) = &request.loader {
         into_peer::check(&**loader, request, observer, stop.as_mut()).await?;
+    }
+    if let (Some(folder), []) = (&request.folder, &*request.sources) {
+        return given_folder::join_unasked(request, folder, observer, stop).await;
     }
     let dialer = || {
         let dialer = Dialer::new(&request.dialling, buffers.clone(), request.sources.len(), budget_bytes);
@@ -177,7 +185,7 @@ async fn join_from(
     // Ends: each turn but the last rules out a manifest that doesn't lead to the files that were vouched for, and whoever offered it; or
     // a snapshot that nobody has any more.
     let mut ruled_out = RuledOut::default();
-    let (vouched, landing, mut landed) = loop {
+    let (vouched, landing, landed) = loop {
         // Before who vouches is judged: no change of the configuration is missed.
         let changes = request.dialling.live.changes();
         // catalog: who has what, who vouches
@@ -204,6 +212,25 @@ async fn join_from(
         }
     };
     drop(sources);
+    finish(request, Arrived { vouched, landing, landed, times }, observer, stop).await
+}
+
+/// What has come of a join but for its receipt and the peer.
+struct Arrived {
+    vouched: Vouched,
+    landing: Arc<Landing>,
+    landed: Landed,
+    times: Times,
+}
+
+/// Writes the receipt, and makes what has landed a channel of the peer.
+async fn finish(
+    request: &JoinRequest,
+    arrived: Arrived,
+    observer: &Observer,
+    mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+) -> Result<Joined, JoinError> {
+    let Arrived { vouched, landing, mut landed, times } = arrived;
     if !request.dry_run {
         let given_up = GivenUp::find(&request.land, vouched.agreed.id());
         on_disk(&request.workers, move || {
@@ -264,6 +291,9 @@ async fn land(
 ) -> Result<Landed, JoinError> {
     let Means { sources, ruled_out, buffers, helper, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
+    if let Some(folder) = &request.folder {
+        return given_folder::find(request, vouched, folder).await;
+    }
     let is_there = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));
         on_disk(&request.workers, move || landing.is_there(&agreed))
@@ -330,7 +360,7 @@ async fn land(
         accept_zstd: request.accept_zstd,
         observer: Arc::clone(observer),
         feeder: feed.as_ref().map(Feed::feeder),
-        still: &|| still_agreed(request, &vouched.agreed, &vouched.nonce, None),
+        still: &|| still_agreed(request, &vouched.agreed, vouched.nonce.as_ref(), None),
         changes,
         instead,
     };

@@ -67,7 +67,8 @@ pub(super) struct Vouched {
     pub(super) agreed: AgreedSnapshot,
     /// The configuration that it was judged by.
     pub(super) config: Arc<ChannelConfig>,
-    pub(super) nonce: [u8; NONCE_BYTES],
+    /// Of this join; `None`: nobody was asked.
+    pub(super) nonce: Option<[u8; NONCE_BYTES]>,
     /// All that was heard, whether it counted or not.
     pub(super) statements: Statements,
     /// Proofs that organisations contradict themselves.
@@ -139,7 +140,7 @@ impl<'a> Vouching<'a> {
                 Ok(agreed) => {
                     let evidence = equivocations(config, &offers, &self.statements);
                     let offered_by = sources.who_offers(agreed.id(), agreed.manifest_hash());
-                    let (config, nonce, statements) = (Arc::clone(config), self.nonce, self.statements);
+                    let (config, nonce, statements) = (Arc::clone(config), Some(self.nonce), self.statements);
                     return Ok(Vouched { agreed, config, nonce, statements, evidence, offered_by });
                 }
                 Err(AgreementError::ManifestMissing { id, manifest_hash })

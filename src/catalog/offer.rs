@@ -3,7 +3,7 @@
 use super::CatalogEntry;
 use crate::{
     msp::{IdentityId, MspId},
-    snapshot::{BlockHash, Manifest},
+    snapshot::{BlockHash, Manifest, VerifiedFolder},
 };
 
 /// What one source offers for one snapshot.
@@ -21,4 +21,21 @@ pub struct Offer {
     pub manifest: Option<Manifest>,
     /// The commit hash that it claims; `None` is a claim, too: the ledger has none.
     pub commit_hash: Option<BlockHash>,
+}
+
+impl Offer {
+    /// A folder that is here, as somebody who has its data and vouches for nothing.
+    #[must_use]
+    pub fn of_folder(source: String, msp_id: MspId, verified: &VerifiedFolder) -> Self {
+        let manifest = &verified.manifest;
+        Self {
+            source,
+            msp_id,
+            identity_id: IdentityId([0; 32]),
+            // As one that only has data: nobody is said to offer it.
+            entry: CatalogEntry { partial: true, ..CatalogEntry::of(manifest) },
+            manifest: Some(manifest.clone()),
+            commit_hash: verified.metadata.commit_hash,
+        }
+    }
 }

@@ -32,6 +32,11 @@ fn msp_id(text: &str) -> Result<MspId, &'static str> {
 }
 
 impl AdminArgs {
+    /// Without flags: as the environment of `peer` names the admin.
+    pub(crate) const fn of_environment() -> Self {
+        Self { msp_config_path: None, msp_id: None }
+    }
+
     /// The MSP folder by the key that it stands over: then nobody is warned that it is another's.
     pub(crate) fn by_key(&self, context: &Context) -> Option<(&'static str, String)> {
         self.folder(context).map(|folder| ("identity.mspConfigPath", folder.display().to_string()))

@@ -5,7 +5,7 @@ use super::{
     channel::{self, NetworkArgs},
     context::Context,
     exit::{Exit, Failure},
-    join_ledger::LoaderArgs,
+    join_loader::{LoaderArgs, LoaderKind},
     output,
     serve::serve_limits,
     stop::Stop,
@@ -15,18 +15,19 @@ use clap::Args;
 use serde_json::json;
 use snapferry::{
     bootstrap::{
-        Dialling, JoinError, JoinRequest, Joined, Outcome, Records, ServeWhileJoining, SourceTrouble, join,
-        join_workers,
+        Dialling, JoinError, JoinRequest, Joined, Outcome, Records, ServeWhileJoining, SourceAddress, SourceTrouble,
+        join, join_workers,
     },
     catalog::{AgreementError, Mode, Tally},
     chunking::{StoreError, plan::PlanConfig},
+    disk::{Dir, OsDir},
     service::{
         Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, LogLevel,
         config::{ChannelSettings, Config, Loaded},
         load_given,
         units::{format_bytes, parse_duration},
     },
-    snapshot::CHUNK_BYTES,
+    snapshot::{CHUNK_BYTES, ChannelId, SnapshotId, read_metadata},
 };
 use std::{
     io::{self, IsTerminal as _},
@@ -53,9 +54,14 @@ pub(crate) struct Join {
     network: NetworkArgs,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Landing folder: the snapshot becomes DIR/CHANNEL/N, work under way lies in DIR/.snapferry
+    /// Landing folder: the snapshot becomes DIR/CHANNEL/N, work under way lies in DIR/.snapferry [default with --loader:
+    /// peer.landing.dir]
     #[arg(long, value_name = "DIR")]
-    land: PathBuf,
+    land: Option<PathBuf>,
+    /// A snapshot's folder that is already here, however it came: nothing is fetched, but it must be what enough organisations vouch for.
+    /// Without anybody to ask (--from), what they signed before must say so (--attestations)
+    #[arg(long, value_name = "DIR", alias = "snapshotpath", conflicts_with_all = ["land", "serve"])]
+    snapshot_path: Option<PathBuf>,
     #[command(flatten)]
     loader: LoaderArgs,
     /// Meanwhile serve what is proved to joiners of our own organisation, who name this address in their --from (off by default);
@@ -73,9 +79,10 @@ impl Join {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let mut flags = self.flags.by_key();
         flags.extend(self.trust.by_key());
+        flags.extend(self.loader.by_key());
         let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
         let (mut request, _watcher) = self.request(context, &config)?;
-        request.loader = self.loader.loader(request.dialling.identity.identity.msp_id(), request.dry_run)?;
+        request.loader = self.loader.loader(context, &config, &request)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
         // One thread drives QUIC; proofs, hashing and the disk have their own.
@@ -90,7 +97,7 @@ impl Join {
         })?;
         match context.json() {
             true => output::print_json(&as_json(&joined)),
-            false => output::print(&as_text(&joined)),
+            false => output::print(&as_text(&joined, self.loader.kind())),
         }
     }
 
@@ -103,7 +110,12 @@ impl Join {
         let judged = bundles.judge(&given)?;
         let rooted = &judged.rooted;
         let dialling = channel::dialling(config, &self.network, rooted)?;
-        refuse_inside_root(&self.land, config)?;
+        let folder = self.snapshot_path.as_deref().map(|path| given_folder(path, &channel)).transpose()?;
+        let land = match &folder {
+            // Only for what sorting doesn't hold in memory.
+            Some(_) => Arc::clone(&state),
+            None => self.landing_folder(config)?,
+        };
         let mut plan = PlanConfig::default();
         plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
         let records = Records::open(&*state)?;
@@ -113,14 +125,14 @@ impl Join {
         // The watcher notes what it puts in force.
         let watcher = if context.global.dry_run { None } else { follow(&root, bundles, &dialling)? };
         let request = JoinRequest {
-            sources: channel::sources(config, &self.network)?,
+            sources: self.sources(config, folder.is_some())?,
             dialling,
-            block_number: self.snapshot.block_number,
+            block_number: folder.as_ref().map(|(_, id)| id.block_number).or(self.snapshot.block_number),
             trust: channel::trust(config, &self.trust, rooted, Some(&records))?,
             root: rooted.root,
             records,
-            // The peer is another process: it needs the whole path.
-            land: channel::folder(&std::path::absolute(&self.land)?, 0o755)?,
+            land,
+            folder: folder.map(|(folder, _)| folder),
             loader: None,
             workers: join_workers(&plan)?,
             plan,
@@ -130,6 +142,37 @@ impl Join {
         };
         Ok((request, watcher))
     }
+}
+
+impl Join {
+    fn landing_folder(&self, config: &Config) -> Result<Arc<dyn Dir>, Failure> {
+        let configured = config.peer.landing_dir.as_ref().filter(|_| self.loader.kind().is_some());
+        let land = self.land.as_ref().or(configured).ok_or_else(|| {
+            Failure::new(Exit::Usage, "where shall it land?").next("give --land DIR, or --loader and peer.landing.dir")
+        })?;
+        refuse_inside_root(land, config)?;
+        // The peer is another process: it needs the whole path.
+        channel::folder(&std::path::absolute(land)?, 0o755)
+    }
+
+    /// Whom to ask; a folder that is here needs nobody if statements are given.
+    fn sources(&self, config: &Config, has_folder: bool) -> Result<Vec<SourceAddress>, Failure> {
+        if has_folder && self.network.from.is_empty() && !self.trust.attestations.is_empty() {
+            return Ok(Vec::new());
+        }
+        channel::sources(config, &self.network)
+    }
+}
+
+/// A folder that is here, and the snapshot that it says it is.
+fn given_folder(path: &Path, channel: &ChannelId) -> Result<(Arc<dyn Dir>, SnapshotId), Failure> {
+    let folder = OsDir::open(&std::path::absolute(path)?)?;
+    let id = read_metadata(&*folder)?.signable.id().clone();
+    if id.channel != *channel {
+        let what = format!("{} is a snapshot of channel {}, not of {channel}", path.display(), id.channel);
+        return Err(Failure::new(Exit::Usage, what).next("name its channel with -c"));
+    }
+    Ok((folder, id))
 }
 
 /// Follows the file (or folder) for newer configurations: who is removed from the channel meanwhile neither vouches nor sends any more.
@@ -197,7 +240,7 @@ fn as_json(joined: &Joined) -> serde_json::Value {
     })
 }
 
-fn as_text(joined: &Joined) -> String {
+fn as_text(joined: &Joined, loader: Option<LoaderKind>) -> String {
     let size = format_bytes(joined.total_bytes);
     let orgs: Vec<&str> = joined.organisations.iter().map(String::as_str).collect();
     let orgs = orgs.join(" and ");
@@ -213,7 +256,7 @@ fn as_text(joined: &Joined) -> String {
             "{} is already in place, vouched for by {orgs}, and every file was checked again: {path}\n{}{}",
             joined.id,
             receipt(joined),
-            next_step(joined)
+            next_step(joined, loader)
         ),
         Outcome::Landed => format!(
             "{} is in place: {path}\n{size} in {:.1} s, vouched for by {orgs}; every chunk, every file's SHA-256, the content and \
@@ -223,7 +266,7 @@ fn as_text(joined: &Joined) -> String {
             rule(joined),
             shares(joined),
             receipt(joined),
-            next_step(joined)
+            next_step(joined, loader)
         ),
     }
 }
@@ -262,14 +305,20 @@ pub(super) fn shares(joined: &Joined) -> String {
     text
 }
 
-fn next_step(joined: &Joined) -> String {
-    if let Some(loaded) = joined.loaded {
+fn next_step(joined: &Joined, loader: Option<LoaderKind>) -> String {
+    let (id, seconds) = (&joined.id, joined.loaded.unwrap_or_default().as_secs_f64());
+    if joined.loaded.is_some() && loader == Some(LoaderKind::Folder) {
         return format!(
-            "loaded into the peer's databases, {:.1} s after it was in place\nnext: start the peer; it has {} up to block {}, and fetches later blocks and private \
-             data by itself\n",
-            loaded.as_secs_f64(),
-            joined.id.channel,
-            joined.id.block_number
+            "the peer joined {} in {seconds:.1} s: it lists the channel, joined by block {}, whose hash is the agreed one\nlater blocks and \
+             private data come by themselves; blocks and history up to {} never do\n",
+            id.channel, id.block_number, id.block_number
+        );
+    }
+    if joined.loaded.is_some() {
+        return format!(
+            "loaded into the peer's databases, {seconds:.1} s after it was in place\nnext: start the peer; it has {} up to block {}, and \
+             fetches later blocks and private data by itself\n",
+            id.channel, id.block_number
         );
     }
     format!("next: peer channel joinbysnapshot --snapshotpath {}\n", joined.path.display())
@@ -310,6 +359,8 @@ impl From<JoinError> for Failure {
             JoinError::EverySourceDropped { .. }
             | JoinError::ExistsDifferently { .. }
             | JoinError::ExistsOther { .. }
+            | JoinError::GivenFolder { .. }
+            | JoinError::GivenOther { .. }
             | JoinError::Proof(_)
             | JoinError::CrossCheck(_)
             | JoinError::ChannelConfig(_)

@@ -17,7 +17,7 @@ mod grant;
 mod inspect;
 mod inspect_ledger;
 mod join;
-mod join_ledger;
+mod join_loader;
 mod ledger;
 mod logging;
 mod man;

@@ -15,9 +15,9 @@ use snapferry::{
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-/// Where our peer is.
+/// Where our peer is, and how it is known.
 #[derive(Debug, Args)]
-pub(crate) struct PeerArgs {
+pub(crate) struct PeerAddressArgs {
     /// The peer's gRPC [default: peer.address, or CORE_PEER_ADDRESS]
     #[arg(long, value_name = "HOST:PORT", alias = "peerAddress")]
     peer_address: Option<String>,
@@ -28,32 +28,41 @@ pub(crate) struct PeerArgs {
     /// CORE_PEER_TLS_SERVERHOSTOVERRIDE]
     #[arg(long, value_name = "NAME")]
     peer_server_name: Option<String>,
+    /// How long to wait for the connection to the peer, and for each answer
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    timeout: Duration,
+}
+
+/// Our peer, for a command that asks nobody else.
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    #[command(flatten)]
+    at: PeerAddressArgs,
     /// Our TLS certificate, PEM, for a peer that asks for one [default: peer.tls.clientCert, or CORE_PEER_TLS_CLIENTCERT_FILE]
     #[arg(long, value_name = "FILE", alias = "tlsCertFile", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Its key, PEM
     #[arg(long, value_name = "FILE", alias = "tlsKeyFile", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// How long to wait for the connection, and for each answer
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
-    timeout: Duration,
 }
 
-impl PeerArgs {
+fn shown(path: &Option<PathBuf>) -> Option<String> {
+    path.as_ref().map(|path| path.display().to_string())
+}
+
+impl PeerAddressArgs {
     /// The flags by the keys that they stand over.
     pub(crate) fn by_key(&self) -> Vec<(&'static str, String)> {
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let flags = [
             ("peer.address", self.peer_address.clone()),
-            ("peer.tls.rootCert", path(&self.tls_root_cert_file)),
+            ("peer.tls.rootCert", shown(&self.tls_root_cert_file)),
             ("peer.tls.serverName", self.peer_server_name.clone()),
-            ("peer.tls.clientCert", path(&self.tls_cert)),
-            ("peer.tls.clientKey", path(&self.tls_key)),
         ];
         flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    fn connection(&self, config: &Config) -> Result<PeerConnection, Failure> {
+    /// The peer that flags and configuration name.
+    pub(crate) fn connection(&self, config: &Config) -> Result<PeerConnection, Failure> {
         let peer = &config.peer;
         let address = peer.address.clone().ok_or_else(|| {
             Failure::new(Exit::Usage, "which peer?")
@@ -88,10 +97,19 @@ impl PeerArgs {
             timeout: self.timeout,
         })
     }
+}
+
+impl PeerArgs {
+    /// The flags by the keys that they stand over.
+    pub(crate) fn by_key(&self) -> Vec<(&'static str, String)> {
+        let pair = [("peer.tls.clientCert", shown(&self.tls_cert)), ("peer.tls.clientKey", shown(&self.tls_key))];
+        let pair = pair.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        self.at.by_key().into_iter().chain(pair).collect()
+    }
 
     /// Who asks whom: everything that can be wrong without a connection is found here.
     pub(crate) fn admins(&self, admin: &AdminArgs, context: &Context, config: &Config) -> Result<AdminsPeer, Failure> {
-        let connection = self.connection(config)?;
+        let connection = self.at.connection(config)?;
         Ok(AdminsPeer { connection, admin: Arc::new(admin.load(context, config)?) })
     }
 }

@@ -42,11 +42,12 @@ struct Screen {
     indent: &'static str,
     bar: Option<ProgressBar>,
     last_line: Option<(Instant, u64)>,
+    last_joining: Option<Instant>,
 }
 
 impl Screen {
     const fn new(style: Style, indent: &'static str) -> Self {
-        Self { style, indent, bar: None, last_line: None }
+        Self { style, indent, bar: None, last_line: None, last_joining: None }
     }
 
     fn show(&mut self, event: &JoinEvent) {
@@ -63,6 +64,7 @@ impl Screen {
                 JoinEvent::Progress(progress) if self.style == Style::Bar => self.draw(progress),
                 JoinEvent::Progress(progress) => self.line(percent(progress), &summary(progress)),
                 JoinEvent::Loading { bytes, total_bytes } => self.loading(*bytes, *total_bytes),
+                JoinEvent::PeerJoins { elapsed } => self.joining(*elapsed),
                 _ => self.say(event),
             },
         }
@@ -114,6 +116,16 @@ impl Screen {
                 self.line(percent, &text);
             }
         }
+    }
+
+    /// The peer says no more than that it still works.
+    fn joining(&mut self, elapsed: Duration) {
+        let now = Instant::now();
+        if elapsed.as_secs() < 2 || self.last_joining.is_some_and(|at| now.duration_since(at) < LINE_PERIOD) {
+            return;
+        }
+        self.last_joining = Some(now);
+        print(&format!("{}the peer is joining, since {}", self.indent, duration(elapsed)));
     }
 
     fn line(&mut self, percent: u64, text: &str) {
@@ -179,6 +191,12 @@ fn words(event: &JoinEvent) -> Option<String> {
             format!("{source} deletes the snapshot: it gives chunks for {} more", duration(*drain))
         }
         JoinEvent::ChunkRepaired { file, chunk, nth, of } => format!("repaired {nth} of {of}: chunk {chunk} of {file}"),
+        JoinEvent::PeerBusy { folder } => {
+            format!("waiting for the peer: it joins another channel, from {folder} on its disk")
+        }
+        JoinEvent::PeerGone { reason } => {
+            format!("the peer doesn't answer in the middle of its join: {reason}; asking again")
+        }
         JoinEvent::LoadsBeside => "what is proved goes into the peer's databases while it comes".to_owned(),
         JoinEvent::LoadFailed { reason } => {
             format!("the load beside the transfer has failed, the folder is loaded instead: {reason}")

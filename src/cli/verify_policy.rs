@@ -9,10 +9,8 @@ use super::{
 };
 use serde_json::json;
 use snapferry::{
-    catalog::{
-        AgreedSnapshot, AgreementError, CatalogEntry, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree,
-    },
-    msp::{IdentityId, MspId},
+    catalog::{AgreedSnapshot, AgreementError, Judging, Mode, Offer, Statements, TrustPolicy, Voucher, agree},
+    msp::MspId,
     service::{
         LogLevel, Rooted, VouchingFileError,
         config::{Config, Loaded},
@@ -75,7 +73,7 @@ impl Rule {
             allow_older: self.allow_older,
         };
         let id = verified.manifest.id();
-        let offer = self.offer(path, verified);
+        let offer = Offer::of_folder(path.display().to_string(), self.own_msp.clone(), verified);
         let agreed = agree(&judging, &id.channel, &[offer], &self.statements, Some(id.block_number))
             .map_err(|error| refused(&error))?;
         // No hash covers it, and the joined ledger goes on from it: the folder's own must be the one that is vouched for.
@@ -91,20 +89,6 @@ impl Rule {
             return Err(Failure::new(Exit::Verification, what).next("don't join from this folder"));
         }
         Ok(self.verdict(&agreed))
-    }
-
-    /// The folder, as somebody who has its data and vouches for nothing.
-    fn offer(&self, path: &Path, verified: &VerifiedFolder) -> Offer {
-        let manifest = &verified.manifest;
-        Offer {
-            source: path.display().to_string(),
-            msp_id: self.own_msp.clone(),
-            identity_id: IdentityId([0; 32]),
-            // As one that only has data: nobody is said to offer it.
-            entry: CatalogEntry { partial: true, ..CatalogEntry::of(manifest) },
-            manifest: Some(manifest.clone()),
-            commit_hash: verified.metadata.commit_hash,
-        }
     }
 
     fn verdict(&self, agreed: &AgreedSnapshot) -> Verdict {

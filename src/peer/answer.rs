@@ -6,7 +6,10 @@ use prost::Message as _;
 use super::{Refused, pb};
 use crate::{
     msp::CONFIG_BYTES_MAX,
-    snapshot::{BlockHash, BlockNumber, ChannelId},
+    snapshot::{
+        BlockHash, BlockNumber, ChannelId,
+        protobuf::{Fields, Value, bytes_field},
+    },
 };
 
 /// Longest answer that is read: a configuration block and what a response wraps around it.
@@ -79,6 +82,24 @@ impl ChainInfo {
                 .map(|snapshot| BlockNumber(snapshot.last_block_in_snapshot)),
         })
     }
+}
+
+/// The hash of the block before that one, from Fabric's `Block`.
+///
+/// # Errors
+/// If it isn't one, or is another block.
+pub(super) fn decode_previous_hash(bytes: &[u8], block_number: BlockNumber) -> Result<BlockHash, MalformedAnswer> {
+    let header = bytes_field(bytes, 1).ok_or(MalformedAnswer::Encoding)?;
+    // A number of 0 is left away.
+    let number = Fields::of(header).map_while(Result::ok).find_map(|field| match field {
+        (1, Value::Number(number)) => Some(number),
+        _ => None,
+    });
+    if number.unwrap_or(0) != block_number.0 {
+        return Err(MalformedAnswer::Ledger);
+    }
+    let previous = bytes_field(header, 2).ok_or(MalformedAnswer::Ledger)?;
+    BlockHash::try_from(previous).map_err(|_| MalformedAnswer::Ledger)
 }
 
 /// Whether a join by snapshot runs. That none runs says nothing of how the last one ended.

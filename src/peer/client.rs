@@ -9,7 +9,7 @@ use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 
 use super::{
     ANSWER_BYTES_MAX, Call, ChainInfo, JoinStatus, MalformedAnswer, PeerConnection, PeerError, Refused,
-    answer::{decode_channels, decode_pendings, decode_response},
+    answer::{decode_channels, decode_pendings, decode_previous_hash, decode_response},
     last_words::Ended,
     proposal::{NONCE_BYTES, Proposal},
     raw::RawCodec,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     msp::LocalIdentity,
-    snapshot::{BlockNumber, ChannelId},
+    snapshot::{BlockHash, BlockNumber, ChannelId},
     transport::{WallClock, fault::chain},
 };
 
@@ -110,6 +110,20 @@ impl Peer {
         let args = vec![channel.as_str().to_owned().into()];
         let payload = self.chaincode(Call::GetChainInfo, QSCC, Some(channel), args).await?;
         self.decoded(Call::GetChainInfo, ChainInfo::decode(&payload))
+    }
+
+    /// The hash of the block before that one, as its header names it. For readers of the channel, of any organisation.
+    ///
+    /// # Errors
+    /// If there is no answer, or the peer refuses.
+    pub async fn previous_block_hash(
+        &self,
+        channel: &ChannelId,
+        block_number: BlockNumber,
+    ) -> Result<BlockHash, PeerError> {
+        let args = vec![channel.as_str().to_owned().into(), block_number.to_string().into()];
+        let payload = self.chaincode(Call::GetBlockByNumber, QSCC, Some(channel), args).await?;
+        self.decoded(Call::GetBlockByNumber, decode_previous_hash(&payload, block_number))
     }
 
     /// Begins a join by the snapshot in a folder of the *peer's* disk. For admins. That it was begun is all that the answer says: a join

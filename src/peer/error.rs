@@ -25,6 +25,8 @@ pub enum Call {
     JoinBySnapshotStatus,
     /// `qscc` GetChainInfo.
     GetChainInfo,
+    /// `qscc` GetBlockByNumber.
+    GetBlockByNumber,
 }
 
 impl Call {
@@ -40,6 +42,7 @@ impl Call {
             Self::JoinChainBySnapshot => "JoinChainBySnapshot",
             Self::JoinBySnapshotStatus => "JoinBySnapshotStatus",
             Self::GetChainInfo => "GetChainInfo",
+            Self::GetBlockByNumber => "GetBlockByNumber",
         }
     }
 }

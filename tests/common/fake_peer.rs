@@ -51,6 +51,27 @@ pub enum Conduct {
     NoPeer,
 }
 
+/// What becomes of a join by snapshot that it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joins {
+    /// It runs until the test says that it doesn't.
+    Stays,
+    /// The channel is there at the second look.
+    Well,
+    /// It has ended at the second look, without the channel.
+    Badly,
+    /// The peer is restarted at the second look, drops what it had, and takes the next one well.
+    Restarts,
+    /// The channel is there, joined by another block.
+    OtherBlock,
+    /// The channel is there, and ends in another block of that number.
+    OtherHash,
+    /// The channel is there, and two blocks further.
+    Ahead,
+    /// The same, and the next block names another one before it.
+    AheadOfAnother,
+}
+
 /// A channel of it.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
@@ -58,14 +79,22 @@ pub struct Ledger {
     pub pending: BTreeSet<u64>,
     pub generated: BTreeSet<u64>,
     pub joined_by: Option<u64>,
+    /// The hash of the block by which it joined.
+    pub joined_hash: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct State {
     conduct: Conduct,
     ledgers: BTreeMap<String, Ledger>,
-    /// Folder that is being joined from.
+    /// The organisation that it is of.
+    msp_id: &'static str,
+    /// Folder that is being joined from, and how often somebody looked.
     joining: Option<String>,
+    looks: u32,
+    joins: Joins,
+    /// So many calls find it gone.
+    gone_for: u32,
     /// Snapshots of the moment stay pending until the test says that they are made.
     holds: bool,
     calls: Vec<String>,
@@ -90,6 +119,16 @@ impl FakePeer {
         Self::start_with(false)
     }
 
+    /// One of that organisation, in no channel.
+    pub fn start_of(msp_id: &'static str, joins: Joins) -> Self {
+        let peer = Self::start();
+        let mut state = peer.state();
+        state.ledgers.clear();
+        (state.msp_id, state.joins) = (msp_id, joins);
+        drop(state);
+        peer
+    }
+
     /// One that asks for client certificates.
     pub fn start_with_mutual_tls() -> Self {
         Self::start_with(true)
@@ -102,7 +141,11 @@ impl FakePeer {
         let state = State {
             conduct: Conduct::Fabric,
             ledgers: [("mychannel".to_owned(), ledger)].into(),
+            msp_id: "Org1MSP",
             joining: None,
+            looks: 0,
+            joins: Joins::Stays,
+            gone_for: 0,
             holds: false,
             calls: Vec::new(),
         };
@@ -231,7 +274,12 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>
             assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
             let Ok(mut connection) = h2::server::handshake(tls).await else { return };
             while let Some(Ok((request, respond))) = connection.accept().await {
-                let conduct = shared.state.lock().unwrap().conduct;
+                let conduct = {
+                    let mut state = shared.state.lock().unwrap();
+                    let is_gone = state.gone_for > 0;
+                    state.gone_for = state.gone_for.saturating_sub(1);
+                    if is_gone { Conduct::HangsUp } else { state.conduct }
+                };
                 if conduct == Conduct::HangsUp {
                     shared.state.lock().unwrap().calls.push(HUNG_UP.to_owned());
                     shared.called.notify_all();
@@ -314,7 +362,7 @@ impl State {
                 // A query is a request without a block.
                 let request = SnapshotRequest::decode(&signed.bytes[..]).unwrap();
                 let header = request.signature_header.clone().unwrap();
-                check_admin(&header, &signed, "signed data identity", "")?;
+                check_admin(self.msp_id, &header, &signed, "signed data identity", "")?;
                 self.snapshot(call, &request)
             }
             _ => panic!("{path}"),
@@ -355,6 +403,35 @@ impl State {
         }
     }
 
+    /// At the second look a join has ended as it shall.
+    fn look(&mut self) {
+        let Some(folder) = self.joining.clone().filter(|_| self.joins != Joins::Stays) else { return };
+        self.looks += 1;
+        if self.looks < 2 {
+            return;
+        }
+        (self.joining, self.looks) = (None, 0);
+        let joins = self.joins;
+        if joins == Joins::Restarts {
+            (self.joins, self.gone_for) = (Joins::Well, 2);
+        }
+        if matches!(joins, Joins::Badly | Joins::Restarts) {
+            return;
+        }
+        let metadata = std::fs::read(Path::new(&folder).join("_snapshot_signable_metadata.json")).unwrap();
+        let metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap();
+        let block = metadata["last_block_number"].as_u64().unwrap();
+        let other = matches!(joins, Joins::OtherHash | Joins::AheadOfAnother);
+        let hash = hex::decode(metadata["last_block_hash"].as_str().unwrap()).unwrap();
+        let ledger = Ledger {
+            last: if matches!(joins, Joins::Ahead | Joins::AheadOfAnother) { block + 2 } else { block },
+            joined_by: Some(if joins == Joins::OtherBlock { block - 1 } else { block }),
+            joined_hash: if other { vec![9; 32] } else { hash },
+            ..Ledger::default()
+        };
+        self.ledgers.insert(metadata["channel_name"].as_str().unwrap().to_owned(), ledger);
+    }
+
     /// The payload of a chaincode's response, or its message.
     fn proposal(&mut self, signed: &SignedBytes) -> Result<Vec<u8>, String> {
         let proposal = Pair::decode(&signed.bytes[..]).unwrap();
@@ -377,12 +454,12 @@ impl State {
             "GetChannels" | "JoinBySnapshotStatus" => ("cscc", 3, String::new()),
             "JoinChainBySnapshot" => ("cscc", 1, String::new()),
             "GetConfigBlock" => ("cscc", 3, text(1)),
-            "GetChainInfo" => ("qscc", 3, text(1)),
+            "GetChainInfo" | "GetBlockByNumber" => ("qscc", 3, text(1)),
             _ => panic!("{call}"),
         };
         assert_eq!((named.name.as_str(), channel_header.kind, channel_header.channel_id.clone()), known);
         if call.starts_with("Join") {
-            check_admin(&signature_header, signed, "proposal's creator", &call)?;
+            check_admin(self.msp_id, &signature_header, signed, "proposal's creator", &call)?;
         } else {
             check_signature(&signature_header, signed);
         }
@@ -396,6 +473,7 @@ impl State {
                 Channels { channels }.encode_to_vec()
             }
             "JoinBySnapshotStatus" => {
+                self.look();
                 let folder = self.joining.clone();
                 JoinStatus { in_progress: folder.is_some(), folder: folder.unwrap_or_default() }.encode_to_vec()
             }
@@ -416,18 +494,32 @@ impl State {
                 Vec::new()
             }
             "GetConfigBlock" => b"a block".to_vec(),
+            "GetBlockByNumber" => {
+                let ledger = &self.ledgers[&channel];
+                let number: u64 = text(2).parse().unwrap();
+                assert_eq!(Some(number), ledger.joined_by.map(|last| last + 1));
+                let header = BlockHeader { number, previous: ledger.joined_hash.clone() };
+                Block { header: Some(header) }.encode_to_vec()
+            }
             _ => {
                 let ledger = &self.ledgers[&channel];
                 let snapshot = ledger.joined_by.map(|last| BootSnapshot { last });
-                ChainInfo { height: ledger.last + 1, current: vec![1; 32], previous: vec![2; 32], snapshot }
-                    .encode_to_vec()
+                let is_last = ledger.joined_by == Some(ledger.last);
+                let current = if is_last { ledger.joined_hash.clone() } else { vec![1; 32] };
+                ChainInfo { height: ledger.last + 1, current, previous: vec![2; 32], snapshot }.encode_to_vec()
             }
         })
     }
 }
 
-/// What a real one says of who is no admin of Org1.
-fn check_admin(header: &SignatureHeader, signed: &SignedBytes, who: &str, resource: &str) -> Result<(), String> {
+/// What a real one says of who is no admin of its organisation.
+fn check_admin(
+    own: &str,
+    header: &SignatureHeader,
+    signed: &SignedBytes,
+    who: &str,
+    resource: &str,
+) -> Result<(), String> {
     let (msp_id, units) = check_signature(header, signed);
     let denied = |text: String| match resource {
         "" => text,
@@ -437,15 +529,15 @@ fn check_admin(header: &SignatureHeader, signed: &SignedBytes, who: &str, resour
             format!("access denied for [{resource}]: [{capital}]")
         }
     };
-    if msp_id != "Org1MSP" {
+    if msp_id != own {
         return Err(denied(format!(
-            "failed deserializing {who} during channelless check policy with policy [Admins]: [expected MSP ID Org1MSP, received {msp_id}]"
+            "failed deserializing {who} during channelless check policy with policy [Admins]: [expected MSP ID {own}, received {msp_id}]"
         )));
     }
     if !units.iter().any(|unit| unit == "admin") {
         return Err(denied(format!(
             "failed verifying that the {who} satisfies local MSP principal during channelless check policy with policy [Admins]: [The identity \
-             is not an admin under this MSP [Org1MSP]: The identity does not contain OU [ADMIN], MSP: [Org1MSP]]"
+             is not an admin under this MSP [{own}]: The identity does not contain OU [ADMIN], MSP: [{own}]]"
         )));
     }
     Ok(())
@@ -638,4 +730,18 @@ struct ChainInfo {
 struct BootSnapshot {
     #[prost(uint64, tag = "1")]
     last: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Block {
+    #[prost(message, optional, tag = "1")]
+    header: Option<BlockHeader>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BlockHeader {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+    #[prost(bytes, tag = "2")]
+    previous: Vec<u8>,
 }

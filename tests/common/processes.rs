@@ -349,10 +349,22 @@ impl Join {
         Self::built(&Credentials::admin(3), config_block, from, land)
     }
 
+    /// From a folder that is there.
+    pub fn from_folder(from: &[SocketAddr], folder: &Path) -> Self {
+        Self::built_to(&Credentials::admin(3), &recorded("config_block.pb"), from, ("--snapshot-path", folder))
+    }
+
     fn built(who: &Credentials, config_block: &Path, from: &[SocketAddr], land: &Path) -> Self {
+        Self::built_to(who, config_block, from, ("--land", land))
+    }
+
+    fn built_to(who: &Credentials, config_block: &Path, from: &[SocketAddr], (flag, folder): (&str, &Path)) -> Self {
         let mut command = binary();
-        let from: Vec<String> = from.iter().map(ToString::to_string).collect();
-        command.args(["join", "-c", CHANNEL, "--from", &from.join(","), "--land"]).arg(land);
+        command.args(["join", "-c", CHANNEL, flag]).arg(folder);
+        if !from.is_empty() {
+            let from: Vec<String> = from.iter().map(ToString::to_string).collect();
+            command.args(["--from", &from.join(",")]);
+        }
         command.arg("--config-block").arg(config_block);
         who.flags(&mut command);
         Self { command, state: TempDir::new().unwrap(), kept: None }

@@ -214,6 +214,7 @@ impl Story {
         let settings = TrustSettings { min_orgs: 2, require_live: true, ..TrustSettings::default() };
         let records = Records::open(&*self.org3.folder("state")?)?;
         let request = JoinRequest {
+            folder: None,
             loader: None,
             dialling: self.org3.dialling(config, &self.admin3)?,
             sources: from.iter().map(source).collect(),

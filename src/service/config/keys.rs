@@ -95,7 +95,9 @@ pub(super) const KEYS: &[Key] = &[
     from_core("peer.tls.serverName", Kind::Text, "peer.tls.serverhostoverride"),
     from_core("peer.tls.clientCert", Kind::Path, "peer.tls.clientCert.file"),
     from_core("peer.tls.clientKey", Kind::Path, "peer.tls.clientKey.file"),
-    key("peer.landing", Kind::NotSupported),
+    key("peer.landing.dir", Kind::Path),
+    // A path on the peer's own disk: it means nothing here.
+    key("peer.landing.asSeenByPeer", Kind::Text),
     key("operations", Kind::NotSupported),
     key("metrics", Kind::NotSupported),
     key("backup", Kind::NotSupported),

@@ -141,7 +141,7 @@ fn a_rate_per_organisation_is_optional_and_bounded() {
 
 #[test]
 fn keys_of_features_that_are_not_there_are_refused() {
-    for text in ["peer: {landing: {dir: d}}", "trust: {anchor: orderer}", "backup:", "operations: {}"] {
+    for text in ["trust: {anchor: orderer}", "backup:", "operations: {}"] {
         let (_dir, inputs) = with_own(text);
         let error = load(&inputs).unwrap_err();
         assert!(matches!(error, ConfigError::NotSupported { .. }), "{text}: {error}");

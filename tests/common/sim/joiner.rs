@@ -115,6 +115,7 @@ impl Joiner {
             name_check: NameCheck::OrgOnly,
         };
         Ok(JoinRequest {
+            folder: None,
             loader: None,
             dialling: self.dialling(),
             sources: from.iter().map(source).collect(),

@@ -1,0 +1,262 @@
+//! `trait Loader` for a running peer: its own join takes the folder that has landed, and its outcome is proved.
+//!
+//! ```text
+//! before any fetch      the channel isn't listed
+//! once it has landed    no other join runs (waits) -> folder proved once more -> JoinChainBySnapshot -> status, until idle
+//! then                  channel listed -> joined by this very block -> its last block has the agreed hash, or the next one names it
+//! ```
+//!
+//! A peer answers success to a join that fails later: its answer is no evidence, only the last line is (operator.md, "Joining, and making
+//! sure"). Leaves what its texts mean to [`crate::peer`].
+
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::time;
+
+use super::{
+    event::JoinEvent,
+    landing::check_folder,
+    loader::{Loader, Loading, ToLoad, Watch},
+    loading::LoadingError,
+};
+use crate::{
+    msp::LocalIdentity,
+    peer::{JoinStatus, Peer, PeerConnection, PeerError, Refusal},
+    snapshot::{BlockHash, BlockNumber, ChannelId},
+    transport::{WallClock, off_the_driver},
+};
+
+/// How often the peer is asked whether it still joins: that costs it next to nothing.
+const POLL: Duration = Duration::from_secs(1);
+/// How long a peer that doesn't answer is waited for: it may be restarted in the middle of a join.
+const GONE_MAX: Duration = Duration::from_secs(120);
+/// How often the peer is asked to join anew after it was restarted in the middle of it, when it has dropped what it had.
+const JOINS_MAX: u32 = 3;
+
+/// What a peer will have answered.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, PeerError>> + Send + 'a>>;
+
+/// A running peer, and the admin who asks it.
+#[derive(Clone)]
+pub struct StockPeer {
+    /// Where it is.
+    pub connection: PeerConnection,
+    /// An admin of its organisation.
+    pub admin: Arc<LocalIdentity>,
+    /// Wall time.
+    pub clock: WallClock,
+    /// The landing folder's path on the peer's own disk; `None`: the same as here.
+    pub land_as_seen: Option<PathBuf>,
+}
+
+/// Why the peer doesn't have the channel, or another one than was agreed on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StockPeerError {
+    /// The peer has the channel.
+    #[error("the peer {address} already has channel {channel}")]
+    ChannelExists {
+        /// The peer.
+        address: String,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The join was taken, and the channel isn't there.
+    #[error(
+        "the peer {address} took the join from {folder}, ended it, and doesn't have channel {channel}: it failed. Its log says why: look for \
+         `Error creating ledger from snapshot`"
+    )]
+    NotThere {
+        /// The peer.
+        address: String,
+        /// The folder, as the peer sees it.
+        folder: String,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The channel is there, but it isn't the one that was to be joined.
+    #[error(
+        "the peer {address} has channel {channel}, but {what}: it isn't what was agreed on. Stop the peer, and look into it before anything is built on it"
+    )]
+    Differs {
+        /// The peer.
+        address: String,
+        /// The channel.
+        channel: ChannelId,
+        /// What differs.
+        what: String,
+    },
+}
+
+impl Loader for StockPeer {
+    fn check<'a>(&'a self, channel: &'a ChannelId, _watch: &'a Watch) -> Loading<'a, ()> {
+        Box::pin(async move { self.lacks(&self.connect().await?, channel).await })
+    }
+
+    fn load<'a>(&'a self, landed: &'a ToLoad, watch: &'a Watch) -> Loading<'a, ()> {
+        Box::pin(async move {
+            let mut peer = self.connect().await?;
+            let (agreed, folder) = (landed.agreed(), self.folder(landed));
+            let channel = &agreed.id().channel;
+            for _ in 0..JOINS_MAX {
+                self.wait_for_turn(&peer, watch).await?;
+                self.lacks(&peer, channel).await?;
+                prove(landed, watch).await?;
+                if !(watch.still_agreed)() || watch.is_stopped() {
+                    return Err(LoadingError::CalledOff);
+                }
+                match peer.join_by_snapshot(&folder).await {
+                    // Somebody else was faster.
+                    Err(error) if refusal(&error) == Some(Refusal::JoinUnderWay) => continue,
+                    joined => joined?,
+                }
+                match self.follow(&mut peer, channel, watch).await? {
+                    (true, _) => return self.prove_outcome(&peer, landed).await,
+                    // It has dropped what it had, and can take it again.
+                    (false, true) => {}
+                    (false, false) => break,
+                }
+            }
+            let (address, folder) = (self.connection.address.clone(), folder.display().to_string());
+            Err(StockPeerError::NotThere { address, folder, channel: channel.clone() }.into())
+        })
+    }
+}
+
+impl StockPeer {
+    async fn connect(&self) -> Result<Peer, PeerError> {
+        Peer::connect(self.connection.clone(), Arc::clone(&self.admin), Arc::clone(&self.clock)).await
+    }
+
+    /// The folder, as the peer sees it.
+    fn folder(&self, landed: &ToLoad) -> PathBuf {
+        match &self.land_as_seen {
+            Some(land) => landed.path_below(land),
+            None => landed.path(),
+        }
+    }
+
+    async fn lacks(&self, peer: &Peer, channel: &ChannelId) -> Result<(), LoadingError> {
+        if peer.channels().await?.contains(channel) {
+            let address = self.connection.address.clone();
+            return Err(StockPeerError::ChannelExists { address, channel: channel.clone() }.into());
+        }
+        Ok(())
+    }
+
+    /// Waits until no join runs.
+    async fn wait_for_turn(&self, peer: &Peer, watch: &Watch) -> Result<(), LoadingError> {
+        let mut told = None;
+        while let JoinStatus::InProgress { folder } = peer.join_status().await? {
+            if told.as_ref() != Some(&folder) {
+                (watch.observer)(JoinEvent::PeerBusy { folder: folder.clone() });
+                told = Some(folder);
+            }
+            self.pause(watch).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the join has ended, however; whether the peer has the channel then, and whether it was gone meanwhile.
+    async fn follow(&self, peer: &mut Peer, channel: &ChannelId, watch: &Watch) -> Result<(bool, bool), LoadingError> {
+        let (begun, mut was_gone) = (time::Instant::now(), false);
+        while let JoinStatus::InProgress { .. } =
+            self.patiently(peer, watch, &mut was_gone, |peer| Box::pin(peer.join_status())).await?
+        {
+            (watch.observer)(JoinEvent::PeerJoins { elapsed: begun.elapsed() });
+            self.pause(watch).await?;
+        }
+        let channels = self.patiently(peer, watch, &mut was_gone, |peer| Box::pin(peer.channels())).await?;
+        Ok((channels.contains(channel), was_gone))
+    }
+
+    /// The answer to that call; a peer that is gone is asked again for a while.
+    async fn patiently<T>(
+        &self,
+        peer: &mut Peer,
+        watch: &Watch,
+        was_gone: &mut bool,
+        call: impl Fn(&Peer) -> Answer<'_, T> + Send,
+    ) -> Result<T, LoadingError> {
+        let mut gone_since = None;
+        loop {
+            let error = match call(peer).await {
+                Err(error) if error.refused().is_none() => error,
+                answered => return Ok(answered?),
+            };
+            *was_gone = true;
+            if gone_since.get_or_insert_with(time::Instant::now).elapsed() >= GONE_MAX {
+                return Err(error.into());
+            }
+            (watch.observer)(JoinEvent::PeerGone { reason: error.to_string() });
+            self.pause(watch).await?;
+            if let Ok(again) = self.connect().await {
+                *peer = again;
+            }
+        }
+    }
+
+    async fn pause(&self, watch: &Watch) -> Result<(), LoadingError> {
+        if watch.is_stopped() {
+            return Err(LoadingError::CalledOff);
+        }
+        time::sleep(POLL).await;
+        Ok(())
+    }
+
+    /// Holds what the peer has to what was agreed on.
+    async fn prove_outcome(&self, peer: &Peer, landed: &ToLoad) -> Result<(), LoadingError> {
+        let agreed = landed.agreed();
+        let (id, expected) = (agreed.id(), agreed.manifest().signable().last_block_hash());
+        let differs = |what: String| {
+            let address = self.connection.address.clone();
+            Err(StockPeerError::Differs { address, channel: id.channel.clone(), what }.into())
+        };
+        let info = peer.chain_info(&id.channel).await?;
+        if info.last_block_in_snapshot != Some(id.block_number) {
+            return differs(match info.last_block_in_snapshot {
+                Some(other) => format!("it joined by a snapshot of block {other}, not of {}", id.block_number),
+                None => "it didn't join by a snapshot".to_owned(),
+            });
+        }
+        let found: BlockHash = match info.last_block.cmp(&id.block_number) {
+            std::cmp::Ordering::Less => {
+                return differs(format!("its last block is {}, before {}", info.last_block, id.block_number));
+            }
+            std::cmp::Ordering::Equal => info.last_block_hash,
+            std::cmp::Ordering::Greater => {
+                peer.previous_block_hash(&id.channel, BlockNumber(id.block_number.0.saturating_add(1))).await?
+            }
+        };
+        if found != expected {
+            return differs(format!(
+                "the hash of its block {} is {found}, where {expected} was agreed on",
+                id.block_number
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Proves the folder once more, right before the peer is told of it: exact set, names, every hash, content.
+async fn prove(landed: &ToLoad, watch: &Watch) -> Result<(), LoadingError> {
+    let landed = landed.clone();
+    let check = move || {
+        let folder = landed.folder()?;
+        match check_folder(&*folder, landed.agreed())? {
+            Some(_) => Ok(()),
+            None => Err(LoadingError::Changed { path: folder.path().display().to_string() }),
+        }
+    };
+    off_the_driver(&watch.workers, check).await.map_err(LoadingError::Threads)?
+}
+
+fn refusal(error: &PeerError) -> Option<Refusal> {
+    error.refused().map(|refused| refused.refusal)
+}
+
+impl std::fmt::Debug for StockPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StockPeer({} as {})", self.connection.address, self.admin.identity.subject())
+    }
+}

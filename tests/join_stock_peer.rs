@@ -1,0 +1,251 @@
+//! `join --loader folder` with the real binary: the running peer takes what has landed by its own join, and what it has then is held to what
+//! was agreed on. The peer is a fake that takes joins well, badly, or into something else; `real_peer_join.rs` asks a real one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
+
+#[path = "common/fake_peer.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod fake_peer;
+#[path = "common/processes.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod processes;
+
+use fake_peer::{Conduct, FakePeer, Joins, Ledger};
+use processes::{CHANNEL, Ended, Join, Root, Service, copy_folder, fixture};
+use std::{fs, path::Path};
+use tempfile::TempDir;
+
+const BLOCK: u64 = 132;
+
+/// Sources of two organisations, and a landing folder.
+struct Place {
+    sources: Vec<Service>,
+    land: TempDir,
+    _root: Root,
+}
+
+impl Place {
+    fn new() -> Self {
+        let root = Root::with_recorded();
+        let sources = [1, 2].map(|org| Service::start(org, &root, &[BLOCK])).into();
+        Self { sources, land: TempDir::new().unwrap(), _root: root }
+    }
+
+    /// The join, as Org3's admin, into that peer.
+    fn join(&self, peer: &FakePeer) -> Join {
+        let addresses: Vec<_> = self.sources.iter().map(|source| source.address).collect();
+        into(Join::new(&addresses, self.land.path()).block(BLOCK), peer)
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.land.path().join(CHANNEL).join(BLOCK.to_string())
+    }
+}
+
+fn into(join: Join, peer: &FakePeer) -> Join {
+    let (address, ca) = (peer.address.to_string(), peer.file("ca.crt"));
+    join.args(["--loader", "folder", "--peer-address", &address, "--tls-root-cert-file", ca.to_str().unwrap()])
+}
+
+fn joins_asked(peer: &FakePeer) -> usize {
+    peer.calls().iter().filter(|call| *call == "JoinChainBySnapshot").count()
+}
+
+#[test]
+fn a_peer_that_joins_well_is_proved_to_have_done_so() {
+    let place = Place::new();
+    for joins in [Joins::Well, Joins::Ahead] {
+        let peer = FakePeer::start_of("Org3MSP", joins);
+        let ended = place.join(&peer).run();
+        assert!(ended.result()["load_seconds"].as_f64().unwrap() > 0.0);
+        assert_eq!(peer.ledger(CHANNEL).joined_by, Some(BLOCK));
+        let calls = peer.calls();
+        // First whether it lacks the channel; after the join first whether it has it, then what.
+        assert_eq!(calls[0], "GetChannels", "{calls:?}");
+        let joined = calls.iter().position(|call| call == "JoinChainBySnapshot").unwrap();
+        assert_eq!(calls[joined - 2..joined], ["JoinBySnapshotStatus", "GetChannels"], "{calls:?}");
+        let proof = &calls[calls.len() - 2 - usize::from(joins == Joins::Ahead)..];
+        let block = (joins == Joins::Ahead).then_some("GetBlockByNumber");
+        assert_eq!(proof, ["GetChannels", "GetChainInfo"].into_iter().chain(block).collect::<Vec<_>>(), "{calls:?}");
+    }
+    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+    let said = place.join(&peer).run_text();
+    assert!(said.stdout.contains("the peer joined mychannel in") && said.stdout.contains("the agreed one"), "{said:?}");
+    assert!(!said.stdout.contains("joinbysnapshot"), "there is nothing left to do: {}", said.stdout);
+}
+
+/// B1: the peer takes the join, and it fails: told with what to look for, the folder kept; the same command tries again.
+#[test]
+fn a_join_that_failed_behind_its_success_is_told() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org3MSP", Joins::Badly);
+    let words =
+        ["doesn't have channel mychannel", "`Error creating ledger from snapshot`", "the same command tries again"];
+    place.join(&peer).run().assert_failed(1, &words);
+    assert!(place.folder().is_dir());
+    let better = FakePeer::start_of("Org3MSP", Joins::Well);
+    let again = place.join(&better).run();
+    assert_eq!(again.result()["outcome"], "already_there");
+    assert_eq!(better.ledger(CHANNEL).joined_by, Some(BLOCK));
+}
+
+/// B1: the peer goes away before it is told to join: a peer that can't be reached, and what has landed is kept.
+#[test]
+fn a_peer_that_is_gone_when_all_has_landed_is_no_loss() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+    let joining = place.join(&peer).start();
+    joining.wait_for(|told| (told["event"] == "agreed").then_some(()));
+    peer.behave(Conduct::HangsUp);
+    joining.wait().assert_failed(4, &["the connection to the peer"]);
+    assert!(place.folder().is_dir());
+    peer.behave(Conduct::Fabric);
+    assert_eq!(place.join(&peer).run().result()["outcome"], "already_there");
+}
+
+/// B2: the peer is restarted in the middle of the join and drops what it had: it is told to join again, from what has landed.
+#[test]
+fn a_peer_that_is_restarted_joins_again_without_a_download() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org3MSP", Joins::Restarts);
+    let ended = place.join(&peer).run();
+    assert_eq!(ended.result()["outcome"], "landed");
+    assert_eq!((joins_asked(&peer), ended.of("peer_gone").len()), (2, 2), "{:?}", peer.calls());
+    assert_eq!(peer.ledger(CHANNEL).joined_by, Some(BLOCK));
+}
+
+/// B3: another join runs: it is waited for, and a deadline ends the wait with what has landed kept.
+#[test]
+fn another_join_is_waited_for() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org3MSP", Joins::Stays);
+    peer.set_joining(Some("/other"));
+    place.join(&peer).args(["--deadline", "4s"]).run().assert_failed(6, &["run the same command again"]);
+    assert_eq!(joins_asked(&peer), 0);
+    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+    peer.set_joining(Some(place.folder().to_str().unwrap())); // ends at the second look, as it is a join that goes well
+    let joining = place.join(&peer).start();
+    let busy = joining.wait_for(|told| (told["event"] == "peer_busy").then(|| told["folder"].clone()));
+    assert_eq!(busy, place.folder().to_str().unwrap());
+    // It was ours, by another command: nothing is joined twice.
+    joining.wait().assert_failed(1, &["already has channel mychannel"]);
+}
+
+/// B4: the channel exists: refused before any source is asked.
+#[test]
+fn a_channel_that_exists_is_refused_before_any_download() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+    peer.add(CHANNEL, Ledger { last: 83, ..Ledger::default() });
+    let ended = place.join(&peer).run();
+    ended.assert_failed(1, &["already has channel mychannel"]);
+    assert!(ended.of("source_ready").is_empty() && !place.folder().exists());
+}
+
+/// B5: the join succeeds, into something else than was agreed on.
+#[test]
+fn a_channel_that_isnt_what_was_agreed_on_is_an_alarm() {
+    let place = Place::new();
+    for (joins, words) in [
+        (Joins::OtherBlock, "it joined by a snapshot of block 131, not of 132"),
+        (Joins::OtherHash, "the hash of its block 132 is 0909"),
+        (Joins::AheadOfAnother, "the hash of its block 132 is 0909"),
+    ] {
+        let peer = FakePeer::start_of("Org3MSP", joins);
+        place.join(&peer).run().assert_failed(3, &[words, "it isn't what was agreed on"]);
+    }
+}
+
+#[test]
+fn only_an_admin_of_the_peer_may_have_it_join() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org2MSP", Joins::Well);
+    place.join(&peer).run().assert_failed(5, &["expected MSP ID Org2MSP, received Org3MSP"]);
+    assert_eq!(joins_asked(&peer), 0);
+}
+
+/// D8: a folder that was edited between its landing and the join is refused right before the peer is told of it.
+#[test]
+fn a_folder_that_is_edited_while_the_peer_is_busy_is_refused() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org3MSP", Joins::Stays);
+    peer.set_joining(Some("/other"));
+    let joining = place.join(&peer).start();
+    joining.wait_for(|told| (told["event"] == "peer_busy").then_some(()));
+    flip(&place.folder().join("public_state.data"));
+    peer.set_joining(None);
+    joining.wait().assert_failed(3, &["public_state.data"]);
+    assert_eq!(joins_asked(&peer), 0);
+}
+
+/// Changes one bit, whatever the file's mode.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Another content, whatever the file's mode.
+fn write_over(folder: &Path, name: &str, bytes: &[u8]) {
+    fs::remove_file(folder.join(name)).unwrap();
+    fs::write(folder.join(name), bytes).unwrap();
+}
+
+/// A folder that came another way, and how it is joined from.
+fn from_folder(place: &Place, folder: &Path, peer: &FakePeer) -> Ended {
+    let addresses: Vec<_> = place.sources.iter().map(|source| source.address).collect();
+    into(Join::from_folder(&addresses, folder), peer).run()
+}
+
+fn copied() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    copy_folder(&fixture(&format!("snapshots/org1/{BLOCK}")), folder.path());
+    folder
+}
+
+#[test]
+fn a_folder_that_is_there_is_joined_from_where_it_lies() {
+    let (place, folder) = (Place::new(), copied());
+    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+    let ended = from_folder(&place, folder.path(), &peer);
+    let result = ended.result();
+    assert_eq!(
+        (&result["outcome"], &result["path"]),
+        (&"already_there".into(), &folder.path().to_str().unwrap().into())
+    );
+    assert!(ended.of("progress").is_empty(), "nothing is fetched");
+    assert_eq!(peer.ledger(CHANNEL).joined_by, Some(BLOCK));
+    assert!(result["receipt"].is_string(), "{result}");
+}
+
+/// B1: whatever is wrong with a folder, it is found before the peer is told of it.
+#[test]
+fn no_bad_snapshot_reaches_the_peer() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 8] = [
+        ("txids.data", |folder| fs::remove_file(folder.join("txids.data")).unwrap()),
+        ("extra", |folder| fs::write(folder.join("extra"), "").unwrap()),
+        ("public_state.data", |folder| flip(&folder.join("public_state.data"))),
+        ("private_state_hashes.metadata", |folder| flip(&folder.join("private_state_hashes.metadata"))),
+        ("_snapshot_signable_metadata.json", |folder| write_over(folder, "_snapshot_signable_metadata.json", b"{}")),
+        ("hash", |folder| {
+            let text = fs::read_to_string(folder.join("_snapshot_additional_metadata.json")).unwrap();
+            write_over(folder, "_snapshot_additional_metadata.json", text.replacen('1', "2", 1).as_bytes());
+        }),
+        ("confighistory.data", |folder| {
+            let mut bytes = fs::read(folder.join("confighistory.data")).unwrap();
+            bytes[0] = 2;
+            write_over(folder, "confighistory.data", &bytes);
+        }),
+        ("txids.metadata", |folder| write_over(folder, "txids.metadata", b"")),
+    ];
+    let place = Place::new();
+    for (named, damage) in damages {
+        let (folder, peer) = (copied(), FakePeer::start_of("Org3MSP", Joins::Well));
+        damage(folder.path());
+        let ended = from_folder(&place, folder.path(), &peer);
+        assert_eq!(ended.code, Some(3), "{named}: {}\n{}", ended.stdout, ended.stderr);
+        assert!(ended.stderr.contains(named), "{named}: {}", ended.stderr);
+        assert_eq!(joins_asked(&peer), 0, "{named}");
+    }
+}

@@ -81,6 +81,8 @@ pub struct Ledger {
     pub joined_by: Option<u64>,
     /// The hash of the block by which it joined.
     pub joined_hash: Vec<u8>,
+    /// Without one it answers what is no block.
+    pub config_block: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -493,7 +495,7 @@ impl State {
                 self.joining = Some(folder);
                 Vec::new()
             }
-            "GetConfigBlock" => b"a block".to_vec(),
+            "GetConfigBlock" => self.ledgers[&channel].config_block.clone().unwrap_or_else(|| b"a block".to_vec()),
             "GetBlockByNumber" => {
                 let ledger = &self.ledgers[&channel];
                 let number: u64 = text(2).parse().unwrap();

@@ -7,7 +7,7 @@
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod beside_peer;
 #[path = "common/fake_peer.rs"]
-#[allow(unreachable_pub, reason = "shared by several tests")]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod fake_peer;
 
 use beside_peer::{Ended, admin_msp, binary, peer_msp, run};

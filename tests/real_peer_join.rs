@@ -85,6 +85,44 @@ fn a_real_peer_starts_on_databases_that_were_loaded_while_it_was_stopped() {
     }
 }
 
+/// The whole way into a running peer: fetched, proved, joined by the peer itself, and what it has then proved.
+#[test]
+fn a_running_peer_takes_what_has_landed_and_a_join_that_fails_is_told() {
+    let Some(binaries) = binaries() else { return };
+    let root = Root::with_recorded();
+    let sources = [1, 2].map(|org| Service::start(org, &root, &RECORDED.map(|(block, ..)| block)));
+    let addresses: Vec<_> = sources.iter().map(|source| source.address).collect();
+    for (mutual_tls, (block, chaincode, sequence)) in [(false, RECORDED[0]), (true, RECORDED[1])] {
+        let land = TempDir::new().unwrap();
+        let join = |peer: &RealPeer| {
+            let (address, ca) = (peer.address(), RealPeer::tls_root());
+            let join = Join::new(&addresses, land.path()).block(block).args(["--loader", "folder"]);
+            let join = join.args(["--peer-address", &address, "--tls-root-cert-file", ca.to_str().unwrap()]);
+            let pair = ["CERT", "KEY"].into_iter().zip(RealPeer::client_pair());
+            let pair = pair
+                .map(|(what, path)| (format!("SNAPFERRY_PEER_TLS_CLIENT{what}"), path.to_str().unwrap().to_owned()));
+            if mutual_tls { join.variables(pair) } else { join }
+        };
+        // Leftovers of a channel that the peer doesn't know: it takes the join, and fails it behind its success.
+        let fails = RealPeer::start(&binaries, mutual_tls);
+        let left = fails.ledgers().join("chains/chains").join(CHANNEL);
+        std::fs::create_dir_all(&left).unwrap();
+        std::fs::write(left.join("blockfile_000000"), "x").unwrap();
+        join(&fails).run().assert_failed(1, &["doesn't have channel mychannel", "Error creating ledger from snapshot"]);
+        assert!(fails.log().contains("Error creating ledger from snapshot"), "{}", fails.log());
+        drop(fails);
+        // What it took lies there still, for a better one.
+        let peer = RealPeer::start(&binaries, mutual_tls);
+        let ended = join(&peer).run();
+        assert_eq!(ended.result()["outcome"], "already_there");
+        let folder = PathBuf::from(ended.result()["path"].as_str().unwrap());
+        join(&peer).run().assert_failed(1, &["already has channel mychannel"]);
+        let delivery = Delivery { block, folder, _land: land };
+        let definition = delivery.is_whole_in(peer, chaincode);
+        assert_eq!(definition["sequence"], sequence, "{definition}");
+    }
+}
+
 /// Writes a sample where the services look; tells its block.
 fn sample(root: &Root, args: &[&str]) -> u64 {
     let making = root.path().join("making");

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     disk::{Access, Dir, DiskError, FileReader},
-    ledger::load::{FileStream, Load, LoadError, load, may_load},
+    ledger::load::{FileStream, Load, LoadError, finish, load, may_load},
     msp::MspId,
     peer::PeerError,
     snapshot::{
@@ -149,12 +149,17 @@ impl LedgerLoader {
             return Err(LoadingError::Changed { path: folder.path().display().to_string() });
         }
         refuse_couchdb(&metadata)?;
+        let may_activate = || !watch.is_stopped() && (watch.still_agreed)();
+        // An earlier run may have been cut off right before its end.
+        if finish(&self.ledgers, &metadata, &may_activate)? {
+            return Ok(());
+        }
         check_exact_set(&*folder, &metadata.signable)?;
         let open = |file: SnapshotFile| {
             let reader = FileReader::new(folder.open_file(file.name(), Access::Read)?);
             Ok(FileStream::Unproved(Box::new(Counted { reader, read, stopped: &watch.stopped })))
         };
-        self.run(landed, &metadata, &open, &|| !watch.is_stopped() && (watch.still_agreed)())
+        self.run(landed, &metadata, &open, &may_activate)
     }
 
     fn run<'a>(

@@ -8,6 +8,7 @@
 //! gathered: expiries, missing data, metadata     -> runs
 //! every hash, the whole content                  or nothing was loaded
 //! one MANIFEST for each database
+//! marker: nothing lacks but the record           from here on the next run only needs to finish
 //! record of the channel: ACTIVE
 //! ```
 //!
@@ -18,6 +19,7 @@ mod channel;
 mod databases;
 mod error;
 mod files;
+mod marker;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +84,7 @@ pub fn load(job: &Load<'_>) -> Result<(), LoadError> {
     let places = ChannelPlaces::claim(&job.ledgers, &job.metadata.signable.id().channel)?;
     places.begin(job.metadata)?;
     match fill(job, &places) {
+        // From here on it is whole but for its record: what fails now, the next one finishes.
         Ok(()) => places.activate(job.metadata),
         Err(error) => {
             if let Err(left) = places.remove() {
@@ -90,6 +93,24 @@ pub fn load(job: &Load<'_>) -> Result<(), LoadError> {
             Err(error)
         }
     }
+}
+
+/// Makes the channel active if an earlier load of just this snapshot had proved and written everything, and nobody has changed anything since;
+/// else nothing is done. False as well if `may_activate` says so.
+///
+/// # Errors
+/// As [`may_load`]; the disk.
+pub fn finish(
+    ledgers: &Arc<dyn Dir>,
+    metadata: &SnapshotMetadata,
+    may_activate: &dyn Fn() -> bool,
+) -> Result<bool, LoadError> {
+    let Some(places) = ChannelPlaces::of_unfinished(ledgers, metadata)? else { return Ok(false) };
+    if !marker::holds(&places, metadata)? || !may_activate() {
+        return Ok(false);
+    }
+    places.activate(metadata)?;
+    Ok(true)
 }
 
 /// Whether a load of the channel would find its place now. Changes nothing.
@@ -152,7 +173,8 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<(), LoadError> {
     if !(job.may_activate)() {
         return Err(LoadError::CalledOff);
     }
-    databases.commit()
+    databases.commit()?;
+    marker::put(places, job.metadata)
 }
 
 fn tx_ids(id: &SnapshotId, files: &Files<'_>, databases: &Databases) -> Result<(), LoadError> {

@@ -3,7 +3,7 @@
 
 use super::{
     LedgerError,
-    leveldb::{Bulk, LevelDbError},
+    leveldb::{Bulk, LevelDbError, make_database},
 };
 use crate::disk::{Dir, DiskError, EntryKind};
 
@@ -37,8 +37,7 @@ pub fn refuse_running_peer(ledgers: &dyn Dir) -> Result<(), LedgerError> {
 /// # Errors
 /// [`LedgerError::PeerRuns`]; or whatever the disk says.
 pub(super) fn hold_off_the_peer(ledgers: &dyn Dir) -> Result<Bulk, LedgerError> {
-    ledgers.create_dir(LOCK_FOLDER)?;
-    match Bulk::begin(ledgers.open_dir(LOCK_FOLDER)?, Vec::new()) {
+    match make_database(ledgers, LOCK_FOLDER).and_then(|folder| Bulk::begin(folder, Vec::new())) {
         Err(LevelDbError::Disk(DiskError::Locked { .. })) => {
             Err(LedgerError::PeerRuns { path: ledgers.path().to_owned() })
         }

@@ -380,6 +380,11 @@ impl Join {
         self
     }
 
+    pub fn variables(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.command.envs(variables);
+        self
+    }
+
     pub fn block(self, block: u64) -> Self {
         self.args(["-b", &block.to_string()])
     }

@@ -10,6 +10,7 @@
 //! A crash before CURRENT has its new content leaves the database as it was. Decides where tables go; which keys are loaded, and that
 //! nobody reads meanwhile, is left to the caller.
 
+mod create;
 mod folder;
 mod levels;
 mod ranges;
@@ -25,7 +26,10 @@ use std::{
     },
 };
 
-pub use self::run::{LoadedRun, Run};
+pub use self::{
+    create::make_database,
+    run::{LoadedRun, Run},
+};
 use self::{levels::place, ranges::Ranges, rewrite::without};
 use super::{
     InternalKey, LevelDbError, ManifestFault, SEQUENCE_MAX, TableWriter, Version,
@@ -71,7 +75,7 @@ impl Target {
 }
 
 impl Bulk {
-    /// Begins a load into the database in `dir`, a new one if the folder holds none, which will replace all records in `replaced` and
+    /// Begins a load into the database in `dir`, a new one if the folder holds none (but where a peer looks, [`make_database`] makes it), which will replace all records in `replaced` and
     /// leave all others as they are.
     ///
     /// # Errors

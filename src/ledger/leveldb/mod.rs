@@ -16,7 +16,7 @@ mod table_writer;
 mod version;
 
 pub use batch::{Batch, BatchFault, BatchWriter, Operation, SEQUENCE_MAX};
-pub use bulk::{Bulk, LoadedRun, Run};
+pub use bulk::{Bulk, LoadedRun, Run, make_database};
 pub use coding::{InternalKey, Kind, TableMeta};
 pub use error::LevelDbError;
 pub use log::{LOG_RECORD_BYTES_MAX, LogFault, LogReader, LogWriter};

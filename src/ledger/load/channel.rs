@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::LoadError;
+use super::{LoadError, marker};
 use crate::{
     disk::{Access, Dir},
     ledger::{
-        leveldb::{Bulk, Database, LevelDbError},
+        leveldb::{Bulk, Database, LevelDbError, make_database},
         running::{hold_off_the_peer, refuse_running_peer},
         stores::{
             BOOTSTRAPPING_INFO_FILE, BootstrappingInfo, CHAINS_FOLDER, FIRST_BLOCK_FILE, FormatRecord, LedgerRecord,
@@ -48,14 +48,39 @@ impl ChannelPlaces {
         Ok(places)
     }
 
+    /// The places of a channel that a load has begun, as they are; `None` if there is no such.
+    pub(super) fn of_unfinished(
+        ledgers: &Arc<dyn Dir>,
+        metadata: &SnapshotMetadata,
+    ) -> Result<Option<Self>, LoadError> {
+        let channel = &metadata.signable.id().channel;
+        may_claim(ledgers, channel)?;
+        let no_peer = hold_off_the_peer(&**ledgers)?;
+        let record = match database(ledgers, Store::LedgerProvider)? {
+            Some(database) => database.get(&ledger_key(channel))?,
+            None => None,
+        };
+        let is_begun = record.is_some_and(|record| record == ledger_record(metadata, Status::UnderConstruction));
+        Ok(is_begun.then(|| Self { ledgers: Arc::clone(ledgers), channel: channel.clone(), _no_peer: no_peer }))
+    }
+
+    pub(super) const fn ledgers(&self) -> &Arc<dyn Dir> {
+        &self.ledgers
+    }
+
     /// Says durably that the channel is being made: whatever happens, a peer that starts drops what there is of it.
     pub(super) fn begin(&self, metadata: &SnapshotMetadata) -> Result<(), LoadError> {
+        marker::remove(self, &self.channel)?;
         self.put_record(Some(ledger_record(metadata, Status::UnderConstruction)))
     }
 
     /// Says durably that it is whole.
     pub(super) fn activate(&self, metadata: &SnapshotMetadata) -> Result<(), LoadError> {
-        self.put_record(Some(ledger_record(metadata, Status::Active)))
+        self.put_record(Some(ledger_record(metadata, Status::Active)))?;
+        if let Err(error) = marker::remove(self, &self.channel) {
+            tracing::warn!("the channel is whole, a file of ours is left beside its databases: {error}");
+        }
+        Ok(())
     }
 
     fn put_record(&self, record: Option<Vec<u8>>) -> Result<(), LoadError> {
@@ -86,6 +111,7 @@ impl ChannelPlaces {
 
     /// Takes everything of the channel away, its record last.
     pub(super) fn remove(&self) -> Result<(), LoadError> {
+        marker::remove(self, &self.channel)?;
         for store in Store::ALL.into_iter().filter(|store| *store != Store::LedgerProvider) {
             self.bulk(store)?.commit()?;
         }
@@ -118,8 +144,10 @@ impl ChannelPlaces {
         Ok(chain.sync_dir()?)
     }
 
+    /// The store's folder, with a database in it.
     fn folder(&self, store: Store) -> Result<Arc<dyn Dir>, LoadError> {
-        self.made(store.folder())
+        let Some((name, above)) = store.folder().split_last() else { return Ok(Arc::clone(&self.ledgers)) };
+        Ok(make_database(&*self.made(above)?, name)?)
     }
 
     /// The folder with those components, made if it is missing.

@@ -260,3 +260,58 @@ fn an_empty_database_gets_its_format() {
     place.load(&Recorded::open(83), 3).unwrap();
     place.assert_is_that_of_a_real_peer(83, 3);
 }
+
+/// A load that was cut off right before the channel's record would say that it is whole.
+fn cut_off(place: &Place, recorded: &Recorded) {
+    let folder = OsDir::open(&recorded.folder).unwrap();
+    let open = |file: SnapshotFile| {
+        Ok(FileStream::Unproved(Box::new(FileReader::new(folder.open_file(file.name(), Access::Read)?))))
+    };
+    let job = Load {
+        ledgers: Arc::clone(&place.ledgers),
+        metadata: &recorded.metadata,
+        open: &open,
+        msp_id: "Org2MSP",
+        scratch: Arc::clone(&place.scratch),
+        sort_bytes: 1 << 20,
+        may_activate: &|| true,
+    };
+    let places = ChannelPlaces::claim(&place.ledgers, &recorded.metadata.signable.id().channel).unwrap();
+    places.begin(&recorded.metadata).unwrap();
+    fill(&job, &places).unwrap();
+}
+
+#[test]
+fn what_was_cut_off_right_before_its_end_is_finished_without_reading_anything() {
+    let (place, recorded) = (Place::new(), Recorded::open(132));
+    let finishes = |recorded: &Recorded, may| finish(&place.ledgers, &recorded.metadata, &|| may).unwrap();
+    assert!(!finishes(&recorded, true), "nothing was begun");
+    cut_off(&place, &recorded);
+    assert!(!finishes(&Recorded::open(83), true), "another snapshot was");
+    assert!(!finishes(&recorded, false), "who vouched doesn't count any more");
+    assert!(finishes(&recorded, true));
+    place.assert_is_that_of_a_real_peer(132, 2);
+    assert!(!place.ledgers.list().unwrap().iter().any(|entry| entry.name.starts_with('.')), "our marker is left");
+    let again = finish(&place.ledgers, &recorded.metadata, &|| true).unwrap_err();
+    assert!(matches!(again, LoadError::ChannelExists { .. }), "{again}");
+}
+
+/// A peer that starts opens every database, and writes what it finds anew.
+#[test]
+fn what_somebody_has_changed_since_is_loaded_again() {
+    let recorded = Recorded::open(132);
+    for store in Store::ALL.into_iter().filter(|store| *store != Store::LedgerProvider) {
+        let place = Place::new();
+        cut_off(&place, &recorded);
+        put(&place, store, &[(b"other\0key", b"of another channel")]);
+        assert!(!finish(&place.ledgers, &recorded.metadata, &|| true).unwrap(), "{store:?}");
+        place.load(&recorded, 2).unwrap();
+    }
+    let place = Place::new();
+    cut_off(&place, &recorded);
+    let chain = place.ledgers.open_dir("chains").unwrap().open_dir("chains").unwrap().open_dir("mychannel").unwrap();
+    chain.remove_file("bootstrappingSnapshot.info").unwrap();
+    assert!(!finish(&place.ledgers, &recorded.metadata, &|| true).unwrap());
+    place.load(&recorded, 2).unwrap();
+    place.assert_is_that_of_a_real_peer(132, 2);
+}

@@ -17,15 +17,21 @@ enum Numbered {
     Pending,
 }
 
-/// Makes an empty database, before any table: goleveldb refuses a folder with tables and without CURRENT.
-///
-/// # Errors
-/// [`LevelDbError::Current`] if there are tables or logs, which no crash of ours leaves behind.
-pub(super) fn create(dir: &dyn Dir) -> Result<(u64, Version), LevelDbError> {
-    const MANIFEST: u64 = 1;
+/// Fails with [`LevelDbError::Current`] if there are tables or logs, which nothing of ours leaves behind without a database.
+pub(super) fn refuse_tables(dir: &dyn Dir) -> Result<(), LevelDbError> {
     if numbered(dir)?.iter().any(|(kind, ..)| matches!(kind, Numbered::Table | Numbered::Log)) {
         return Err(LevelDbError::Current { path: dir.path().join("CURRENT") });
     }
+    Ok(())
+}
+
+/// Makes an empty database, before any table: goleveldb refuses a folder with tables and without CURRENT.
+///
+/// # Errors
+/// [`LevelDbError::Current`] if there are tables or logs.
+pub(super) fn create(dir: &dyn Dir) -> Result<(u64, Version), LevelDbError> {
+    const MANIFEST: u64 = 1;
+    refuse_tables(dir)?;
     let version = Version { next_file: MANIFEST + 1, ..Version::default() };
     version.write(dir, MANIFEST)?;
     Ok((MANIFEST, version))

@@ -10,7 +10,8 @@ use super::{
     clone_channels::Channels,
     clone_private::PrivateData,
     clone_report::{Ended, Report},
-    clone_snapshot::{Snapshot, SourcePeer, SourcePeerArgs},
+    clone_snapshot::{Snapshot, SnapshotAgeArgs},
+    clone_source::{SourcePeer, SourcePeerArgs},
     context::Context,
     exit::{Exit, Failure},
     join::{Wanted, landing_folder, style},
@@ -64,6 +65,8 @@ pub(crate) struct CloneCommand {
     loader: LoaderArgs,
     #[command(flatten)]
     source_peer: SourcePeerArgs,
+    #[command(flatten)]
+    age: SnapshotAgeArgs,
     /// Takes a snapshot below the floor, too: older than the configuration block, than what this peer once had, or than trust.minBlock
     #[arg(long)]
     allow_older: bool,
@@ -162,7 +165,7 @@ impl CloneCommand {
                 wanted.request(context, config, |_| landing_folder(self.land.as_deref(), &self.loader, config))?;
             let request = JoinRequest { sources: channel::sources(config, &self.network)?, ..request };
             let loader = self.loader.loader(context, config, &request)?;
-            let snapshot = self.source_peer.newest(context, &request, *source_peer).await?;
+            let snapshot = self.age.newest(context, &request, *source_peer).await?;
             Ok((JoinRequest { loader, ..request }, watcher, snapshot))
         };
         let (request, _watcher, snapshot) = until(stopped.as_mut(), stop, preparing).await?;

@@ -5,7 +5,7 @@
 
 use super::{
     channel::NetworkArgs,
-    clone_snapshot::SourcePeer,
+    clone_source::SourcePeer,
     exit::{Exit, Failure},
     join_loader::{LoaderArgs, LoaderKind},
     peer::AdminsPeer,

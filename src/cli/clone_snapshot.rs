@@ -2,29 +2,23 @@
 //! make now.
 
 use super::{
+    clone_source::SourcePeer,
     context::Context,
     exit::{Exit, Failure},
     join::style,
-    join_loader::LoaderArgs,
-    peer::AdminsPeer,
     transfer_view::Style,
 };
-use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 use snapferry::{
     bootstrap::{CatalogRequest, JoinError, JoinRequest, SourceCatalog, catalogs, listings},
     catalog::AgreementError,
-    msp::{LocalIdentity, MspId},
-    peer::{Peer, PeerError, Refusal},
-    service::config::Config,
+    msp::MspId,
     snapshot::{BlockNumber, ChannelId},
     transport::{fault::chain, wire::CatalogClaim},
 };
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -33,24 +27,6 @@ use tokio::time::{Instant, sleep};
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What is waited for is said at least so often.
 const SAY_EVERY: Duration = Duration::from_secs(30);
-
-/// The peer beside the source.
-#[derive(Debug, Args)]
-pub(crate) struct SourcePeerArgs {
-    /// gRPC of the source's peer: where it is asked which channels it has, how they are configured, and, by an admin, for a snapshot of now
-    #[arg(long, value_name = "HOST:PORT", alias = "sourcePeerAddress")]
-    source_peer_address: Option<String>,
-    /// The CA of its TLS certificate, PEM [default: that of our own peer: --tls-root-cert-file, ...]
-    #[arg(long, value_name = "FILE", requires = "source_peer_address")]
-    source_peer_tls_root_cert_file: Option<PathBuf>,
-    /// The name in its TLS certificate, if that isn't the host
-    #[arg(long, value_name = "NAME", requires = "source_peer_address")]
-    source_peer_server_name: Option<String>,
-    /// Has the source's peer make a snapshot of now where the newest one is more than N blocks behind; else it is asked only where there is
-    /// none that could be used
-    #[arg(long, value_name = "N", requires = "source_peer_address")]
-    max_blocks_behind: Option<u64>,
-}
 
 /// What there is to be cloned from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,32 +37,16 @@ pub(super) enum Snapshot {
     WouldBeRequested,
 }
 
-/// A connected peer of our organisation.
-pub(super) struct SourcePeer {
-    asked: AdminsPeer,
-    peer: Peer,
+/// How recent a snapshot must be.
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotAgeArgs {
+    /// Has the source's peer make a snapshot of now where the newest one is more than N blocks behind; else it is asked only where there is
+    /// none that could be used
+    #[arg(long, value_name = "N", requires = "source_peer_address")]
+    max_blocks_behind: Option<u64>,
 }
 
-impl SourcePeerArgs {
-    /// Connects, if there is an address.
-    pub(super) async fn connect(
-        &self,
-        loader: &LoaderArgs,
-        identity: &Arc<LocalIdentity>,
-        config: &Config,
-    ) -> Result<Option<SourcePeer>, Failure> {
-        let Some(address) = &self.source_peer_address else { return Ok(None) };
-        let mut of_source = config.clone();
-        of_source.peer.address = Some(address.clone());
-        of_source.peer.server_name.clone_from(&self.source_peer_server_name);
-        if self.source_peer_tls_root_cert_file.is_some() {
-            of_source.peer.tls_root_cert.clone_from(&self.source_peer_tls_root_cert_file);
-        }
-        let asked = AdminsPeer::new(loader.connection(&of_source)?, Arc::clone(identity));
-        let peer = asked.connect().await?;
-        Ok(Some(SourcePeer { asked, peer }))
-    }
-
+impl SnapshotAgeArgs {
     /// Sees to it that there is a snapshot to join from.
     pub(super) async fn newest(
         &self,
@@ -204,45 +164,6 @@ fn say(context: &Context, channel: &ChannelId, block: BlockNumber) {
             "  a snapshot of block {block} or later was requested of the source's peer; waiting until its service offers it"
         ),
     };
-}
-
-impl SourcePeer {
-    pub(super) fn address(&self) -> &str {
-        self.asked.address()
-    }
-
-    pub(super) async fn channels(&self) -> Result<Vec<ChannelId>, Failure> {
-        self.told(self.peer.channels().await).await
-    }
-
-    pub(super) async fn config_block(&self, channel: &ChannelId) -> Result<Bytes, Failure> {
-        self.told(self.peer.config_block(channel).await).await
-    }
-
-    async fn last_block(&self, channel: &ChannelId) -> Result<BlockNumber, Failure> {
-        Ok(self.told(self.peer.chain_info(channel).await).await?.last_block)
-    }
-
-    /// Requests a snapshot of now. One that is requested or made already is as good.
-    async fn request(&self, channel: &ChannelId) -> Result<(), Failure> {
-        match self.peer.generate(channel, None).await {
-            Err(error)
-                if error.refused().is_some_and(|refused| {
-                    matches!(refused.refusal, Refusal::AlreadyRequested | Refusal::AlreadyGenerated(_))
-                }) =>
-            {
-                Ok(())
-            }
-            answered => self.told(answered).await,
-        }
-    }
-
-    async fn told<T>(&self, answered: Result<T, PeerError>) -> Result<T, Failure> {
-        match answered {
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(self.asked.failure(&self.peer, error).await),
-        }
-    }
 }
 
 #[cfg(test)]

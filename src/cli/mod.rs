@@ -13,6 +13,7 @@ mod clone_channels;
 mod clone_private;
 mod clone_report;
 mod clone_snapshot;
+mod clone_source;
 mod completion;
 mod config;
 mod config_check;

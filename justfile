@@ -32,9 +32,9 @@ lossy-relay:
 faults-long:
     NETSIM_SEEDS=20000 cargo test --release --locked --test faults swarm -- --nocapture
 
-# Every state that a power cut may leave of a join, every kind of failure of each of its operations (minutes).
+# Every state that a power cut may leave of a join, every kind of failure of each of its operations, and every crash of a direct load (minutes).
 faults-exhaustive:
-    cargo test --release --locked --test faults every_state -- --ignored --nocapture
+    cargo test --release --locked --test faults every_ -- --ignored --nocapture
 
 # Loopback throughput beside raw quinn and the hashes.
 bench *ARGS:

@@ -222,12 +222,17 @@ impl RealPeer {
 
     /// As [`Self::restart`], once that was done while it was stopped.
     pub fn restart_after(&mut self, meanwhile: impl FnOnce(&Self)) {
+        self.stop();
+        meanwhile(self);
+        self.launch();
+    }
+
+    /// Stops it as an operator does, if it runs.
+    pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
             process.wait().unwrap();
         }
-        meanwhile(self);
-        self.launch();
     }
 
     /// Its databases.

@@ -17,6 +17,7 @@ mod foreign;
 mod full;
 mod ledger_load;
 mod life_cycle;
+mod load_crashes;
 mod loads;
 mod lying;
 mod network;

@@ -1,0 +1,261 @@
+//! A whole direct load that is cut off before every single operation of the peer's disk, and with every single operation failing. Whatever is
+//! left, a peer that starts then has the channel whole or drops what there is of it, other channels' records are the same bytes, and the next
+//! load brings it about, of this snapshot or another.
+
+use std::{
+    collections::BTreeMap,
+    io::{Cursor, Read},
+    sync::Arc,
+};
+
+use netsim::{
+    Rng,
+    disk::{Fault, SimDisk},
+};
+use snapferry::{
+    disk::{Dir, DiskError},
+    ledger::{
+        leveldb::{Bulk, Database, make_database},
+        load::{FileStream, Load, LoadError, clean_up, finish, load},
+        stores::{LedgerRecord, Status, Store, ledger_key},
+    },
+    snapshot::{ChannelId, SnapshotFile, SnapshotMetadata},
+};
+
+use crate::sim::{
+    channel::{CHANNEL, Golden, SimChannel},
+    disk::sim_dir,
+};
+
+type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+type Everything = BTreeMap<Store, Records>;
+
+/// What is drawn of the states that a power cut may leave.
+const SEED: u64 = 7;
+/// Bytes of the snapshots: some tables of each store are enough.
+const BYTES: u64 = 200 << 10;
+/// Names that sort close before and behind the channel's, and one that begins with it.
+const OTHERS: [&str; 4] = ["aaa", "simchannel-1", "simchannel2", "zzz"];
+
+fn golden(number: u64) -> Arc<Golden> {
+    SimChannel::shared(3).golden(BYTES, number)
+}
+
+fn metadata(golden: &Golden) -> SnapshotMetadata {
+    let json = |name| golden.files[name].as_slice();
+    SnapshotMetadata::parse(json(SnapshotFile::SIGNABLE_METADATA), json(SnapshotFile::ADDITIONAL_METADATA)).unwrap()
+}
+
+fn ledgers(disk: &SimDisk) -> Result<Arc<dyn Dir>, DiskError> {
+    let root = sim_dir(disk);
+    root.create_dir("ledgersData")?;
+    root.sync_dir()?;
+    root.open_dir("ledgersData")
+}
+
+/// Loads the snapshot; sorting has a disk of its own, and needs none.
+fn load_into(disk: &SimDisk, golden: &Golden) -> Result<(), LoadError> {
+    let (metadata, scratch) = (metadata(golden), sim_dir(&SimDisk::new()));
+    let open = |file: SnapshotFile| {
+        let bytes: Box<dyn Read + Send> = Box::new(Cursor::new(golden.files[file.name()].clone()));
+        Ok(FileStream::Unproved(bytes))
+    };
+    let ledgers = ledgers(disk)?;
+    // As a join does that finds the folder in place.
+    if finish(&ledgers, &metadata, &|| true)? {
+        return Ok(());
+    }
+    load(&Load {
+        ledgers,
+        metadata: &metadata,
+        open: &open,
+        msp_id: "Org1MSP",
+        scratch,
+        sort_bytes: 8 << 20,
+        may_activate: &|| true,
+    })
+}
+
+fn channel() -> ChannelId {
+    CHANNEL.parse().unwrap()
+}
+
+fn status(disk: &SimDisk) -> Option<Status> {
+    let found = everything(disk);
+    let record = found.get(&Store::LedgerProvider)?.get(&ledger_key(&channel()))?;
+    Some(LedgerRecord::decode(record).unwrap().status)
+}
+
+/// All that a peer would read. Panics where none could start: at a folder that is neither empty nor a database.
+fn everything(disk: &SimDisk) -> Everything {
+    let ledgers = ledgers(disk).unwrap();
+    let of = |store: Store| {
+        let folder = store.folder().iter().try_fold(Arc::clone(&ledgers), |dir, name| dir.open_dir(name)).ok()?;
+        if folder.list().unwrap().is_empty() {
+            return None;
+        }
+        let database = Database::open(folder).unwrap_or_else(|error| panic!("no peer opens it: {error}"));
+        Some((store, database.scan(..).map(Result::unwrap).collect()))
+    };
+    let found = Store::ALL.into_iter().filter_map(of).collect();
+    if let Ok(lock) = ledgers.open_dir("fileLock")
+        && !lock.list().unwrap().is_empty()
+    {
+        Database::open(lock).unwrap_or_else(|error| panic!("no peer opens its lock: {error}"));
+    }
+    found
+}
+
+/// Without what is the channel's, and without formats: a database that isn't there yet has none.
+fn others(mut found: Everything) -> Everything {
+    for (store, records) in &mut found {
+        let ranges = store.key_ranges(&channel());
+        let format = store.format().map(|(key, _)| key.to_vec());
+        records.retain(|key, _| !ranges.iter().any(|range| range.contains(key)) && Some(key) != format.as_ref());
+    }
+    found.retain(|_, records| !records.is_empty());
+    found
+}
+
+/// A peer with other channels.
+fn with_others() -> SimDisk {
+    let disk = SimDisk::new();
+    let ledgers = ledgers(&disk).unwrap();
+    for store in Store::ALL {
+        let (name, above) = store.folder().split_last().unwrap();
+        let above = above.iter().fold(Arc::clone(&ledgers), |dir, name| {
+            dir.create_dir(name).unwrap();
+            dir.open_dir(name).unwrap()
+        });
+        let mut records = Records::new();
+        records.extend(store.format().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        for other in OTHERS {
+            for range in store.key_ranges(&other.parse().unwrap()) {
+                let first = range.start.clone();
+                let more = (0..40).map(|n| [first.as_slice(), format!("{n:03}").as_bytes()].concat());
+                let keys = std::iter::once(first.clone()).chain(more).filter(|key| range.contains(key));
+                records.extend(keys.map(|key| (key, other.as_bytes().to_vec())));
+            }
+        }
+        let range = vec![Vec::new()..vec![0xff; 9]];
+        let mut bulk = Bulk::begin(make_database(&*above, name).unwrap(), range).unwrap();
+        let mut run = bulk.run();
+        records.iter().for_each(|(key, value)| run.add(key, value).unwrap());
+        bulk.take(run.finish().unwrap());
+        bulk.commit().unwrap();
+    }
+    disk
+}
+
+/// A peer in which a load was killed half-way, of another snapshot of the channel.
+fn with_a_rest() -> SimDisk {
+    let (probe, counted) = (with_others(), golden(2));
+    let before = probe.operations();
+    load_into(&probe, &counted).unwrap();
+    let half = before + (probe.operations() - before) / 2;
+    let disk = with_others();
+    disk.crash_before(half);
+    load_into(&disk, &counted).unwrap_err();
+    disk.kill();
+    assert_eq!(status(&disk), Some(Status::UnderConstruction));
+    disk
+}
+
+/// What holds however a load has ended, on a disk that its processes have left.
+fn check(disk: &SimDisk, before: &Everything, whole: &Everything, context: &str, another: bool) -> bool {
+    let found = everything(disk);
+    let is_active = status(disk) == Some(Status::Active);
+    if is_active {
+        assert!(found == *whole, "{context}: it is active, and isn't whole");
+    }
+    assert!(others(found) == *before, "{context}: other channels' records have changed");
+    if another && !is_active {
+        let ledgers = ledgers(disk).unwrap();
+        clean_up(&ledgers, &channel()).unwrap_or_else(|error| panic!("{context}: it can't be cleaned up: {error}"));
+        let left: usize = others(everything(disk)).values().map(BTreeMap::len).sum();
+        assert_eq!(left, before.values().map(BTreeMap::len).sum::<usize>(), "{context}: cleaned up");
+        assert_eq!(status(disk), None, "{context}: cleaned up");
+        load_into(disk, &golden(3)).unwrap_or_else(|error| panic!("{context}: another can't be loaded: {error}"));
+        assert_eq!(status(disk), Some(Status::Active), "{context}");
+    } else if !is_active {
+        load_into(disk, &golden(1)).unwrap_or_else(|error| panic!("{context}: it can't be loaded any more: {error}"));
+        assert!(everything(disk) == *whole, "{context}: loaded again");
+    }
+    is_active
+}
+
+/// Every operation's turn: `stride` of them are left out each time.
+fn crash_everywhere(start: impl Fn() -> SimDisk, stride: usize) {
+    let disk = start();
+    let before = others(everything(&disk));
+    disk.keep_images();
+    load_into(&disk, &golden(1)).unwrap();
+    let whole = everything(&disk);
+    let (mut images, operations) = (disk.taken_images(), disk.operations());
+    images.push(disk.image());
+    let mut rng = Rng::new(SEED);
+    let (mut states, mut actives) = (0, 0);
+    let last = images.len() - 1;
+    for (_, image) in images.iter().enumerate().filter(|(at, _)| at % stride == 0 || *at == last) {
+        let context = format!("cut off before operation {} of {operations}", image.operation());
+        let drawn = image.drawn(&mut rng);
+        for disk in [image.killed(), drawn] {
+            actives += usize::from(check(&disk, &before, &whole, &context, states % 3 == 0));
+            states += 1;
+        }
+    }
+    println!("{} crash points, {states} states, {actives} of them whole", images.len());
+    assert!(actives > 0, "a load that says it is done is durable");
+    assert!(images.len() > 60 && states > 30, "{} crash points, {states} states", images.len());
+}
+
+/// B2: a new peer.
+#[test]
+fn a_load_into_a_new_peer_is_cut_off_anywhere() {
+    crash_everywhere(SimDisk::new, 3);
+}
+
+/// B2: one that has other channels.
+#[test]
+fn a_load_beside_other_channels_is_cut_off_anywhere() {
+    crash_everywhere(with_others, 3);
+}
+
+/// B2: one in which an earlier load was killed.
+#[test]
+fn a_load_over_the_rest_of_another_is_cut_off_anywhere() {
+    crash_everywhere(with_a_rest, 3);
+}
+
+#[test]
+#[ignore = "minutes: just faults-exhaustive"]
+fn every_operation_of_every_load_is_the_last_one_once() {
+    for start in [SimDisk::new, with_others, with_a_rest] {
+        crash_everywhere(start, 1);
+    }
+}
+
+/// D2, D3: what a disk does to a load in any of its operations leaves nothing half done, and the next load isn't harmed.
+#[test]
+fn a_load_whose_disk_fails_anywhere_says_so_or_is_whole() {
+    let probe = with_others();
+    let begun = probe.operations();
+    let before = others(everything(&with_others()));
+    load_into(&probe, &golden(1)).unwrap();
+    let whole = everything(&probe);
+    let kinds: Vec<_> = probe.log().iter().map(|operation| operation.kind).collect();
+    for (at, kind) in (0..).zip(kinds).skip(begun as usize).step_by(4) {
+        for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(kind)) {
+            let disk = with_others();
+            // Counted from where this disk is: it was made by just as many operations.
+            disk.fail(at, fault);
+            let done = load_into(&disk, &golden(1));
+            disk.lose_unsynced();
+            // A fault whose turn hasn't come goes with the process.
+            let disk = disk.image().killed();
+            let context = format!("operation {at} fails with {fault:?}: {done:?}");
+            let is_active = check(&disk, &before, &whole, &context, at % 3 == 0);
+            assert!(is_active || done.is_err(), "{context}: it said that it is done");
+        }
+    }
+}

@@ -120,13 +120,18 @@ impl PrivateData {
 
 /// What is still missing, if it is news or was long not said.
 fn say(context: &Context, missing: &[Missing], transactions: u64, said: &mut Option<(Instant, u64)>) {
-    if let Some((at, before)) = said {
-        let due = if *before == transactions { SAY_EVERY } else { SAY_NEWS_EVERY };
-        if at.elapsed() < due {
-            return;
-        }
+    let is_news = said.is_none_or(|(_, before)| before != transactions);
+    let due = if is_news { SAY_NEWS_EVERY } else { SAY_EVERY };
+    if said.is_some_and(|(at, _)| at.elapsed() < due) {
+        return;
     }
     *said = Some((Instant::now(), transactions));
+    let hint = match is_news {
+        true => "",
+        false => {
+            "; none came for a minute: where the peer's log says `Failed to reconcile pvtdata`, nobody has them whole"
+        }
+    };
     // A line that is lost is no failure.
     let _ = match style(context) {
         Style::Quiet => Ok(()),
@@ -145,7 +150,7 @@ fn say(context: &Context, missing: &[Missing], transactions: u64, said: &mut Opt
             let count = amount(transactions);
             writeln!(
                 io::stderr(),
-                "waiting for private data of {count}, which come as the peer runs: {}",
+                "waiting for private data of {count}, which come as the peer runs: {}{hint}",
                 channels.join("; ")
             )
         }

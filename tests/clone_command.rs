@@ -24,7 +24,7 @@ use std::{
 
 use beside_peer::{Ended, Machine, Service, admin_msp, binary, fixture, org_folder, run};
 use config_blocks::{Change, of_channel, unsigned};
-use fake_peer::{FakePeer, Ledger};
+use fake_peer::{FakePeer, Joins, Ledger};
 use rustix::process::{Pid, Signal, kill_process};
 use rusty_leveldb::{DB, LdbIterator as _, Options};
 use serde_json::Value;
@@ -99,11 +99,17 @@ impl Target {
 
     /// `clone`, by Org1's admin, into the databases of this machine's peer.
     fn command(&self, from: &str, args: &[&str]) -> Command {
+        let mut command = self.landing(from, &["--loader", "ledger", "--ledger", "ledgersData"]);
+        command.args(args);
+        command
+    }
+
+    /// One that says itself where it loads, if it does.
+    fn landing(&self, from: &str, args: &[&str]) -> Command {
         let peer = org_folder(1, "peers/peer0.org1.example.com");
         let mut command = binary();
         command.current_dir(self.dir.path()).args(["clone", "--from", from, "--land", "land", "--state-dir", "state"]);
-        command.args(["--loader", "ledger", "--ledger", "ledgersData", "--msp-id", "Org1MSP"]);
-        command.arg("--msp-config-path").arg(admin_msp(1));
+        command.args(["--msp-id", "Org1MSP", "--msp-config-path"]).arg(admin_msp(1));
         command.arg("--tls-cert").arg(peer.join("tls/server.crt")).arg("--tls-key").arg(peer.join("tls/server.key"));
         command.args(args);
         command
@@ -391,23 +397,57 @@ fn keys(private: &mut DB, kinds: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// A folder in which a peer looks, as seen from a path that may be relative.
 #[test]
 fn without_a_loader_the_folders_land() {
     let (source, target) = (Source::new(1), Target::new());
     let service = source.serve(None);
-    let peer = org_folder(1, "peers/peer0.org1.example.com");
-    let mut command = binary();
-    command.current_dir(target.path("")).args(["clone", "--from", &service.address, "--land", "land"]);
-    command.args(["--state-dir", "state", "--msp-id", "Org1MSP", "--msp-config-path"]).arg(admin_msp(1));
-    command.arg("--tls-cert").arg(peer.join("tls/server.crt")).arg("--tls-key").arg(peer.join("tls/server.key"));
-    command.args(["-c", "mychannel", "--config-block", &source.blocks()]);
+    let blocks = source.blocks();
+    let mut command = target.landing(&service.address, &["-c", "mychannel", "--config-block", &blocks]);
     let landed = run(&mut command).expect(0);
     let folder = target.path("land/mychannel/132");
     assert!(landed.stdout.contains(&format!(": in {}", shown(&folder))), "{}", landed.stdout);
     assert!(landed.stdout.contains("next: peer channel joinbysnapshot"), "{}", landed.stdout);
     let again = run(&mut command).expect(0);
     assert!(again.stdout.contains("already, every file was checked again"), "{}", again.stdout);
+}
+
+/// By its own join, as it says itself which channels it has.
+#[test]
+fn a_running_peer_takes_one_channel_after_the_other() {
+    let (source, target) = (Source::new(1), Target::new());
+    let other = source.make_other();
+    let service = source.serve(Some(other));
+    let (blocks, peer) = (source.blocks(), FakePeer::start_of("Org1MSP", Joins::Well));
+    let [address, ca] = [peer.address.to_string(), peer.file("ca.crt").display().to_string()];
+    let flags =
+        ["--loader", "folder", "--peer-address", &address, "--tls-root-cert-file", &ca, "--config-block", &blocks];
+    let cloned = run(&mut target.landing(&service.address, &flags)).expect(0);
+    assert_eq!(cloned.stdout.matches("joined by the peer").count(), 2, "{}", cloned.stdout);
+    assert_eq!((peer.ledger("mychannel").joined_by, peer.ledger(OTHER).joined_by), (Some(132), Some(other)));
+    service.kill();
+    let again = run(&mut target.landing("127.0.0.1:9", &flags)).expect(0);
+    assert_eq!(again.stdout, "mychannel     there already\notherchannel  there already\n");
+    assert_eq!(peer.calls().iter().filter(|call| *call == "JoinChainBySnapshot").count(), 2);
+}
+
+/// The source's peer takes its time; whoever waits goes, and the request stays.
+#[test]
+fn a_clone_that_is_stopped_says_what_it_has_not_begun() {
+    let (source, target) = (Source::new(1), Target::new());
+    let service = source.serve(None);
+    let peer = source_peer(Some(7));
+    peer.hold();
+    let config = fs::read(fixture("config_block.pb")).unwrap();
+    peer.add("mychannel", Ledger { last: 200, config_block: Some(config), ..Ledger::default() });
+    let of_peer = of_peer(&peer);
+    let args = [&args(&of_peer)[..], &["--max-blocks-behind", "0", "-O", "json"]].concat();
+    let mut waiting = Waiting::start(target.command(&service.address, &args));
+    assert_eq!(waiting.event("snapshot_requested")["block_number"], 200);
+    kill_process(Pid::from_child(&waiting.child), Signal::TERM).unwrap();
+    let result = waiting.end(143);
+    let outcomes: Vec<_> = result["channels"].as_array().unwrap().iter().map(|channel| &channel["outcome"]).collect();
+    assert_eq!(outcomes, ["failed", "not_begun"], "{result}");
+    assert_eq!(peer.ledger("mychannel").pending, [200].into());
 }
 
 fn shown(path: &Path) -> String {

@@ -249,6 +249,16 @@ fn a_service_of_another_organisation_is_refused_by_name() {
     let both = format!("{},{from}", ours.address);
     target.clone(&both, &["--config-block", &blocks, "-c", "mychannel"]).expect(2);
     assert!(!target.path("land/mychannel").exists());
+    // A peer of theirs isn't asked either: what it says of a channel would be believed.
+    let theirs = FakePeer::start_of("Org2MSP", Joins::Well);
+    let of_peer = of_peer(&theirs);
+    let peer = target.clone(&ours.address, &[&args(&of_peer)[..], &["-c", "mychannel"]].concat()).expect(5);
+    let line = peer.stderr.lines().last().unwrap();
+    assert!(
+        line.contains("expected MSP ID Org2MSP, received Org1MSP") && line.contains("--source-peer-address"),
+        "{line}"
+    );
+    assert_eq!(theirs.calls(), ["GetChannels"]);
     let rule = target.clone(from, &["--config-block", &blocks, "--min-orgs", "2"]).expect(2);
     assert!(rule.stderr.contains("believes our own organisation alone"), "{}", rule.stderr);
 }

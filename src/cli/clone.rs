@@ -114,7 +114,7 @@ impl CloneCommand {
         let preparing = async {
             let source_peer = self.source_peer.connect(&self.loader, &identity, config).await?;
             let channels = Channels { network: &self.network, config, identity: &identity };
-            let list = channels.list(&self.channel_id, source_peer.as_ref()).await?;
+            let list = channels.list(&self.channel_id, source_peer.as_ref())?;
             let there = channels.in_the_peer(&self.loader).await?;
             Ok::<_, Failure>((source_peer, channels, list, there))
         };

@@ -44,7 +44,7 @@ pub(super) enum There {
 
 impl Channels<'_> {
     /// The channels, ascending: those named, else all that the source's peer has, else all whose configuration is given.
-    pub(super) async fn list(
+    pub(super) fn list(
         &self,
         named: &[ChannelId],
         source_peer: Option<&SourcePeer>,
@@ -53,7 +53,7 @@ impl Channels<'_> {
             return Ok(named.iter().cloned().collect());
         }
         let (list, of): (BTreeSet<_>, _) = match (source_peer, &self.network.root.config_block) {
-            (Some(peer), _) => (peer.channels().await?.into_iter().collect(), "the source's peer is in no channel"),
+            (Some(peer), _) => (peer.channels().iter().cloned().collect(), "the source's peer is in no channel"),
             (None, Some(path)) => (configured_channels(path)?, "no configuration block is there"),
             (None, None) => (self.config.channels.keys().cloned().collect(), "nothing says which channels there are"),
         };

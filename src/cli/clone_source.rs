@@ -29,10 +29,11 @@ pub(crate) struct SourcePeerArgs {
 pub(super) struct SourcePeer {
     asked: AdminsPeer,
     peer: Peer,
+    channels: Vec<ChannelId>,
 }
 
 impl SourcePeerArgs {
-    /// Connects, if there is an address.
+    /// Connects, if there is an address. A peer tells its channels to members of its own organisation only, so one of another is found out.
     pub(super) async fn connect(
         &self,
         loader: &LoaderArgs,
@@ -48,7 +49,18 @@ impl SourcePeerArgs {
         }
         let asked = AdminsPeer::new(loader.connection(&of_source)?, Arc::clone(identity));
         let peer = asked.connect().await?;
-        Ok(Some(SourcePeer { asked, peer }))
+        match peer.channels().await {
+            Ok(channels) => Ok(Some(SourcePeer { asked, peer, channels })),
+            Err(error) => {
+                let denied = error.refused().is_some_and(|refused| refused.refusal == Refusal::Denied);
+                let failure = asked.failure(&peer, error).await;
+                Err(if denied {
+                    failure.next("name a peer of our own organisation: --source-peer-address")
+                } else {
+                    failure
+                })
+            }
+        }
     }
 }
 
@@ -57,8 +69,9 @@ impl SourcePeer {
         self.asked.address()
     }
 
-    pub(super) async fn channels(&self) -> Result<Vec<ChannelId>, Failure> {
-        self.told(self.peer.channels().await).await
+    /// Those that it has.
+    pub(super) fn channels(&self) -> &[ChannelId] {
+        &self.channels
     }
 
     pub(super) async fn config_block(&self, channel: &ChannelId) -> Result<Bytes, Failure> {

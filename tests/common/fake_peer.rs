@@ -463,7 +463,14 @@ impl State {
         if call.starts_with("Join") {
             check_admin(self.msp_id, &signature_header, signed, "proposal's creator", &call)?;
         } else {
-            check_signature(&signature_header, signed);
+            let (msp_id, _) = check_signature(&signature_header, signed);
+            if call == "GetChannels" && msp_id != self.msp_id {
+                return Err(format!(
+                    "access denied for [GetChannels]: [Failed deserializing proposal's creator during channelless check policy with policy \
+                     [Members]: [expected MSP ID {}, received {msp_id}]]",
+                    self.msp_id
+                ));
+            }
         }
         let channel = channel_header.channel_id;
         if !channel.is_empty() && !self.ledgers.contains_key(&channel) {

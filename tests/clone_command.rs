@@ -255,7 +255,7 @@ fn a_service_of_another_organisation_is_refused_by_name() {
     let peer = target.clone(&ours.address, &[&args(&of_peer)[..], &["-c", "mychannel"]].concat()).expect(5);
     let line = peer.stderr.lines().last().unwrap();
     assert!(
-        line.contains("expected MSP ID Org2MSP, received Org1MSP") && line.contains("--source-peer-address"),
+        line.contains("creator org unknown, creator is malformed") && line.contains("--source-peer-address"),
         "{line}"
     );
     assert_eq!(theirs.calls(), ["GetChannels"]);

@@ -147,16 +147,20 @@ fn a_real_peer_is_cloned_from_another_one_of_its_organisation() {
 
     let mut second = RealPeer::new(&binaries, false);
     let (land, state, ledgers) = (TempDir::new().unwrap(), TempDir::new().unwrap(), second.ledgers());
-    let clone = |more: &[&str]| {
+    let clone_as = |org: u8, more: &[&str]| {
         let mut command = binary();
         command.args(["clone", "--from", &service.address.to_string(), "--source-peer-address", &first.address()]);
         command.arg("--source-peer-tls-root-cert-file").arg(RealPeer::tls_root());
         command.arg("--land").arg(land.path()).arg("--state-dir").arg(state.path());
         command.args(["--loader", "ledger", "--ledger"]).arg(&ledgers);
-        Credentials::admin(3).flags(&mut command);
+        Credentials::admin(org).flags(&mut command);
         command.args(more);
         command
     };
+    let output = clone_as(1, &[]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(5) && said.contains("creator org unknown, creator is malformed"), "{said}");
+    let clone = |more: &[&str]| clone_as(3, more);
     // It came from a snapshot itself: it has no configuration block to give.
     let output = clone(&[]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

@@ -465,11 +465,9 @@ impl State {
         } else {
             let (msp_id, _) = check_signature(&signature_header, signed);
             if call == "GetChannels" && msp_id != self.msp_id {
-                return Err(format!(
-                    "access denied for [GetChannels]: [Failed deserializing proposal's creator during channelless check policy with policy \
-                     [Members]: [expected MSP ID {}, received {msp_id}]]",
-                    self.msp_id
-                ));
+                let text =
+                    "error validating proposal: access denied: channel [] creator org unknown, creator is malformed";
+                return Err(text.to_owned());
             }
         }
         let channel = channel_header.channel_id;

@@ -207,3 +207,25 @@ fn as_json(channel: &ChannelId, ended: &Ended, event: &str) -> Value {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_whether_running_it_again_may_help() {
+        let exit = |failures: &[Exit], there: bool| {
+            let mut report = Report::new(None);
+            let failed = failures.iter().map(|exit| Ended::Failed(Failure::new(*exit, "no")));
+            let rows = failed.chain(there.then_some(Ended::Already));
+            report.rows = rows.map(|ended| ("mychannel".parse().unwrap(), ended)).collect();
+            report.exit(&Stop::default()).map_or_else(|failure| failure.exit, |()| Exit::Done)
+        };
+        assert_eq!(exit(&[], true), Exit::Done);
+        assert_eq!(exit(&[Exit::Unreachable], true), Exit::Partial);
+        assert_eq!(exit(&[Exit::Unreachable, Exit::Unreachable], false), Exit::Unreachable);
+        assert_eq!(exit(&[Exit::Unreachable, Exit::Usage], false), Exit::Failed);
+        // Whatever became of the others.
+        assert_eq!(exit(&[Exit::Unreachable, Exit::Verification], true), Exit::Verification);
+    }
+}

@@ -234,6 +234,35 @@ fn inspect_follows_a_peer_that_has_gone_on() {
     assert!(run.stderr.contains("holds no header of block 133 at byte 11"), "{}", run.stderr);
 }
 
+/// A peer doesn't ask for private data that have expired, though it removes what it notes of them many blocks later.
+#[test]
+fn what_has_expired_is_missing_no_more() {
+    let peer = Peer::stopped();
+    let with = |rest: &[u8]| [CHANNEL.as_bytes(), rest].concat();
+    let records = recorded("org3/pvtdataStore");
+    // 03, and the expiring block in one or two bytes behind their number.
+    let expiring = records.range(with(&[3])..with(&[4])).map(|(key, _)| {
+        let at = &key[CHANNEL.len() + 1..];
+        at[1..=usize::from(at[0])].iter().fold(0, |block, byte| block << 8 | u64::from(*byte))
+    });
+    let (first, last) = expiring.fold((u64::MAX, 0), |(first, last), at| (first.min(at), last.max(at)));
+    assert!(first > 132 && last > first, "{first} {last}");
+    let missing_at = |mut block: u64| {
+        let mut number = Vec::new();
+        while block >= 0x80 {
+            number.push(block as u8 | 0x80);
+            block >>= 7;
+        }
+        number.push(block as u8);
+        peer.change("pvtdataStore", |db| db.put(&with(&[1]), &number).unwrap());
+        missing_of(&peer.inspect())
+    };
+    assert_eq!(missing_at(first - 1), missing());
+    let transactions = |missing: BTreeMap<_, (u64, u64)>| missing.values().map(|(a, b)| a + b).sum::<u64>();
+    let (all, some, rest) = (transactions(missing()), transactions(missing_at(first)), transactions(missing_at(last)));
+    assert!(all > some && some > rest && rest > 0, "{all} {some} {rest}");
+}
+
 #[test]
 fn scan_shows_every_record_of_a_namespace_and_get_each_one() {
     let peer = Peer::stopped();

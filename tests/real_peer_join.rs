@@ -12,10 +12,15 @@ mod processes;
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod real_peer;
 
-use processes::{CHANNEL, Join, Root, Service, assert_identical, binary, fixture};
+use processes::{CHANNEL, Credentials, Join, Root, Service, assert_identical, binary, fixture, recorded};
 use real_peer::{RealPeer, binaries};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 use tempfile::TempDir;
 
 /// Block numbers of the recorded snapshots, with the chaincode and its sequence that a peer must find in each.
@@ -121,6 +126,63 @@ fn a_running_peer_takes_what_has_landed_and_a_join_that_fails_is_told() {
         let definition = delivery.is_whole_in(peer, chaincode);
         assert_eq!(definition["sequence"], sequence, "{definition}");
     }
+}
+
+/// A second peer of Org3 is cloned from a running one, which makes the snapshot for it when the command asks; then it runs, and its files are
+/// read while it does.
+#[test]
+fn a_real_peer_is_cloned_from_another_one_of_its_organisation() {
+    let Some(binaries) = binaries() else { return };
+    let root = Root::with_recorded();
+    let (block, chaincode, _) = RECORDED[1];
+    let mut first = RealPeer::new(&binaries, false);
+    let land = TempDir::new().unwrap();
+    let ledgers = first.ledgers();
+    first.restart_after(|_| {
+        let sources = [1, 2].map(|org| Service::start(org, &root, &[block]));
+        let join = Join::new(&sources.each_ref().map(|source| source.address), land.path()).block(block);
+        join.args(["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()]).run().result();
+    });
+    let service = Service::start_at(&Credentials::org(3), &first.root(), &[]);
+
+    let mut second = RealPeer::new(&binaries, false);
+    let (land, state, ledgers) = (TempDir::new().unwrap(), TempDir::new().unwrap(), second.ledgers());
+    let clone_as = |org: u8, more: &[&str]| {
+        let mut command = binary();
+        command.args(["clone", "--from", &service.address.to_string(), "--source-peer-address", &first.address()]);
+        command.arg("--source-peer-tls-root-cert-file").arg(RealPeer::tls_root());
+        command.arg("--land").arg(land.path()).arg("--state-dir").arg(state.path());
+        command.args(["--loader", "ledger", "--ledger"]).arg(&ledgers);
+        Credentials::admin(org).flags(&mut command);
+        command.args(more);
+        command
+    };
+    let output = clone_as(1, &[]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(5) && said.contains("creator org unknown, creator is malformed"), "{said}");
+    let clone = |more: &[&str]| clone_as(3, more);
+    // It came from a snapshot itself: it has no configuration block to give.
+    let output = clone(&[]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("give it with --config-block"), "{said}");
+
+    let config_block = recorded("config_block.pb").display().to_string();
+    let with_block = ["--config-block", &config_block];
+    let output = clone(&with_block).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.contains("was requested of the source's peer"), "{said}");
+    let folder = land.path().join(CHANNEL).join(block.to_string());
+    assert_identical(&folder, &first.root().join("completed").join(CHANNEL).join(block.to_string()));
+    assert_identical(&folder, &root.snapshot(block));
+
+    second.restart();
+    let mut waiting = clone(&[&with_block[..], &["--wait-private-data", "-O", "json"]].concat());
+    let mut waiting = waiting.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains(r#""event":"private_data""#)).expect("nobody gives them here");
+    kill_process(Pid::from_child(&waiting), Signal::TERM).unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(143));
+    Delivery { block, folder, _land: land }.is_whole_in(second, chaincode);
 }
 
 /// Writes a sample where the services look; tells its block.

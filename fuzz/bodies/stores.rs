@@ -3,8 +3,8 @@
 
 use snapferry::{
     ledger::stores::{
-        BootstrappingInfo, CollectionHistory, LedgerRecord, MissingKey, StateEntry, TxSet, put_reversed, savepoint_of,
-        split_reversed,
+        BootstrappingInfo, CollectionHistory, Expiring, LedgerRecord, MissingKey, StateEntry, TxSet, put_reversed,
+        savepoint_of, split_reversed,
     },
     snapshot::{BlockNumber, ConfigHistoryEntry, Height},
 };
@@ -13,7 +13,7 @@ use snapferry::{
 pub(crate) fn body(data: &[u8]) {
     let Some((&[choice, key_len], data)) = data.split_first_chunk() else { return };
     let (key, value) = data.split_at_checked(usize::from(key_len)).unwrap_or((data, &[]));
-    match choice % 8 {
+    match choice % 9 {
         0 => {
             if let Some((value, rest)) = split_reversed(data) {
                 let mut again = Vec::new();
@@ -50,6 +50,7 @@ pub(crate) fn body(data: &[u8]) {
                 assert_eq!((key, again.as_slice()), (&b"s"[..], value));
             }
         }
+        7 => drop(Expiring::decode(key, value)),
         _ => {
             let entry = ConfigHistoryEntry { chaincode: "cc", block_number: BlockNumber(7), package: data };
             let _ = CollectionHistory::new("Org1MSP").add(&entry);

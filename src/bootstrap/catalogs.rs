@@ -87,6 +87,18 @@ pub async fn catalogs(
     Ok((answers, agreed))
 }
 
+/// Asks every source for its catalog, and for nothing else.
+///
+/// # Errors
+/// [`JoinError::NoSource`], or no connection can even be tried.
+pub async fn listings(request: &CatalogRequest) -> Result<Vec<SourceCatalog>, JoinError> {
+    let (dialer, mut sources) = dial(request)?;
+    sources.settle(|_| false).await?;
+    let answers = answers(request, &sources);
+    goodbye(dialer, sources).await;
+    Ok(answers)
+}
+
 /// Asks every source for its catalog, and for each manifest that any of them names for one block: the request's, else the
 /// newest that is offered. `None` for the block: nothing is offered at all.
 ///

@@ -50,7 +50,7 @@ use std::{
     time::Duration,
 };
 
-pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, manifests};
+pub use catalogs::{CatalogRequest, Manifests, SourceCatalog, SourceListing, catalogs, listings, manifests};
 use confirm::{check_channel_config, still_agreed};
 use dialer::Dialer;
 pub use dialer::{DialError, Dialling, SOURCES_MAX, SourceAddress};

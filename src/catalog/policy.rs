@@ -74,6 +74,23 @@ impl TrustPolicy {
         })
     }
 
+    /// Of a clone (trust.md 6.4): a peer of our own organisation is enough. Of the settings, what has to do with time still counts.
+    ///
+    /// # Errors
+    /// Our organisation can't be told from others in this channel, or its peers not from its other members.
+    pub fn own_organisation(own: &MspId, settings: &TrustSettings, config: &ChannelConfig) -> Result<Self, RuleError> {
+        let rule = TrustRule::peer_of(own);
+        rule.check(config, 1)?;
+        Ok(Self {
+            metadata: rule.clone(),
+            manifest: rule,
+            min_orgs: 1,
+            count_self: true,
+            require_live: settings.require_live,
+            min_block: settings.min_block,
+        })
+    }
+
     /// Whether those who signed meet the rule, and are of enough distinct organisations: asked anew each time, whatever was checked
     /// when the rule was loaded.
     pub(super) fn is_met(&self, rule: &TrustRule, config: &ChannelConfig, signers: &[&Identity]) -> bool {
@@ -119,6 +136,19 @@ mod tests {
         let set = TrustSettings { policy: Some(both.clone()), manifest_policy: Some(own.clone()), ..settings(2) };
         let policy = TrustPolicy::new(&set, &network()).unwrap();
         assert_eq!((policy.metadata.as_str(), policy.manifest.as_str()), (both.as_str(), own.as_str()));
+    }
+
+    #[test]
+    fn a_clone_trusts_a_peer_of_its_own_organisation_and_nobody_else() {
+        let (set, config) = (TrustSettings { require_live: true, ..settings(2) }, network());
+        let policy = TrustPolicy::own_organisation(&org(1), &set, &config).unwrap();
+        assert_eq!(policy.metadata.as_str(), "OR('Org1MSP.peer')");
+        assert!(policy.count_self && policy.require_live);
+        assert!(policy.is_met(&policy.metadata, &config, &[&peer(1).identity]));
+        assert!(!policy.is_met(&policy.manifest, &config, &[&peer(2).identity, &peer(3).identity]));
+        let same = TrustRule::parse(policy.metadata.as_str()).unwrap();
+        assert_eq!(same, policy.metadata, "as if it had been written");
+        assert!(TrustPolicy::own_organisation(&org(1), &set, &config.without(&org(1))).is_err());
     }
 
     #[test]

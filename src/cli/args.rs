@@ -88,7 +88,7 @@ impl ConfigFlags {
 }
 
 /// The trust rule: who must vouch for a snapshot before it is used.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct TrustArgs {
     /// Who must vouch, in Fabric's policy language, e.g. "OutOf(2,'Org1MSP.peer','Org2MSP.peer')" or "MAJORITY Endorsement" [default:
     /// peers of more than half of the channel's organisations]

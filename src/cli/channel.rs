@@ -156,10 +156,20 @@ pub(crate) fn trust(
     rooted: &Rooted,
     records: Option<&Records>,
 ) -> Result<JoinTrust, Failure> {
-    let channel = rooted.config.channel();
+    trust_by(TrustPolicy::new(&config.trust, &rooted.config)?, config, args, rooted.config.channel(), records)
+}
+
+/// [`trust`] by a rule that isn't the operator's.
+pub(crate) fn trust_by(
+    policy: TrustPolicy,
+    config: &Config,
+    args: &TrustArgs,
+    channel: &ChannelId,
+    records: Option<&Records>,
+) -> Result<JoinTrust, Failure> {
     let landed = records.map(|records| records.highest_had(channel)).transpose().map_err(JoinError::from)?.flatten();
     Ok(JoinTrust {
-        policy: TrustPolicy::new(&config.trust, &rooted.config)?,
+        policy,
         highest_had: landed.max(highest_made(config, channel)?),
         allow_older: args.allow_older,
         given: load_statements(&args.attestations)?,

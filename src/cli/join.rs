@@ -18,11 +18,11 @@ use snapferry::{
         Dialling, JoinError, JoinRequest, Joined, Outcome, Records, ServeWhileJoining, SourceAddress, SourceTrouble,
         join, join_workers,
     },
-    catalog::{AgreementError, Mode, Tally},
+    catalog::{AgreementError, Mode, Tally, TrustPolicy},
     chunking::{StoreError, plan::PlanConfig},
     disk::{Dir, OsDir},
     service::{
-        Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, LogLevel,
+        Bundles, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, Given, LogLevel,
         config::{ChannelSettings, Config, Loaded},
         load_given,
         units::{format_bytes, parse_duration},
@@ -105,54 +105,27 @@ impl Join {
         let channel = channel::channel_id(&self.snapshot)?;
         let root = self.network.root.settings(config, &channel)?;
         let given = load_given(&channel, &root)?;
-        let state = channel::folder(&channel::state_dir(context, config)?, 0o700)?;
-        let bundles = Bundles::open(&*state)?;
-        let judged = bundles.judge(&given)?;
-        let rooted = &judged.rooted;
-        let dialling = channel::dialling(config, &self.network, rooted)?;
         let folder = self.snapshot_path.as_deref().map(|path| given_folder(path, &channel)).transpose()?;
-        let land = match &folder {
-            // Only for what sorting doesn't hold in memory.
-            Some(_) => Arc::clone(&state),
-            None => self.landing_folder(config)?,
+        let wanted = Wanted {
+            given: &given,
+            root: &root,
+            network: &self.network,
+            trust: &self.trust,
+            own_organisation: false,
+            serve: self.serve.map(|listen| ServeWhileJoining { listen, limits: serve_limits(config) }),
         };
-        let mut plan = PlanConfig::default();
-        plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
-        let records = Records::open(&*state)?;
-        if !context.global.dry_run {
-            bundles.note(&judged)?;
-        }
-        // The watcher notes what it puts in force.
-        let watcher = if context.global.dry_run { None } else { follow(&root, bundles, &dialling)? };
+        let (request, watcher) = wanted.request(context, config, |state| match &folder {
+            // Only for what sorting doesn't hold in memory.
+            Some(_) => Ok(Arc::clone(state)),
+            None => landing_folder(self.land.as_deref(), &self.loader, config),
+        })?;
         let request = JoinRequest {
             sources: self.sources(config, folder.is_some())?,
-            dialling,
             block_number: folder.as_ref().map(|(_, id)| id.block_number).or(self.snapshot.block_number),
-            trust: channel::trust(config, &self.trust, rooted, Some(&records))?,
-            root: rooted.root,
-            records,
-            land,
             folder: folder.map(|(folder, _)| folder),
-            loader: None,
-            workers: join_workers(&plan)?,
-            plan,
-            accept_zstd: true,
-            serve: self.serve.map(|listen| ServeWhileJoining { listen, limits: serve_limits(config) }),
-            dry_run: context.global.dry_run,
+            ..request
         };
         Ok((request, watcher))
-    }
-}
-
-impl Join {
-    fn landing_folder(&self, config: &Config) -> Result<Arc<dyn Dir>, Failure> {
-        let configured = config.peer.landing_dir.as_ref().filter(|_| self.loader.kind().is_some());
-        let land = self.land.as_ref().or(configured).ok_or_else(|| {
-            Failure::new(Exit::Usage, "where shall it land?").next("give --land DIR, or --loader and peer.landing.dir")
-        })?;
-        refuse_inside_root(land, config)?;
-        // The peer is another process: it needs the whole path.
-        channel::folder(&std::path::absolute(land)?, 0o755)
     }
 
     /// Whom to ask; a folder that is here needs nobody if statements are given.
@@ -162,6 +135,85 @@ impl Join {
         }
         channel::sources(config, &self.network)
     }
+}
+
+/// One channel to be joined.
+pub(super) struct Wanted<'a> {
+    /// Its configuration.
+    pub(super) given: &'a Given,
+    /// Where newer ones may come from while the join runs.
+    pub(super) root: &'a ChannelSettings,
+    pub(super) network: &'a NetworkArgs,
+    pub(super) trust: &'a TrustArgs,
+    /// Whether a peer of our own organisation is believed, instead of whom the operator's rule names.
+    pub(super) own_organisation: bool,
+    pub(super) serve: Option<ServeWhileJoining>,
+}
+
+impl Wanted<'_> {
+    /// The join, of the newest snapshot, from nobody yet, into no peer. `land` gives the landing folder, once all else is in order; it is
+    /// told the state folder.
+    pub(super) fn request(
+        &self,
+        context: &Context,
+        config: &Config,
+        land: impl Fn(&Arc<dyn Dir>) -> Result<Arc<dyn Dir>, Failure>,
+    ) -> Result<(JoinRequest, Option<ConfigWatcher>), Failure> {
+        let state = channel::folder(&channel::state_dir(context, config)?, 0o700)?;
+        let bundles = Bundles::open(&*state)?;
+        let judged = bundles.judge(self.given)?;
+        let rooted = &judged.rooted;
+        let dialling = channel::dialling(config, self.network, rooted)?;
+        let land = land(&state)?;
+        let mut plan = PlanConfig::default();
+        plan.budget_chunks = u32::try_from(config.limits.memory_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
+        let records = Records::open(&*state)?;
+        let policy = match self.own_organisation {
+            true => {
+                let own = dialling.identity.identity.msp_id();
+                TrustPolicy::own_organisation(own, &config.trust, &rooted.config)?
+            }
+            false => TrustPolicy::new(&config.trust, &rooted.config)?,
+        };
+        let trust = channel::trust_by(policy, config, self.trust, rooted.config.channel(), Some(&records))?;
+        if !context.global.dry_run {
+            bundles.note(&judged)?;
+        }
+        // The watcher notes what it puts in force.
+        let watcher = if context.global.dry_run { None } else { follow(self.root, bundles, &dialling)? };
+        let request = JoinRequest {
+            sources: Vec::new(),
+            dialling,
+            block_number: None,
+            trust,
+            root: rooted.root,
+            records,
+            land,
+            folder: None,
+            loader: None,
+            workers: join_workers(&plan)?,
+            plan,
+            accept_zstd: true,
+            serve: self.serve,
+            dry_run: context.global.dry_run,
+        };
+        Ok((request, watcher))
+    }
+}
+
+/// The landing folder, made if it is missing.
+pub(super) fn landing_folder(
+    land: Option<&Path>,
+    loader: &LoaderArgs,
+    config: &Config,
+) -> Result<Arc<dyn Dir>, Failure> {
+    let configured = config.peer.landing_dir.as_deref().filter(|_| loader.kind().is_some());
+    let land = land.or(configured).ok_or_else(|| {
+        Failure::new(Exit::Usage, "where shall it land?").next("give --land DIR, or --loader and peer.landing.dir")
+    })?;
+    refuse_inside_root(land, config)?;
+    // The peer is another process: it needs the whole path.
+    channel::folder(&std::path::absolute(land)?, 0o755)
 }
 
 /// A folder that is here, and the snapshot that it says it is.
@@ -212,7 +264,7 @@ pub(super) fn style(context: &Context) -> Style {
     }
 }
 
-fn as_json(joined: &Joined) -> serde_json::Value {
+pub(super) fn as_json(joined: &Joined) -> serde_json::Value {
     json!({
         "event": "result",
         "outcome": match joined.outcome {

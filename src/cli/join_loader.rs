@@ -15,6 +15,7 @@ use snapferry::{
         stores::{Status, StoreError},
     },
     msp::{LocalIdentity, Principal, PrincipalRole},
+    peer::PeerConnection,
     service::config::Config,
     snapshot::ReadError,
 };
@@ -55,6 +56,16 @@ impl LoaderArgs {
     /// Which it is, if any.
     pub(super) const fn kind(&self) -> Option<LoaderKind> {
         self.loader
+    }
+
+    /// The peer's databases, if they are named.
+    pub(super) fn ledger(&self) -> Option<&Path> {
+        self.ledger.as_deref()
+    }
+
+    /// The peer that the configuration names, which may be another one than the flags name.
+    pub(super) fn connection(&self, config: &Config) -> Result<PeerConnection, Failure> {
+        self.peer.connection(config)
     }
 
     /// The loader for a join by `request`'s identity.

@@ -8,6 +8,12 @@ mod catalog_bans;
 mod catalog_list;
 mod catalog_show;
 mod channel;
+mod clone;
+mod clone_channels;
+mod clone_private;
+mod clone_report;
+mod clone_snapshot;
+mod clone_source;
 mod completion;
 mod config;
 mod config_check;
@@ -69,6 +75,7 @@ enum Command {
     Quickstart(quickstart::Quickstart),
     Serve(serve::Serve),
     Join(join::Join),
+    Clone(clone::CloneCommand),
     Catalog(catalog::CatalogCommand),
     Snapshot(snapshot::SnapshotCommand),
     Grant(grant::Grant),
@@ -88,6 +95,7 @@ impl Command {
             Self::Quickstart(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Join(command) => command.run(context),
+            Self::Clone(command) => command.run(context),
             Self::Catalog(command) => command.run(context),
             Self::Snapshot(command) => command.run(context),
             Self::Grant(command) => command.run(context),

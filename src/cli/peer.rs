@@ -121,6 +121,10 @@ pub(crate) struct AdminsPeer {
 }
 
 impl AdminsPeer {
+    pub(crate) const fn new(connection: PeerConnection, admin: Arc<LocalIdentity>) -> Self {
+        Self { connection, admin }
+    }
+
     pub(crate) fn address(&self) -> &str {
         &self.connection.address
     }

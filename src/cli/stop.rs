@@ -34,6 +34,11 @@ impl Stop {
         }
     }
 
+    /// Whether it was.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// The exit code for the reason.
     pub(crate) fn exit(&self) -> Exit {
         self.0.get().copied().unwrap_or(Exit::Interrupted)

@@ -1,6 +1,6 @@
 //! What is in a channel's ledger, as a value to print: `inspect --ledger`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -8,9 +8,9 @@ use super::{
     LedgerError, LedgerView,
     blocks::BlockLocation,
     leveldb::Database,
-    stores::{CHAINS_FOLDER, LevelKey, MissingKey, StateEntry, Status, Store, savepoint_of},
+    stores::{CHAINS_FOLDER, Expiring, LevelKey, MissingKey, StateEntry, Status, Store, savepoint_of},
 };
-use crate::snapshot::{BlockHash, BlockNumber, protobuf::split_uvarint, split_private_namespace};
+use crate::snapshot::{BlockHash, BlockNumber, ChannelId, protobuf::split_uvarint, split_private_namespace};
 
 /// Under this the index says up to which block it is complete (fabric: common/ledger/blkstorage/blockindex.go).
 const INDEX_CHECKPOINT: &[u8] = b"indexCheckpointKey";
@@ -20,6 +20,8 @@ const INDEX_CHECKPOINT: &[u8] = b"indexCheckpointKey";
 const ELIGIBLE: u8 = 0x04;
 const DEPRIORITIZED: u8 = 0x08;
 const INELIGIBLE: u8 = 0x05;
+/// Of the private data store: up to which block it is complete.
+const LAST_BLOCK: u8 = 0x01;
 
 /// A ledger in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -121,7 +123,7 @@ impl LedgerInspection {
             }),
             state_block,
             state,
-            missing_private_data: missing(view)?,
+            missing_private_data: missing(&view.database(Store::PrivateData)?, view.channel())?,
         })
     }
 }
@@ -193,9 +195,11 @@ fn namespace(name: &str) -> StateNamespace {
     StateNamespace { namespace: namespace.to_owned(), kind, collection, ..StateNamespace::default() }
 }
 
-fn missing(view: &LedgerView) -> Result<Vec<MissingCollection>, LedgerError> {
-    let database = view.database(Store::PrivateData)?;
-    let mut keys = LevelKey::new(view.channel().as_str());
+/// What private data of the channel that database lacks. What has expired is not missing: the peer doesn't ask for it any more, though it
+/// removes the record later.
+pub(super) fn missing(database: &Database, channel: &ChannelId) -> Result<Vec<MissingCollection>, LedgerError> {
+    let mut keys = LevelKey::new(channel.as_str());
+    let expired = expired(database, &mut keys)?;
     let mut collections = BTreeMap::<(String, String), (u64, u64)>::new();
     for kind in [ELIGIBLE, DEPRIORITIZED, INELIGIBLE] {
         let range = keys.of(&[&[kind]]).to_vec()..keys.of(&[&[kind + 1]]).to_vec();
@@ -208,6 +212,9 @@ fn missing(view: &LedgerView) -> Result<Vec<MissingCollection>, LedgerError> {
             let (missing, transactions) = MissingKey::decode(&rest, &value)
                 .ok_or_else(|| LedgerError::record(Store::PrivateData, &key, "it is no record of missing data"))?;
             let name = (missing.namespace.to_owned(), missing.collection.to_owned());
+            if expired.contains(&(missing.written, name.clone())) {
+                continue;
+            }
             let (eligible, ineligible) = collections.entry(name).or_default();
             *(if missing.is_eligible { eligible } else { ineligible }) += transactions.count();
         }
@@ -219,4 +226,30 @@ fn missing(view: &LedgerView) -> Result<Vec<MissingCollection>, LedgerError> {
         ineligible_transactions,
     };
     Ok(collections.into_iter().map(collection).collect())
+}
+
+/// The blocks, and the chaincodes and collections, whose missing data have expired.
+type Expired = BTreeSet<(BlockNumber, (String, String))>;
+
+/// What has expired by the last block.
+fn expired(database: &Database, keys: &mut LevelKey) -> Result<Expired, LedgerError> {
+    let key = keys.of(&[&[LAST_BLOCK]]);
+    let Some(last_block) = database.get(key)? else { return Ok(BTreeSet::new()) };
+    let Ok(Some((last_block, []))) = split_uvarint(&last_block) else {
+        return Err(LedgerError::record(Store::PrivateData, key, "it is no block number"));
+    };
+    let end = Expiring::behind(BlockNumber(last_block));
+    let range = keys.of(&[&Expiring::first()]).to_vec()..keys.of(&[&end]).to_vec();
+    let mut expired = BTreeSet::new();
+    for pair in database.scan(range) {
+        let (key, value) = pair?;
+        let record = keys.rest_of(&key).and_then(|rest| Expiring::decode(rest, &value));
+        let record = record
+            .ok_or_else(|| LedgerError::record(Store::PrivateData, &key, "it is no record of expiring private data"))?;
+        let collections = record.missing.iter();
+        expired.extend(
+            collections.map(|(namespace, name)| (record.written, ((*namespace).to_owned(), (*name).to_owned()))),
+        );
+    }
+    Ok(expired)
 }

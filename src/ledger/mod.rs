@@ -4,6 +4,7 @@ mod blocks;
 mod error;
 mod inspect;
 pub mod leveldb;
+mod live;
 pub mod load;
 mod running;
 mod sort;
@@ -12,6 +13,7 @@ mod view;
 
 pub use error::LedgerError;
 pub use inspect::{BootSnapshot, LedgerInspection, MissingCollection, StateNamespace};
+pub use live::LiveLedgers;
 pub use running::refuse_running_peer;
 pub use sort::{Record, SortError, Sorted, Sorter};
 pub use view::{LedgerView, StateValue};

@@ -148,18 +148,24 @@ impl LedgerView {
 }
 
 fn open_store(ledgers: &Arc<dyn Dir>, store: Store) -> Result<Database, LedgerError> {
-    let missing = || LedgerError::NoStore { path: ledgers.path().to_owned(), store };
+    match Database::open(store_folder(ledgers, store)?) {
+        Err(LevelDbError::NoDatabase { .. }) => Err(LedgerError::NoStore { path: ledgers.path().to_owned(), store }),
+        opened => Ok(opened?),
+    }
+}
+
+/// The folder of that database; [`LedgerError::NoStore`] if it isn't there.
+pub(super) fn store_folder(ledgers: &Arc<dyn Dir>, store: Store) -> Result<Arc<dyn Dir>, LedgerError> {
     let mut folder = Arc::clone(ledgers);
     for name in store.folder() {
         folder = match folder.open_dir(name) {
-            Err(error) if error.is_not_found() => return Err(missing()),
+            Err(error) if error.is_not_found() => {
+                return Err(LedgerError::NoStore { path: ledgers.path().to_owned(), store });
+            }
             opened => opened?,
         };
     }
-    match Database::open(folder) {
-        Err(LevelDbError::NoDatabase { .. }) => Err(missing()),
-        opened => Ok(opened?),
-    }
+    Ok(folder)
 }
 
 /// The channels that a peer has, some of them.

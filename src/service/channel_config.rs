@@ -6,6 +6,7 @@ use crate::{
     snapshot::ChannelId,
 };
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -59,6 +60,14 @@ pub fn load_channel_config(path: &Path, channel: Option<&ChannelId>) -> Result<C
     let nothing = || ChannelConfigError::NothingInFolder { path: path.to_owned(), wanted: channel.cloned() };
     let age = |config: &ChannelConfig| (config.sequence(), config.block_number());
     blocks_in(path, channel)?.into_iter().max_by_key(age).ok_or_else(nothing)
+}
+
+/// The channels of which a configuration block is there, the file or one in the folder.
+///
+/// # Errors
+/// As [`load_channel_config`]; but a folder may hold none.
+pub fn configured_channels(path: &Path) -> Result<BTreeSet<ChannelId>, ChannelConfigError> {
+    Ok(blocks_in(path, None)?.iter().map(|config| config.channel().clone()).collect())
 }
 
 /// Every configuration block of the channel: the file, or all in the folder.

@@ -20,7 +20,7 @@ mod vouching_files;
 
 pub use bundle_error::{BundleError, BundleRecord};
 pub use bundles::{BUNDLES_DIR, Bundles, Judged};
-pub use channel_config::{ChannelConfigError, load_channel_config};
+pub use channel_config::{ChannelConfigError, configured_channels, load_channel_config};
 pub use config_watch::{CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher};
 pub use host_load::watch_host;
 pub use log_spec::{LogLevel, LogSpec, LogSpecError};

@@ -71,6 +71,22 @@ pub fn unsigned(ahead: u64, change: &Change) -> Vec<u8> {
     block.encode()
 }
 
+/// The recorded configuration as that of another channel, without any signature.
+pub fn of_channel(name: &str) -> Vec<u8> {
+    let mut block = Message::parse(&file("config_block.pb"));
+    block.parts.retain(|(field, _)| *field != 3);
+    block.edit(2, |data| {
+        data.edit(1, |envelope| {
+            envelope.edit(1, |payload| {
+                payload.edit(1, |header| header.edit(1, |header| header.set(4, name.as_bytes().to_vec())));
+            });
+        });
+    });
+    let data_hash = Sha256::digest(block.message(2).bytes(1)).to_vec();
+    block.edit(1, |header| header.set(3, data_hash));
+    block.encode()
+}
+
 fn edit(application: &mut Message, change: &Change) {
     match change {
         Change::Nothing => {}

@@ -81,6 +81,8 @@ pub struct Ledger {
     pub joined_by: Option<u64>,
     /// The hash of the block by which it joined.
     pub joined_hash: Vec<u8>,
+    /// Without one it answers what is no block.
+    pub config_block: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -461,7 +463,12 @@ impl State {
         if call.starts_with("Join") {
             check_admin(self.msp_id, &signature_header, signed, "proposal's creator", &call)?;
         } else {
-            check_signature(&signature_header, signed);
+            let (msp_id, _) = check_signature(&signature_header, signed);
+            if call == "GetChannels" && msp_id != self.msp_id {
+                let text =
+                    "error validating proposal: access denied: channel [] creator org unknown, creator is malformed";
+                return Err(text.to_owned());
+            }
         }
         let channel = channel_header.channel_id;
         if !channel.is_empty() && !self.ledgers.contains_key(&channel) {
@@ -493,7 +500,7 @@ impl State {
                 self.joining = Some(folder);
                 Vec::new()
             }
-            "GetConfigBlock" => b"a block".to_vec(),
+            "GetConfigBlock" => self.ledgers[&channel].config_block.clone().unwrap_or_else(|| b"a block".to_vec()),
             "GetBlockByNumber" => {
                 let ledger = &self.ledgers[&channel];
                 let number: u64 = text(2).parse().unwrap();

@@ -251,10 +251,15 @@ impl Service {
     }
 
     pub fn start_as(who: &Credentials, root: &Root, blocks: &[u64]) -> Self {
+        Self::start_at(who, root.path(), blocks)
+    }
+
+    /// Beside a peer with that snapshots folder.
+    pub fn start_at(who: &Credentials, root: &Path, blocks: &[u64]) -> Self {
         let state = TempDir::new().unwrap();
         let mut command = binary();
         command.args(["serve", "--listen-address", "127.0.0.1:0", "--config-block"]).arg(recorded("config_block.pb"));
-        command.arg("--snapshots-root-dir").arg(root.path()).arg("--state-dir").arg(state.path());
+        command.arg("--snapshots-root-dir").arg(root).arg("--state-dir").arg(state.path());
         who.flags(&mut command);
         command.env("SNAPFERRY_LOGGING_SPEC", "transport=debug:info");
         // Other tests beside it aren't the peer that it steps back for.

@@ -60,6 +60,12 @@ pub enum LevelDbError {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody works with it.
+    #[error("{} changes faster than it can be read", path.display())]
+    Changing {
+        /// The database's folder.
+        path: PathBuf,
+    },
     /// A key is loaded that is in none of the ranges whose records are replaced: an older record could hide it. The caller's mistake.
     #[error("a key is loaded into {} that is outside of what is replaced", path.display())]
     NotReplaced {

@@ -6,6 +6,7 @@ mod block;
 mod bulk;
 mod coding;
 mod error;
+mod live;
 mod log;
 mod manifest;
 mod reader;

@@ -24,6 +24,7 @@ mod collections;
 mod config_history;
 mod eligibility;
 mod error;
+mod expiring;
 mod hashes;
 mod history;
 mod id_store;
@@ -43,6 +44,7 @@ pub use bootstrapping_info::{BOOTSTRAPPING_INFO_FILE, BootstrappingInfo, CHAINS_
 pub use collections::{COLLECTION_CONFIGS_MAX, CollectionHistory};
 pub use config_history::config_history;
 pub use error::{ConfigFault, StoreError};
+pub use expiring::Expiring;
 pub use hashes::{Gathered, private_hashes};
 pub use history::history_savepoint;
 pub use id_store::{LedgerRecord, Status, key as ledger_key, record as ledger_record};

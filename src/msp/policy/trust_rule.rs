@@ -47,6 +47,16 @@ impl TrustRule {
         Self { text, meaning: dsl::gate(Node::Gate { needed, args }) }
     }
 
+    /// A peer of that organisation, and nobody else.
+    #[must_use]
+    pub fn peer_of(msp_id: &MspId) -> Self {
+        // Not by way of the text, either.
+        let mut text = "OR(".to_owned();
+        let principal = Node::Principal { msp_id: msp_id.clone(), role: PrincipalRole::Peer, position: text.len() };
+        text.push_str(&format!("'{msp_id}.peer')"));
+        Self { text, meaning: dsl::gate(Node::Gate { needed: 1, args: vec![principal] }) }
+    }
+
     /// Checks it against the channel: it can be satisfied, by no fewer than `min_orgs` distinct organisations, and names only what the
     /// channel has.
     ///

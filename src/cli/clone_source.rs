@@ -1,0 +1,105 @@
+//! The peer beside the source of a clone: asked which channels it has, how they are configured, and for snapshots of now.
+
+use super::{exit::Failure, join_loader::LoaderArgs, peer::AdminsPeer};
+use bytes::Bytes;
+use clap::Args;
+use snapferry::{
+    msp::LocalIdentity,
+    peer::{Peer, PeerError, Refusal},
+    service::config::Config,
+    snapshot::{BlockNumber, ChannelId},
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// The peer beside the source.
+#[derive(Debug, Args)]
+pub(crate) struct SourcePeerArgs {
+    /// gRPC of the source's peer: where it is asked which channels it has, how they are configured, and, by an admin, for a snapshot of now
+    #[arg(long, value_name = "HOST:PORT", alias = "sourcePeerAddress")]
+    source_peer_address: Option<String>,
+    /// The CA of its TLS certificate, PEM [default: that of our own peer: --tls-root-cert-file, ...]
+    #[arg(long, value_name = "FILE", requires = "source_peer_address")]
+    source_peer_tls_root_cert_file: Option<PathBuf>,
+    /// The name in its TLS certificate, if that isn't the host
+    #[arg(long, value_name = "NAME", requires = "source_peer_address")]
+    source_peer_server_name: Option<String>,
+}
+
+/// A connected peer of our organisation.
+pub(super) struct SourcePeer {
+    asked: AdminsPeer,
+    peer: Peer,
+    channels: Vec<ChannelId>,
+}
+
+impl SourcePeerArgs {
+    /// Connects, if there is an address. A peer tells its channels to members of its own organisation only, so one of another is found out.
+    pub(super) async fn connect(
+        &self,
+        loader: &LoaderArgs,
+        identity: &Arc<LocalIdentity>,
+        config: &Config,
+    ) -> Result<Option<SourcePeer>, Failure> {
+        let Some(address) = &self.source_peer_address else { return Ok(None) };
+        let mut of_source = config.clone();
+        of_source.peer.address = Some(address.clone());
+        of_source.peer.server_name.clone_from(&self.source_peer_server_name);
+        if self.source_peer_tls_root_cert_file.is_some() {
+            of_source.peer.tls_root_cert.clone_from(&self.source_peer_tls_root_cert_file);
+        }
+        let asked = AdminsPeer::new(loader.connection(&of_source)?, Arc::clone(identity));
+        let peer = asked.connect().await?;
+        match peer.channels().await {
+            Ok(channels) => Ok(Some(SourcePeer { asked, peer, channels })),
+            Err(error) => {
+                let denied = error.refused().is_some_and(|refused| refused.refusal == Refusal::Denied);
+                let failure = asked.failure(&peer, error).await;
+                Err(if denied {
+                    failure.next("name a peer of our own organisation: --source-peer-address")
+                } else {
+                    failure
+                })
+            }
+        }
+    }
+}
+
+impl SourcePeer {
+    pub(super) fn address(&self) -> &str {
+        self.asked.address()
+    }
+
+    /// Those that it has.
+    pub(super) fn channels(&self) -> &[ChannelId] {
+        &self.channels
+    }
+
+    pub(super) async fn config_block(&self, channel: &ChannelId) -> Result<Bytes, Failure> {
+        self.told(self.peer.config_block(channel).await).await
+    }
+
+    pub(super) async fn last_block(&self, channel: &ChannelId) -> Result<BlockNumber, Failure> {
+        Ok(self.told(self.peer.chain_info(channel).await).await?.last_block)
+    }
+
+    /// Requests a snapshot of now. One that is requested or made already is as good.
+    pub(super) async fn request(&self, channel: &ChannelId) -> Result<(), Failure> {
+        match self.peer.generate(channel, None).await {
+            Err(error)
+                if error.refused().is_some_and(|refused| {
+                    matches!(refused.refusal, Refusal::AlreadyRequested | Refusal::AlreadyGenerated(_))
+                }) =>
+            {
+                Ok(())
+            }
+            answered => self.told(answered).await,
+        }
+    }
+
+    async fn told<T>(&self, answered: Result<T, PeerError>) -> Result<T, Failure> {
+        match answered {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.asked.failure(&self.peer, error).await),
+        }
+    }
+}

@@ -112,10 +112,15 @@ impl Root {
 
     /// Writes a sample of about `bytes` (random values, so that its size is that on the wire); tells its block.
     pub fn add_sample(&self, bytes: u64, seed: u64) -> u64 {
+        self.add_sample_with(bytes, seed, &[])
+    }
+
+    /// With more arguments: another number of transaction ids makes another block.
+    pub fn add_sample_with(&self, bytes: u64, seed: u64, args: &[&str]) -> u64 {
         let making = self.path().join("making");
         let mut command = binary();
         command.arg("sample").arg(&making).args(["--incompressible", "-O", "json"]);
-        command.args(["--size", &bytes.to_string(), "--seed", &seed.to_string()]);
+        command.args(["--size", &bytes.to_string(), "--seed", &seed.to_string()]).args(args);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let told: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -66,7 +66,8 @@ impl Network {
     /// with [`collections`] of Org1 and Org2.
     pub fn start(binaries: &Path, orgs: &[u8]) -> Self {
         let dir = TempDir::new().unwrap();
-        let (orderer, chaincode, ports) = (Ports::free(), Ports::free().0[0], [1, 2, 3].map(|_| Ports::free()));
+        let (orderer, chaincode, ports) =
+            (Ports::lasting(), Ports::lasting().0[0], [1, 2, 3].map(|_| Ports::lasting()));
         let builder = write_builder(dir.path());
         let settings = || {
             // The orderer is asked by each peer; missing private data are fetched soon.
@@ -274,10 +275,14 @@ impl Network {
 
     /// Waits until a peer answers as `other` does, which must know.
     pub fn wait_same(&self, org: u8, other: u8, args: &[&str]) {
-        let expected = self.query(other, args).unwrap();
-        wait(&format!("Org{org}'s {args:?}"), || {
-            let found = self.query(org, args);
-            if found.as_ref() == Ok(&expected) { Ok(()) } else { Err(format!("{found:?} {}", self.peer(org).log())) }
+        self.wait_answer(org, args, &self.query(other, args).unwrap());
+    }
+
+    /// Waits until a peer answers that.
+    pub fn wait_answer(&self, org: u8, args: &[&str], expected: &str) {
+        wait(&format!("Org{org}'s {args:?}"), || match self.query(org, args) {
+            Ok(found) if found == expected => Ok(()),
+            found => Err(format!("{found:?} {}", self.peer(org).log())),
         });
     }
 
@@ -321,11 +326,11 @@ impl Network {
         self.ordered(1, &["channel", "update", "-f", envelope.to_str().unwrap(), "-c", CHANNEL]);
     }
 
-    /// A block for a channel: our policies change, by the admins of Org1 and Org2.
+    /// A block for a channel: a policy changes, by the admins of Org1 and Org2.
     pub fn add_block(&self, channel: &str) {
         let envelope = self.update(channel, |config| {
-            let readers = &mut config["channel_group"]["groups"]["Application"]["policies"]["Readers"];
-            readers["policy"]["value"]["rule"] = "MAJORITY".into();
+            let endorsement = &mut config["channel_group"]["groups"]["Application"]["policies"]["Endorsement"];
+            endorsement["policy"]["value"]["rule"] = "ANY".into();
         });
         self.peer(2).cli(&["channel", "signconfigtx", "-f", envelope.to_str().unwrap()]);
         self.ordered(1, &["channel", "update", "-f", envelope.to_str().unwrap(), "-c", channel]);
@@ -394,6 +399,8 @@ impl Sources {
         let land = TempDir::new().unwrap();
         let addresses = self.services.each_ref().map(|source| source.address);
         let join = Join::new_as_with(&Credentials::admin(org), &self.config, &addresses, land.path());
+        // Of an organisation that vouches itself.
+        let join = join.variables([("SNAPFERRY_TRUST_COUNTSELF".to_owned(), "true".to_owned())]);
         load(join.block(self.block), ledgers).result();
     }
 }

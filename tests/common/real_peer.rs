@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -93,6 +94,24 @@ impl Ports {
     pub fn free() -> Self {
         let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         Self(held.map(|listener| listener.local_addr().unwrap().port()))
+    }
+}
+
+/// The first port that [`Ports::lasting`] tries, and how many: below those that systems choose from for connections, one of which could have
+/// the port of a node that restarts, be it only because it tries to reach that very port.
+const LASTING: (u16, u16) = (10_000, 20_000);
+
+impl Ports {
+    /// Free now, and likely so when the node restarts.
+    pub fn lasting() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mut free = std::iter::repeat_with(|| {
+            // Tests that run beside this one begin elsewhere.
+            let at = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
+            LASTING.0 + u16::try_from(at % u32::from(LASTING.1)).unwrap()
+        })
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        Self([(); 3].map(|()| free.next().unwrap()))
     }
 }
 
@@ -284,9 +303,25 @@ impl RealPeer {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// SIGKILL; gone when this returns.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
     /// Its databases.
     pub fn ledgers(&self) -> PathBuf {
         self.home.path().join("production/ledgersData")
+    }
+
+    /// Removes all that a stopped peer has.
+    pub fn forget(&self) {
+        assert!(self.process.is_none(), "it runs");
+        std::fs::remove_dir_all(self.home.path().join("production")).unwrap();
+        std::fs::create_dir(self.home.path().join("production")).unwrap();
+        std::fs::remove_dir_all(self.root()).unwrap();
     }
 
     /// Panics if it logged an error.

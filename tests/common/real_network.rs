@@ -237,16 +237,21 @@ impl Network {
 
     /// A definition of the chaincode with the members of collection 1 and 2: Org1 and Org2 approve and commit it.
     pub fn define(&self, sequence: u64, first: &[u8], second: &[u8]) {
+        self.define_by(&[1, 2], sequence, first, second);
+    }
+
+    /// The same, by other organisations.
+    pub fn define_by(&self, orgs: &[u8], sequence: u64, first: &[u8], second: &[u8]) {
         let file = self.path(&format!("collections{sequence}.json"));
         fs::write(&file, collections(first, second)).unwrap();
-        for org in [1, 2] {
-            self.approve(org, sequence);
+        for org in orgs {
+            self.approve(*org, sequence);
         }
         let (sequence, version) = (sequence.to_string(), format!("{sequence}.0"));
         let args = ["lifecycle", "chaincode", "commit", "-C", CHANNEL, "-n", CHAINCODE, "-v", &version, "--sequence"];
         let args = [&args[..], &[&sequence, "--collections-config", file.to_str().unwrap()]].concat();
-        let endorsers = self.endorsers(&[1, 2]);
-        self.ordered(1, &[&args[..], &endorsers.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+        let endorsers = self.endorsers(orgs);
+        self.ordered(orgs[0], &[&args[..], &endorsers.iter().map(String::as_str).collect::<Vec<_>>()].concat());
     }
 
     /// So that the organisation's peer runs the chaincode by the definition of that number.

@@ -159,7 +159,7 @@ fn a_channel_that_isnt_what_was_agreed_on_is_an_alarm() {
 fn only_an_admin_of_the_peer_may_have_it_join() {
     let place = Place::new();
     let peer = FakePeer::start_of("Org2MSP", Joins::Well);
-    place.join(&peer).run().assert_failed(5, &["expected MSP ID Org2MSP, received Org3MSP"]);
+    place.join(&peer).run().assert_failed(5, &["creator org unknown, creator is malformed"]);
     assert_eq!(joins_asked(&peer), 0);
 }
 

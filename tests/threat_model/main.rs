@@ -127,7 +127,7 @@ mod stolen_key;
 
 use std::path::Path;
 
-use rows::{CURIOUS_MEMBER, ROWS};
+use rows::ROWS;
 
 /// The table as it stands at this file's head.
 fn table() -> String {

@@ -1,5 +1,6 @@
-//! Integration tests 2, 3, 4 and 6 of Fabric's ledger checkpointing RFC, by their names there: on recorded data without a peer, and with a
-//! real one (`FABRIC_BIN`) as far as it goes without an orderer. Test 5 is in `faults/load_crashes.rs`, test 7 in `rfc_integration_test_7.rs`.
+//! Integration tests 3, 4 and 6 of Fabric's ledger checkpointing RFC, by their names there: on recorded data without a peer, and with a real
+//! one (`FABRIC_BIN`) as far as it goes without an orderer. Test 2 is in `rfc_integration_test_2.rs`, test 5 in `faults/load_crashes.rs`, test
+//! 7 in `rfc_integration_test_7.rs`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
 #[path = "common/processes.rs"]
@@ -62,20 +63,6 @@ fn inspect(ledgers: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Transactions of a collection of labcc whose data are missing: those that the peer may have, and those that it may not.
-fn missing(ledger: &Value, collection: &str) -> (u64, u64) {
-    let all = ledger["missing_private_data"].as_array().unwrap();
-    let of = all.iter().find(|missing| missing["namespace"] == "labcc" && missing["collection"] == collection);
-    let count = |name: &str| of.map_or(0, |missing| missing[name].as_u64().unwrap());
-    (count("eligible_transactions"), count("ineligible_transactions"))
-}
-
-/// Keys of a kind (`public`, `hashes`, `private`) that the state holds.
-fn keys(ledger: &Value, kind: &str) -> u64 {
-    let state = ledger["state"].as_array().unwrap().iter();
-    state.filter(|namespace| namespace["kind"] == kind).map(|namespace| namespace["keys"].as_u64().unwrap()).sum()
-}
-
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All that the databases hold.
@@ -88,75 +75,7 @@ fn everything(ledgers: &Path) -> BTreeMap<Store, Records> {
     Store::ALL.into_iter().map(of).collect()
 }
 
-/// "Join a new Org using a snapshot", on recorded data: Org3 was taken into collection 1 and not into collection 2. Its reconciler will ask
-/// for all of the one and nothing of the other; of neither it has anything but hashes.
-///
-/// Defence: whose data they may have is judged by what the collection's policies name. Removed, a member gets what is others'.
-#[test]
-fn rfc_integration_test_2_join_a_new_org_using_a_snapshot() {
-    let network = Network::new();
-    for block in BLOCKS {
-        let peer = TempDir::new().unwrap();
-        network.join(block, &ledgers_in(&peer)).run().result();
-        let ledger = inspect(&ledgers_in(&peer));
-        assert_eq!((&ledger["height"], &ledger["status"]), (&(block + 1).into(), &"active".into()));
-        let (first, second) = (missing(&ledger, "collection-1"), missing(&ledger, "collection-2"));
-        assert!(first.0 > 0 && first.1 == 0, "collection 1 is Org3's, too: {first:?}");
-        assert!(second.0 == 0 && second.1 > 0, "collection 2 isn't: {second:?}");
-        assert_eq!(missing(&ledger, "_implicit_org_Org1MSP").0, 0);
-        assert!(keys(&ledger, "public") > 300 && keys(&ledger, "hashes") > 100, "{ledger}");
-        assert_eq!(keys(&ledger, "private"), 0, "there is no private data in a snapshot");
-    }
-}
-
-/// The same test's bad snapshots: another version in a file's first byte, a corrupted file, metadata that name other hashes. Each is refused
-/// with what is wrong, and the peer is as it was.
-#[test]
-fn rfc_integration_test_2_bad_snapshots_are_refused_and_leave_the_peer_clean() {
-    type Damage = fn(&Path);
-    let damages: [(&str, Damage); 3] = [
-        ("txids.data", version_2),
-        ("public_state.data", |folder| {
-            let path = folder.join("public_state.data");
-            let bytes = fs::read(&path).unwrap();
-            fs::remove_file(&path).unwrap();
-            fs::write(&path, &bytes[..bytes.len() - 7]).unwrap();
-        }),
-        ("hash", |folder| {
-            let path = folder.join("_snapshot_signable_metadata.json");
-            let text = fs::read_to_string(&path).unwrap();
-            let at = text.find("confighistory.data").unwrap() + "confighistory.data\": \"".len();
-            let mut bytes = text.into_bytes();
-            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
-            fs::remove_file(&path).unwrap();
-            fs::write(&path, bytes).unwrap();
-        }),
-    ];
-    let network = Network::new();
-    for (word, damage) in damages {
-        let (folder, peer) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        copy_folder(&fixture("snapshots/org1/132"), folder.path());
-        damage(folder.path());
-        let join = Join::from_folder(&network.addresses(), folder.path());
-        let ledgers = ledgers_in(&peer);
-        let ended = join.args(["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()]).run();
-        assert!(ended.code == Some(3) && ended.stderr.contains(word), "{word}: {:?} {}", ended.code, ended.stderr);
-        assert!(fs::read_dir(&ledgers).map_or(true, |mut entries| entries.next().is_none()), "{word}");
-        // And it takes the good one.
-        network.join(132, &ledgers).run().result();
-    }
-}
-
-/// A file of another version of the format.
-fn version_2(folder: &Path) {
-    let path = folder.join("txids.data");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[0] = 2;
-    fs::remove_file(&path).unwrap();
-    fs::write(&path, bytes).unwrap();
-}
-
-/// The same test with a real peer: it has no block up to the snapshot's last, and says so.
+/// "Join a new Org using a snapshot": the peer has no block up to the snapshot's last, and says so.
 #[test]
 fn rfc_integration_test_2_queries_of_old_blocks_are_errors() {
     let Some(binaries) = binaries() else { return };

@@ -96,8 +96,8 @@
 //! |  |  | threat_model/curious_member.rs::of_private_data_a_member_gets_hashes_only |
 //! |  |  | damaged_folders.rs::private_data_in_place_of_their_hashes_are_refused |
 //! |  |  | join_serve.rs::a_joiner_gives_what_it_has_proved_to_its_own_organisation_and_to_nobody_else |
+//! |  |  | rfc_integration_test_2.rs::a_new_organisations_peer_joins_by_a_snapshot_and_has_what_it_may_have |
 //! |  |  | rfc_integration_test_7.rs::only_an_admin_of_the_organisation_that_owns_the_peer_deletes |
-//! |  |  | rfc_integration_tests.rs::rfc_integration_test_2_join_a_new_org_using_a_snapshot |
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
 #[path = "../common/beside_peer.rs"]

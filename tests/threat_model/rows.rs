@@ -12,7 +12,7 @@ pub(super) struct Row {
 const OUTSIDER: &str = "tests/threat_model/outsider.rs";
 const COMPROMISED_ADMIN: &str = "tests/threat_model/compromised_admin.rs";
 const STOLEN_KEY: &str = "tests/threat_model/stolen_key.rs";
-pub(super) const CURIOUS_MEMBER: &str = "tests/threat_model/curious_member.rs";
+const CURIOUS_MEMBER: &str = "tests/threat_model/curious_member.rs";
 
 /// In the order of trust.md.
 pub(super) const ROWS: &[Row] = &[
@@ -231,8 +231,11 @@ pub(super) const ROWS: &[Row] = &[
             (CURIOUS_MEMBER, "of_private_data_a_member_gets_hashes_only"),
             ("tests/damaged_folders.rs", "private_data_in_place_of_their_hashes_are_refused"),
             ("tests/join_serve.rs", "a_joiner_gives_what_it_has_proved_to_its_own_organisation_and_to_nobody_else"),
+            (
+                "tests/rfc_integration_test_2.rs",
+                "a_new_organisations_peer_joins_by_a_snapshot_and_has_what_it_may_have",
+            ),
             ("tests/rfc_integration_test_7.rs", "only_an_admin_of_the_organisation_that_owns_the_peer_deletes"),
-            ("tests/rfc_integration_tests.rs", "rfc_integration_test_2_join_a_new_org_using_a_snapshot"),
         ],
     },
 ];

@@ -10,7 +10,7 @@ mod fake_peer;
 mod processes;
 
 use fake_peer::{Conduct, FakePeer, Joins, Ledger};
-use processes::{CHANNEL, Ended, Join, Root, Service, copy_folder, fixture};
+use processes::{CHANNEL, Ended, Join, Root, Service, binary, copy_folder, fixture};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
@@ -159,7 +159,7 @@ fn a_channel_that_isnt_what_was_agreed_on_is_an_alarm() {
 fn only_an_admin_of_the_peer_may_have_it_join() {
     let place = Place::new();
     let peer = FakePeer::start_of("Org2MSP", Joins::Well);
-    place.join(&peer).run().assert_failed(5, &["expected MSP ID Org2MSP, received Org3MSP"]);
+    place.join(&peer).run().assert_failed(5, &["creator org unknown, creator is malformed"]);
     assert_eq!(joins_asked(&peer), 0);
 }
 
@@ -248,4 +248,60 @@ fn no_bad_snapshot_reaches_the_peer() {
         assert!(ended.stderr.contains(named), "{named}: {}", ended.stderr);
         assert_eq!(joins_asked(&peer), 0, "{named}");
     }
+}
+
+/// A folder that came by mail, with what those who vouch have signed: nobody is asked for anything.
+#[test]
+fn attestations_that_came_as_files_are_enough_for_either_loader() {
+    let (place, folder, files) = (Place::new(), copied(), TempDir::new().unwrap());
+    let attest = |source: usize| {
+        let mut command = binary();
+        command.args(["snapshot", "sign", "-c", CHANNEL, "-b", &BLOCK.to_string(), "--out"]);
+        command.arg(files.path().join(format!("{source}.attestation")));
+        assert!(command.arg("--state-dir").arg(place.sources[source].state()).output().unwrap().status.success());
+    };
+    let offline = || Join::from_folder(&[], folder.path()).args(["--attestations", files.path().to_str().unwrap()]);
+    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+    attest(0);
+    into(offline(), &peer).run().assert_failed(3, &["one more organisation"]);
+    assert_eq!(joins_asked(&peer), 0);
+    attest(1);
+    let Place { sources, land: _land, _root } = place;
+    drop(sources);
+    let ended = into(offline(), &peer).run();
+    assert_eq!(ended.result()["organisations"], serde_json::json!(["Org1MSP", "Org2MSP"]));
+    assert_eq!(peer.joined_from().as_deref(), folder.path().to_str());
+    assert_eq!(peer.ledger(CHANNEL).joined_by, Some(BLOCK));
+
+    let ledgers = TempDir::new().unwrap();
+    let ledgers = ledgers.path().join("ledgersData");
+    let straight = || offline().args(["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()]);
+    assert!(straight().run().result()["load_seconds"].as_f64().unwrap() > 0.0);
+    straight().run().assert_failed(1, &["already has channel mychannel"]);
+}
+
+/// What the peer is told is where it sees the folder, wherever that lies here.
+#[test]
+fn the_peer_is_told_its_own_path_of_the_folder() {
+    let (place, elsewhere) = (Place::new(), copied());
+    // The peer's view of the landing folder.
+    let mount = TempDir::new().unwrap();
+    let there = mount.path().join("landing");
+    std::os::unix::fs::symlink(place.land.path(), &there).unwrap();
+    let seen = |join: Join, dir: Option<&Path>| {
+        let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+        let set = [("ASSEENBYPEER", Some(there.as_path())), ("DIR", dir)];
+        let set = set.into_iter().filter_map(|(name, path)| {
+            Some((format!("SNAPFERRY_PEER_LANDING_{name}"), path?.to_str().unwrap().to_owned()))
+        });
+        into(join, &peer).variables(set).run().result();
+        std::path::PathBuf::from(peer.joined_from().unwrap())
+    };
+    let addresses: Vec<_> = place.sources.iter().map(|source| source.address).collect();
+    let inside = there.join(CHANNEL).join(BLOCK.to_string());
+    let landing = Some(place.land.path());
+    assert_eq!(seen(Join::new(&addresses, place.land.path()).block(BLOCK), None), inside);
+    assert_eq!(seen(Join::new(&addresses, place.land.path()).block(BLOCK), landing), inside);
+    assert_eq!(seen(Join::from_folder(&addresses, &place.folder()), landing), inside);
+    assert_eq!(seen(Join::from_folder(&addresses, elsewhere.path()), landing), elsewhere.path());
 }

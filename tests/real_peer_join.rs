@@ -128,6 +128,27 @@ fn a_running_peer_takes_what_has_landed_and_a_join_that_fails_is_told() {
     }
 }
 
+/// A join that mostly works is no join. So often: `JOINS` (20).
+#[test]
+#[ignore = "a minute with a real peer; `FABRIC_BIN=... cargo test --test real_peer_join -- --ignored`"]
+fn peers_join_one_after_another_without_a_failure() {
+    let Some(binaries) = binaries() else { return };
+    let joins: usize = std::env::var("JOINS").map_or(20, |text| text.parse().unwrap());
+    let root = Root::with_recorded();
+    let sources = [1, 2].map(|org| Service::start(org, &root, &RECORDED.map(|(block, ..)| block)));
+    let addresses = sources.each_ref().map(|source| source.address);
+    for (round, (block, chaincode, sequence)) in RECORDED.into_iter().cycle().take(joins).enumerate() {
+        let (peer, land) = (RealPeer::start(&binaries, false), TempDir::new().unwrap());
+        let (address, ca) = (peer.address(), RealPeer::tls_root());
+        let join = Join::new(&addresses, land.path()).block(block).args(["--loader", "folder"]);
+        let ended = join.args(["--peer-address", &address, "--tls-root-cert-file", ca.to_str().unwrap()]).run();
+        assert_eq!(ended.result()["outcome"], "landed", "join {round}");
+        let folder = PathBuf::from(ended.result()["path"].as_str().unwrap());
+        let definition = Delivery { block, folder, _land: land }.is_whole_in(peer, chaincode);
+        assert_eq!(definition["sequence"], sequence, "join {round}: {definition}");
+    }
+}
+
 /// A second peer of Org3 is cloned from a running one, which makes the snapshot for it when the command asks; then it runs, and its files are
 /// read while it does.
 #[test]

@@ -5,7 +5,7 @@
 use std::{
     fmt,
     future::Future,
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc,
@@ -83,25 +83,11 @@ impl ToLoad {
     pub fn path(&self) -> PathBuf {
         match &self.given {
             Some(given) => given.path().to_owned(),
-            None => self.in_landing(self.land.path()),
+            None => {
+                let id = self.agreed.id();
+                self.land.path().join(id.channel.as_str()).join(id.block_number.to_string())
+            }
         }
-    }
-
-    /// Its path for somebody who sees the landing folder at `land`.
-    #[must_use]
-    pub fn path_below(&self, land: &Path) -> PathBuf {
-        match &self.given {
-            Some(given) => match given.path().strip_prefix(self.land.path()) {
-                Ok(rest) => land.join(rest),
-                Err(_) => given.path().to_owned(),
-            },
-            None => self.in_landing(land),
-        }
-    }
-
-    fn in_landing(&self, land: &Path) -> PathBuf {
-        let id = self.agreed.id();
-        land.join(id.channel.as_str()).join(id.block_number.to_string())
     }
 }
 

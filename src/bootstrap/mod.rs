@@ -72,7 +72,7 @@ pub use repair::{RepairRequest, Repaired, repair};
 use ruled_out::RuledOut;
 use shortage::outlast;
 use sources::{Instead, Patience, Sources, Target};
-pub use stock_peer::{StockPeer, StockPeerError};
+pub use stock_peer::{Mounted, StockPeer, StockPeerError};
 use tokio::{sync::watch, time::Instant};
 use vouch::vouch_again;
 pub use vouching::JoinTrust;

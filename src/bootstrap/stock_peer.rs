@@ -9,7 +9,13 @@
 //! A peer answers success to a join that fails later: its answer is no evidence, only the last line is (operator.md, "Joining, and making
 //! sure"). Leaves what its texts mean to [`crate::peer`].
 
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time;
 
@@ -45,8 +51,24 @@ pub struct StockPeer {
     pub admin: Arc<LocalIdentity>,
     /// Wall time.
     pub clock: WallClock,
-    /// The landing folder's path on the peer's own disk; `None`: the same as here.
-    pub land_as_seen: Option<PathBuf>,
+    /// Where the peer sees a folder that we see elsewhere; `None`: paths are the same there.
+    pub mounted: Option<Mounted>,
+}
+
+/// A folder that has another path on the peer's own disk (its container's, say).
+#[derive(Debug, Clone)]
+pub struct Mounted {
+    /// Its path here.
+    pub here: PathBuf,
+    /// Its path there.
+    pub there: PathBuf,
+}
+
+impl Mounted {
+    /// The peer's path of what lies at `path` here: what lies elsewhere has the same one.
+    fn path_there(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.here).map_or_else(|_| path.to_owned(), |below| self.there.join(below))
+    }
 }
 
 /// Why the peer doesn't have the channel, or another one than was agreed on.
@@ -130,10 +152,8 @@ impl StockPeer {
 
     /// The folder, as the peer sees it.
     fn folder(&self, landed: &ToLoad) -> PathBuf {
-        match &self.land_as_seen {
-            Some(land) => landed.path_below(land),
-            None => landed.path(),
-        }
+        let path = landed.path();
+        self.mounted.as_ref().map_or_else(|| path.clone(), |mounted| mounted.path_there(&path))
     }
 
     async fn lacks(&self, peer: &Peer, channel: &ChannelId) -> Result<(), LoadingError> {

@@ -9,7 +9,7 @@ use super::{
 };
 use clap::{Args, ValueEnum};
 use snapferry::{
-    bootstrap::{JoinRequest, LedgerLoader, Loader, LoadingError, StockPeer, StockPeerError},
+    bootstrap::{JoinRequest, LedgerLoader, Loader, LoadingError, Mounted, StockPeer, StockPeerError},
     ledger::{
         load::LoadError,
         stores::{Status, StoreError},
@@ -79,12 +79,23 @@ impl LoaderArgs {
             (Some(LoaderKind::Ledger), Some(ledger)) => ledger_loader(ledger, request),
             (Some(LoaderKind::Folder), _) => {
                 let (connection, admin) = (self.peer.connection(config)?, admin(context, config, request)?);
-                let (clock, land_as_seen) = (channel::wall_clock(), config.peer.landing_as_seen.clone());
-                Ok(Some(Arc::new(StockPeer { connection, admin, clock, land_as_seen })))
+                let (clock, mounted) = (channel::wall_clock(), mounted(config, request)?);
+                Ok(Some(Arc::new(StockPeer { connection, admin, clock, mounted })))
             }
             _ => Ok(None),
         }
     }
+}
+
+/// Where the peer sees the landing folder: the configured one, or the one that this join names.
+fn mounted(config: &Config, request: &JoinRequest) -> Result<Option<Mounted>, Failure> {
+    let Some(there) = config.peer.landing_as_seen.clone() else { return Ok(None) };
+    let here = match (&config.peer.landing_dir, &request.folder) {
+        (Some(configured), _) => std::path::absolute(configured)?,
+        (None, None) => request.land.path().to_owned(),
+        (None, Some(_)) => return Ok(None),
+    };
+    Ok(Some(Mounted { here, there }))
 }
 
 /// Who asks the peer to join: whoever runs the command, if that is an admin; else the admin that the environment of `peer` names.

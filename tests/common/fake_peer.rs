@@ -93,6 +93,8 @@ struct State {
     msp_id: &'static str,
     /// Folder that is being joined from, and how often somebody looked.
     joining: Option<String>,
+    /// The folder of the newest join that it took, as it was told.
+    joined_from: Option<String>,
     looks: u32,
     joins: Joins,
     /// So many calls find it gone.
@@ -145,6 +147,7 @@ impl FakePeer {
             ledgers: [("mychannel".to_owned(), ledger)].into(),
             msp_id: "Org1MSP",
             joining: None,
+            joined_from: None,
             looks: 0,
             joins: Joins::Stays,
             gone_for: 0,
@@ -195,6 +198,11 @@ impl FakePeer {
 
     pub fn set_joining(&self, folder: Option<&str>) {
         self.state().joining = folder.map(str::to_owned);
+    }
+
+    /// The folder of the newest join that it took, as it was told.
+    pub fn joined_from(&self) -> Option<String> {
+        self.state().joined_from.clone()
     }
 
     /// The calls until now.
@@ -497,6 +505,7 @@ impl State {
                         "cannot create ledger from snapshot {folder}: error opening dir [{folder}]: open {folder}: no such file or directory"
                     ));
                 }
+                self.joined_from = Some(folder.clone());
                 self.joining = Some(folder);
                 Vec::new()
             }

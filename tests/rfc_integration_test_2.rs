@@ -130,6 +130,9 @@ fn of_each_collection_the_new_organisation_is_due_what_its_members_are() {
     assert_eq!(missing(&ledgers), expected.map(|(name, due, not_due)| (name.to_owned(), due, not_due)));
 }
 
+/// What is done to a file.
+type Damage = fn(&mut Vec<u8>);
+
 /// A snapshot folder of another format, with corrupted files, or with hashes that aren't those of its files.
 #[test]
 fn a_damaged_snapshot_is_refused_and_leaves_nothing() {
@@ -137,7 +140,7 @@ fn a_damaged_snapshot_is_refused_and_leaves_nothing() {
     let sources = [1, 2].map(|org| Service::start(org, &root, &[132]));
     let addresses = sources.each_ref().map(|source| source.address);
     let ledgers = peer.path().join("ledgersData");
-    let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("public_state.data", |bytes| bytes[0] = 2),
         ("private_state_hashes.data", |bytes| bytes[1000] ^= 1),
         ("txids.data", |bytes| bytes.truncate(bytes.len() - 1)),

@@ -1,6 +1,6 @@
-//! Integration tests 3, 4 and 6 of Fabric's ledger checkpointing RFC, by their names there: on recorded data without a peer, and with a real
-//! one (`FABRIC_BIN`) as far as it goes without an orderer. Test 2 is in `rfc_integration_test_2.rs`, test 5 in `faults/load_crashes.rs`, test
-//! 7 in `rfc_integration_test_7.rs`.
+//! Integration tests 2, 3, 4 and 6 of Fabric's ledger checkpointing RFC, by their names there, as far as they go without an orderer: on recorded
+//! data without a peer, and with a real one (`FABRIC_BIN`). With a whole network, and what is said in full, they are in
+//! `rfc_integration_test_2.rs` to `rfc_integration_test_6.rs`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
 #[path = "common/processes.rs"]
@@ -10,7 +10,7 @@ mod processes;
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod real_peer;
 
-use processes::{CHANNEL, Join, Root, Service, assert_identical, binary, copy_folder, fixture};
+use processes::{CHANNEL, Join, Root, Service, assert_identical, binary, fixture};
 use real_peer::{RealPeer, binaries};
 use serde_json::Value;
 use snapferry::{

@@ -24,6 +24,10 @@ quickstart:
 kill-test:
     cargo test --release --locked --test kill_and_resume -- --ignored --nocapture
 
+# The direct load beside a real peer's own import of the same folder, in turn (minutes, several GB of disk; FABRIC_BIN).
+load-speed:
+    cargo test --release --locked --test real_peer_speed -- --ignored --nocapture
+
 # A join between real processes over nasty links (half a minute).
 lossy-relay:
     cargo test --release --locked --test lossy_relay -- --ignored --nocapture

@@ -256,6 +256,11 @@ impl Service {
 
     /// Beside a peer with that snapshots folder.
     pub fn start_at(who: &Credentials, root: &Path, blocks: &[u64]) -> Self {
+        Self::start_with(who, root, blocks, &[])
+    }
+
+    /// With that in its environment, too.
+    pub fn start_with(who: &Credentials, root: &Path, blocks: &[u64], variables: &[(&str, String)]) -> Self {
         let state = TempDir::new().unwrap();
         let mut command = binary();
         command.args(["serve", "--listen-address", "127.0.0.1:0", "--config-block"]).arg(recorded("config_block.pb"));
@@ -266,6 +271,7 @@ impl Service {
         command.env("SNAPFERRY_LIMITS_YIELDABOVE", "100");
         // A killed joiner's sessions stay until they idle out.
         command.env("SNAPFERRY_LIMITS_SESSIONSPERORG", "64").env("SNAPFERRY_LIMITS_SESSIONSPERADDRESS", "64");
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (log, _) = Lines::collect(child.stderr.take().unwrap());
         let said = |what: &str| format!("the service of {} ended: no {what}: {:?}", who.msp_id, log.all());

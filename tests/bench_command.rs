@@ -29,7 +29,7 @@ fn positive(value: &Value, path: &str) -> f64 {
 #[test]
 fn a_run_measures_every_side_and_removes_its_files() {
     let dir = tempfile::tempdir().unwrap();
-    let output = bench(&dir, &["--size", "8MiB", "--sources", "2", "-O", "json"]).output().unwrap();
+    let output = bench(&dir, &["--size", "8MiB", "--sources", "2", "--load", "-O", "json"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(stdout.lines().count(), 1, "one object: {stdout}");
@@ -43,6 +43,11 @@ fn a_run_measures_every_side_and_removes_its_files() {
         "/transfer/cpu_s_per_gb",
         "/transfer/ratio_to_raw_quinn",
         "/transfer/ratios/0",
+        "/load/mb_per_s",
+        "/load/seconds",
+        "/load/address_to_ledger_seconds",
+        "/load/land_then_load_seconds",
+        "/load/ratios/0",
         "/raw_quinn/mb_per_s",
         "/one_core/sha256_mb_per_s",
         "/one_core/blake3_mb_per_s",

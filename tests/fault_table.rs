@@ -32,8 +32,6 @@ impl Fault {
     }
 }
 
-const LOADERS: &str = "comes with the loaders that hand a snapshot to a peer: today `join` lands a folder";
-
 const GROUPS: &[(&str, &[Fault])] = &[
     (
         "Lying sources",
@@ -155,19 +153,15 @@ const GROUPS: &[(&str, &[Fault])] = &[
     (
         "Loader",
         &[
-            fault("B1", "join rejects, times out, dies on the way", "told with the peer's state; store kept")
-                .but(LOADERS),
-            fault("B2", "peer restarts, ledger under construction dropped", "fed again, no download").but(LOADERS),
-            fault("B3", "another join runs", "waits")
-                .but("two of our own joins: D6. Of the peer: comes with the loaders"),
+            fault("B1", "join rejects, times out, dies on the way", "told with the peer's state; store kept"),
+            fault("B2", "peer restarts, ledger under construction dropped", "fed again, no download"),
+            fault("B3", "another join runs in the peer (two of our own: D6)", "waits"),
             fault(
                 "B4",
-                "the snapshot exists already",
+                "the snapshot exists already, or the peer has the channel",
                 "nothing is fetched; another one in its place is refused before any download",
-            )
-            .but("that the peer has the channel already is asked of the peer: comes with the loaders"),
-            fault("B5", "\"success\", height or hash differ", "the check afterwards fails")
-                .but("of what landed; the peer's height and block hash come with the loaders"),
+            ),
+            fault("B5", "\"success\", height or hash differ", "the check afterwards fails"),
         ],
     ),
     (

@@ -256,14 +256,29 @@ impl Service {
 
     /// Beside a peer with that snapshots folder.
     pub fn start_at(who: &Credentials, root: &Path, blocks: &[u64]) -> Self {
-        Self::start_with(who, root, blocks, &[])
+        Self::launch(&recorded("config_block.pb"), who, root, blocks, &[])
+    }
+
+    /// In a channel with that configuration block.
+    pub fn start_in(config_block: &Path, who: &Credentials, root: &Path, blocks: &[u64]) -> Self {
+        Self::launch(config_block, who, root, blocks, &[])
     }
 
     /// With that in its environment, too.
     pub fn start_with(who: &Credentials, root: &Path, blocks: &[u64], variables: &[(&str, String)]) -> Self {
+        Self::launch(&recorded("config_block.pb"), who, root, blocks, variables)
+    }
+
+    fn launch(
+        config_block: &Path,
+        who: &Credentials,
+        root: &Path,
+        blocks: &[u64],
+        variables: &[(&str, String)],
+    ) -> Self {
         let state = TempDir::new().unwrap();
         let mut command = binary();
-        command.args(["serve", "--listen-address", "127.0.0.1:0", "--config-block"]).arg(recorded("config_block.pb"));
+        command.args(["serve", "--listen-address", "127.0.0.1:0", "--config-block"]).arg(config_block);
         command.arg("--snapshots-root-dir").arg(root).arg("--state-dir").arg(state.path());
         who.flags(&mut command);
         command.env("SNAPFERRY_LOGGING_SPEC", "transport=debug:info");
@@ -358,6 +373,10 @@ impl Join {
     /// With another configuration block.
     pub fn new_with(config_block: &Path, from: &[SocketAddr], land: &Path) -> Self {
         Self::built(&Credentials::admin(3), config_block, from, land)
+    }
+
+    pub fn new_as_with(who: &Credentials, config_block: &Path, from: &[SocketAddr], land: &Path) -> Self {
+        Self::built(who, config_block, from, land)
     }
 
     /// From a folder that is there.

@@ -1,4 +1,5 @@
-//! A real peer: Org3's of the recorded network with an empty ledger, from the binaries in `FABRIC_BIN`. Neither orderer nor other peers run.
+//! A real peer with an empty ledger and the recorded network's key material, from the binaries in `FABRIC_BIN`: Org3's, alone, where neither
+//! orderer nor other peers run; or any organisation's, as [`Place`] says.
 
 use std::{
     fs::File,
@@ -63,10 +64,20 @@ ledger:
 metrics: {provider: disabled}
 ";
 
-/// Org3's peer with an empty ledger. Ends with this value.
+/// A peer of a network that runs: where it listens, so that others find it there again after a restart, and more settings for its process.
+pub struct Place {
+    pub org: u8,
+    pub ports: Ports,
+    /// Folder of an external builder of chaincodes.
+    pub builder: PathBuf,
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// A peer with an empty ledger. Ends with this value.
 pub struct RealPeer {
     binary: PathBuf,
     home: TempDir,
+    place: Option<Place>,
     ports: Ports,
     /// Whether it asks for client certificates.
     mutual_tls: bool,
@@ -75,11 +86,11 @@ pub struct RealPeer {
 
 /// Where a peer listens: peer, chaincode, operations.
 #[derive(Debug, Clone, Copy)]
-struct Ports([u16; 3]);
+pub struct Ports(pub [u16; 3]);
 
 impl Ports {
     /// Free a moment ago: a peer can't tell which port the system chose for it.
-    fn free() -> Self {
+    pub fn free() -> Self {
         let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         Self(held.map(|listener| listener.local_addr().unwrap().port()))
     }
@@ -100,13 +111,30 @@ impl RealPeer {
         let home = TempDir::new().unwrap();
         std::fs::write(home.path().join("core.yaml"), CORE_YAML).unwrap();
         std::fs::create_dir(home.path().join("production")).unwrap();
-        Self { binary: binaries.join("peer"), home, ports: Ports::free(), mutual_tls, process: None }
+        Self { binary: binaries.join("peer"), home, place: None, ports: Ports::free(), mutual_tls, process: None }
+    }
+
+    /// One of a network, that never ran.
+    pub fn at(binaries: &Path, place: Place) -> Self {
+        let mut peer = Self::new(binaries, false);
+        let builder = format!("{{name: service, path: {}}}", place.builder.display());
+        let core = CORE_YAML.replace("{name: none, path: /nonexistent}", &builder);
+        std::fs::write(peer.home.path().join("core.yaml"), core).unwrap();
+        peer.ports = place.ports;
+        peer.place = Some(place);
+        peer
+    }
+
+    fn org(&self) -> u8 {
+        self.place.as_ref().map_or(3, |place| place.org)
     }
 
     /// Starts the process and waits until it answers.
     fn launch(&mut self) {
         for _ in 0..STARTS_MAX {
-            self.ports = Ports::free();
+            if self.place.is_none() {
+                self.ports = Ports::free();
+            }
             self.process = Some(self.node().spawn().unwrap());
             let until = Instant::now() + PATIENCE;
             while self.process.as_mut().unwrap().try_wait().unwrap().is_none() {
@@ -122,19 +150,23 @@ impl RealPeer {
 
     fn node(&self) -> Command {
         let [peer, chaincode, operations] = self.ports.0.map(|port| format!("127.0.0.1:{port}"));
-        let org = crypto("peers/peer0.org3.example.com");
+        let name = format!("peer0.org{}.example.com", self.org());
+        let org = crypto_of(self.org(), &format!("peers/{name}"));
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = self.command("peers/peer0.org3.example.com/msp");
+        let mut command = self.command(&format!("peers/{name}/msp"));
         command.args(["node", "start"]).stdout(log.try_clone().unwrap()).stderr(log);
         // Gossip complains of the recorded network's other peers, which aren't there.
         command.env("FABRIC_LOGGING_SPEC", "gossip=fatal:grpc=fatal:info").env("FABRIC_LOGGING_FORMAT", "json");
-        command.env("CORE_PEER_ID", "peer0.org3.example.com").env("CORE_PEER_LISTENADDRESS", &peer);
+        command.env("CORE_PEER_ID", &name).env("CORE_PEER_LISTENADDRESS", &peer);
         command.env("CORE_PEER_GOSSIP_BOOTSTRAP", &peer).env("CORE_PEER_GOSSIP_ENDPOINT", &peer);
         command.env("CORE_PEER_CHAINCODELISTENADDRESS", chaincode).env("CORE_OPERATIONS_LISTENADDRESS", operations);
         command.env("CORE_PEER_TLS_CERT_FILE", org.join("tls/server.crt"));
         command.env("CORE_PEER_TLS_KEY_FILE", org.join("tls/server.key"));
         command.env("CORE_PEER_FILESYSTEMPATH", self.home.path().join("production"));
         command.env("CORE_LEDGER_SNAPSHOTS_ROOTDIR", self.home.path().join("snapshots"));
+        if let Some(place) = &self.place {
+            command.env("CORE_PEER_GOSSIP_EXTERNALENDPOINT", self.address()).envs(place.settings.iter().cloned());
+        }
         command
     }
 
@@ -142,9 +174,9 @@ impl RealPeer {
     fn command(&self, msp: &str) -> Command {
         let mut command = Command::new(&self.binary);
         command.env_clear().stdin(Stdio::null()).current_dir(self.home.path());
-        command.env("FABRIC_CFG_PATH", self.home.path()).env("CORE_PEER_LOCALMSPID", "Org3MSP");
-        command.env("CORE_PEER_MSPCONFIGPATH", crypto(msp)).env("CORE_PEER_ADDRESS", self.address());
-        command.env("CORE_PEER_TLS_ENABLED", "true").env("CORE_PEER_TLS_ROOTCERT_FILE", Self::tls_root());
+        command.env("FABRIC_CFG_PATH", self.home.path()).env("CORE_PEER_LOCALMSPID", format!("Org{}MSP", self.org()));
+        command.env("CORE_PEER_MSPCONFIGPATH", crypto_of(self.org(), msp)).env("CORE_PEER_ADDRESS", self.address());
+        command.env("CORE_PEER_TLS_ENABLED", "true").env("CORE_PEER_TLS_ROOTCERT_FILE", self.root_of_tls());
         if self.mutual_tls {
             let [certificate, key] = Self::client_pair();
             command
@@ -159,8 +191,17 @@ impl RealPeer {
         format!("127.0.0.1:{}", self.ports.0[0])
     }
 
+    pub const fn port(&self) -> u16 {
+        self.ports.0[0]
+    }
+
     pub fn tls_root() -> PathBuf {
         crypto("peers/peer0.org3.example.com/tls/ca.crt")
+    }
+
+    /// The root of its TLS certificate, whichever its organisation.
+    pub fn root_of_tls(&self) -> PathBuf {
+        crypto_of(self.org(), &format!("peers/peer0.org{}.example.com/tls/ca.crt", self.org()))
     }
 
     pub const fn has_mutual_tls(&self) -> bool {
@@ -177,11 +218,11 @@ impl RealPeer {
     }
 
     pub fn try_cli(&self, args: &[&str]) -> Output {
-        let mut command = self.command("users/Admin@org3.example.com/msp");
+        let mut command = self.command(&format!("users/Admin@org{}.example.com/msp", self.org()));
         command.env("FABRIC_LOGGING_SPEC", "error").args(args).output().unwrap()
     }
 
-    /// Runs a command as Org3's admin, which must exit 0; what it printed on stdout.
+    /// Runs a command as its organisation's admin, which must exit 0; what it printed on stdout.
     pub fn cli(&self, args: &[&str]) -> String {
         let output = self.try_cli(args);
         assert!(output.status.success(), "peer {args:?}: {output:?}\n{}", self.log());
@@ -197,7 +238,7 @@ impl RealPeer {
 
     /// Asks it for a snapshot of the last block, which must be `block`; returns the finished folder.
     pub fn snapshot(&self, block: u64) -> PathBuf {
-        let (address, root) = (self.address(), Self::tls_root());
+        let (address, root) = (self.address(), self.root_of_tls());
         let args =
             ["snapshot", "submitrequest", "-c", CHANNEL, "-b", "0", "--peerAddress", &address, "--tlsRootCertFile"];
         self.cli(&[&args[..], &[root.to_str().unwrap()]].concat());
@@ -282,5 +323,10 @@ impl Drop for RealPeer {
 
 /// A file of Org3's key material.
 pub fn crypto(path: &str) -> PathBuf {
-    fixture("crypto/peerOrganizations/org3.example.com").join(path)
+    crypto_of(3, path)
+}
+
+/// A file of that organisation's key material.
+pub fn crypto_of(org: u8, path: &str) -> PathBuf {
+    fixture(&format!("crypto/peerOrganizations/org{org}.example.com")).join(path)
 }

@@ -227,6 +227,30 @@ fn a_load_over_the_rest_of_another_is_cut_off_anywhere() {
     crash_everywhere(with_a_rest, 3);
 }
 
+/// RFC integration test 5, "Failure during bootstrapping the peer, after peer loads the full data": the next run finishes it by itself, and reads
+/// nothing of the snapshot for it.
+#[test]
+fn rfc_integration_test_5_failure_during_bootstrapping_after_the_full_data_is_loaded() {
+    let disk = with_others();
+    disk.keep_images();
+    load_into(&disk, &golden(1)).unwrap();
+    let (whole, images) = (everything(&disk), disk.taken_images());
+    let mut finished = 0;
+    for image in images.iter().rev().take(60) {
+        let disk = image.killed();
+        let was = status(&disk);
+        if was == Some(Status::Active) {
+            continue;
+        }
+        assert_eq!(was, Some(Status::UnderConstruction));
+        if finish(&ledgers(&disk).unwrap(), &metadata(&golden(1)), &|| true).unwrap() {
+            finished += 1;
+            assert!(everything(&disk) == whole, "cut off before operation {}", image.operation());
+        }
+    }
+    assert!(finished > 3, "it can be cut off between its marker and its record: {finished}");
+}
+
 #[test]
 #[ignore = "minutes: just faults-exhaustive"]
 fn every_operation_of_every_load_is_the_last_one_once() {

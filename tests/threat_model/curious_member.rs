@@ -106,11 +106,3 @@ async fn of_private_data_a_member_gets_hashes_only() {
     }
     service.stop().await;
 }
-
-#[test]
-#[ignore = "needs a real peer (FABRIC_BIN) that loads what was joined and runs the chaincode: integration test 2 of the ledger checkpointing RFC"]
-fn rfc_integration_test_2_org3_has_no_data_of_collection_2() {
-    unimplemented!(
-        "Org3's peer, joined from a snapshot, answers a query for collection 2 of Org1 and Org2 without its data"
-    );
-}

@@ -96,8 +96,8 @@
 //! |  |  | threat_model/curious_member.rs::of_private_data_a_member_gets_hashes_only |
 //! |  |  | damaged_folders.rs::private_data_in_place_of_their_hashes_are_refused |
 //! |  |  | join_serve.rs::a_joiner_gives_what_it_has_proved_to_its_own_organisation_and_to_nobody_else |
+//! |  |  | rfc_integration_test_2.rs::a_new_organisations_peer_joins_by_a_snapshot_and_has_what_it_may_have |
 //! |  |  | rfc_integration_test_7.rs::only_an_admin_of_the_organisation_that_owns_the_peer_deletes |
-//! |  |  | rfc_integration_test_2_org3_has_no_data_of_collection_2 (ignored) |
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
 #[path = "../common/beside_peer.rs"]
@@ -127,7 +127,7 @@ mod stolen_key;
 
 use std::path::Path;
 
-use rows::{CURIOUS_MEMBER, ROWS};
+use rows::ROWS;
 
 /// The table as it stands at this file's head.
 fn table() -> String {
@@ -137,9 +137,8 @@ fn table() -> String {
             let file = file.strip_prefix("tests/").unwrap_or(file);
             format!("{file}::{name}")
         });
-        let waiting = row.waiting.iter().map(|name| format!("{name} (ignored)"));
         let (mut attacker, mut defence) = (row.attacker, row.defence);
-        for test in tests.chain(waiting) {
+        for test in tests {
             lines.push(format!("//! | {attacker} | {defence} | {test} |"));
             (attacker, defence) = ("", "");
         }
@@ -177,7 +176,7 @@ fn assert_places_exist(defence: &str) {
 #[test]
 fn every_named_test_stands_and_says_its_defence() {
     for row in ROWS {
-        assert!(!row.tests.is_empty() || !row.waiting.is_empty(), "{}", row.attacker);
+        assert!(!row.tests.is_empty(), "{}", row.attacker);
         assert_places_exist(row.defence);
         for (file, name) in row.tests {
             let head = head_of(&source(file), name).unwrap_or_else(|| panic!("{file} has no {name}"));
@@ -189,10 +188,6 @@ fn every_named_test_stands_and_says_its_defence() {
                 said("Defence: ") && said("emoved"),
                 "{file}: {name} doesn't say `Defence: what; removed, what then happens`"
             );
-        }
-        for name in row.waiting {
-            let head = head_of(&source(CURIOUS_MEMBER), name).unwrap_or_else(|| panic!("no {name}"));
-            assert!(head.iter().any(|line| line.starts_with("#[ignore = ")), "{name} has no reason");
         }
     }
     let table = table();

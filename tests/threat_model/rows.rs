@@ -7,14 +7,12 @@ pub(super) struct Row {
     pub(super) defence: &'static str,
     /// File and name.
     pub(super) tests: &'static [(&'static str, &'static str)],
-    /// Tests of the curious member that wait for something, ignored with the reason.
-    pub(super) waiting: &'static [&'static str],
 }
 
 const OUTSIDER: &str = "tests/threat_model/outsider.rs";
 const COMPROMISED_ADMIN: &str = "tests/threat_model/compromised_admin.rs";
 const STOLEN_KEY: &str = "tests/threat_model/stolen_key.rs";
-pub(super) const CURIOUS_MEMBER: &str = "tests/threat_model/curious_member.rs";
+const CURIOUS_MEMBER: &str = "tests/threat_model/curious_member.rs";
 
 /// In the order of trust.md.
 pub(super) const ROWS: &[Row] = &[
@@ -29,7 +27,6 @@ pub(super) const ROWS: &[Row] = &[
             ("tests/stranger_refused.rs", "a_source_outside_the_channel_is_refused_by_the_joiner"),
             (OUTSIDER, "strangers_are_not_told_who_the_members_are"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "outsider floods",
@@ -49,7 +46,6 @@ pub(super) const ROWS: &[Row] = &[
             ),
             ("tests/faults/floods.rs", "members_that_open_all_they_can_and_read_nothing_slow_nobody_else"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "relay, replay",
@@ -62,7 +58,6 @@ pub(super) const ROWS: &[Row] = &[
             ("tests/session_auth.rs", "a_member_that_relays_between_two_others_is_found_out_by_both"),
             (OUTSIDER, "no_handshake_is_resumed_and_nothing_is_sent_early"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "revoked member or admin, removed org",
@@ -84,7 +79,6 @@ pub(super) const ROWS: &[Row] = &[
             ("src/msp/tests/principals.rs", "listed_admins_are_admins_until_they_are_revoked"),
             ("src/catalog/agreement/tests.rs", "what_was_agreed_is_judged_again_before_it_is_used"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "expired certificate",
@@ -96,7 +90,6 @@ pub(super) const ROWS: &[Row] = &[
             ("src/catalog/agreement/tests.rs", "an_expired_certificate_counts_for_stored_statements_alone"),
             ("src/service/control/admission/tests.rs", "an_expired_admin_is_none"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "org X claims to be Y",
@@ -110,7 +103,6 @@ pub(super) const ROWS: &[Row] = &[
             ),
             ("src/msp/tests/members.rs", "a_root_twice_is_one_chain_and_a_renewed_one_is_two"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "lying peer: data",
@@ -131,7 +123,6 @@ pub(super) const ROWS: &[Row] = &[
                 "two_of_three_pass_with_a_liar_fail_when_one_is_alone_and_pass_again_once_one_more_signs",
             ),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "lying peer: metadata",
@@ -146,7 +137,6 @@ pub(super) const ROWS: &[Row] = &[
             ("tests/lying_source.rs", "a_liar_in_the_manifest_is_dropped_and_its_offer_does_not_count"),
             ("tests/lying_source.rs", "who_attests_what_no_honest_service_would_is_dropped_and_does_not_count"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "rollback",
@@ -160,7 +150,6 @@ pub(super) const ROWS: &[Row] = &[
             ("tests/config_at_start.rs", "no_command_starts_with_what_the_record_refuses"),
             ("tests/config_at_start.rs", "a_block_that_nobody_signed_changes_nothing_at_the_next_start_either"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "k-1 colluding orgs",
@@ -174,7 +163,6 @@ pub(super) const ROWS: &[Row] = &[
             ("src/msp/policy/tests/channel_policies.rs", "an_identity_counts_once_however_it_is_spelled"),
             ("tests/k_of_n.rs", "one_organisation_cannot_stand_for_two"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "k colluding orgs",
@@ -183,7 +171,6 @@ pub(super) const ROWS: &[Row] = &[
             ("tests/k_of_n.rs", "colluders_below_k_are_refused_and_k_of_them_stand_in_the_receipt_by_name"),
             ("tests/k_of_n.rs", "a_receipt_is_verified_offline_and_every_edited_byte_is_found"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "equivocator",
@@ -195,7 +182,6 @@ pub(super) const ROWS: &[Row] = &[
             ("src/catalog/statements/tests.rs", "the_first_statement_stays_for_ever"),
             ("src/catalog/evidence/tests.rs", "what_anybody_can_make_up_is_no_proof"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "hostile content",
@@ -210,7 +196,6 @@ pub(super) const ROWS: &[Row] = &[
             ("src/chunking/codec.rs", "a_window_bomb_is_refused_before_it_is_decoded"),
             ("src/chunking/store/tests.rs", "nothing_is_published_unless_all_is_proved"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "compromised admin",
@@ -223,7 +208,6 @@ pub(super) const ROWS: &[Row] = &[
             ("tests/local_control.rs", "a_recorded_command_is_never_obeyed_again_not_even_after_a_restart"),
             ("tests/rfc_integration_test_7.rs", "only_an_admin_of_the_organisation_that_owns_the_peer_deletes"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "stolen service key",
@@ -233,7 +217,6 @@ pub(super) const ROWS: &[Row] = &[
             (STOLEN_KEY, "what_a_stolen_key_signed_does_not_count_once_it_is_revoked"),
             ("tests/k_of_n.rs", "who_signs_two_versions_does_not_count_and_the_proof_convinces_anybody"),
         ],
-        waiting: &[],
     },
     Row {
         attacker: "curious member",
@@ -248,8 +231,11 @@ pub(super) const ROWS: &[Row] = &[
             (CURIOUS_MEMBER, "of_private_data_a_member_gets_hashes_only"),
             ("tests/damaged_folders.rs", "private_data_in_place_of_their_hashes_are_refused"),
             ("tests/join_serve.rs", "a_joiner_gives_what_it_has_proved_to_its_own_organisation_and_to_nobody_else"),
+            (
+                "tests/rfc_integration_test_2.rs",
+                "a_new_organisations_peer_joins_by_a_snapshot_and_has_what_it_may_have",
+            ),
             ("tests/rfc_integration_test_7.rs", "only_an_admin_of_the_organisation_that_owns_the_peer_deletes"),
         ],
-        waiting: &["rfc_integration_test_2_org3_has_no_data_of_collection_2"],
     },
 ];

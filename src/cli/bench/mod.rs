@@ -43,6 +43,9 @@ pub(crate) struct Bench {
     /// About so much data
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
     size: u64,
+    /// Also loads it into the databases of a stopped peer: from the folder that has landed, and while it comes
+    #[arg(long)]
+    load: bool,
     /// What is in it
     #[arg(long, value_enum, value_name = "KIND", default_value = "sample")]
     data: Data,
@@ -93,7 +96,7 @@ impl Bench {
                 self.sources
             ));
         }
-        let stage = Stage::new(&parent, usize::from(self.sources), self.size)?;
+        let stage = Stage::new(&parent, usize::from(self.sources), self.size, self.load)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = Stop::default();
         let measured = runtime.block_on(async {
@@ -126,7 +129,7 @@ impl Bench {
         for round in 1..=self.rounds {
             say(&format!("round {round} of {}: raw quinn, the transfer, one core", self.rounds));
             let raw = raw_quinn::run(&program, stage, sample.bytes, self.mtu).await?;
-            let transfer = transfer::run(&program, stage, sample.bytes).await?;
+            let transfer = transfer::run(&program, stage, sample.bytes, self.load).await?;
             let folder = sample.folder.clone();
             let one_core = tokio::task::spawn_blocking(move || one_core::measure(&folder)).await;
             let one_core = one_core.map_err(io::Error::other)??;

@@ -1,6 +1,12 @@
 //! The figures of a run: medians of the rounds for times, the worst for memory; as a table and as JSON.
 
-use super::{child::Usage, one_core::OneCore, raw_quinn::Raw, stage::Sample, transfer::Transfer};
+use super::{
+    child::Usage,
+    one_core::OneCore,
+    raw_quinn::Raw,
+    stage::Sample,
+    transfer::{Load, Transfer},
+};
 use serde_json::{Value, json};
 use std::{fmt::Write as _, time::Duration};
 
@@ -23,7 +29,20 @@ pub(super) struct Round {
     pub(super) one_core: OneCore,
 }
 
+/// What loading cost, in figures.
+struct Loaded {
+    mb_per_s: f64,
+    direct_s: f64,
+    beside_s: f64,
+    sequential_s: f64,
+    ratio: f64,
+    ratios: Vec<f64>,
+    folder: Side,
+    beside: Side,
+}
+
 /// One side in figures.
+#[derive(Clone)]
 struct Side {
     cpu_s_per_gb: f64,
     user_s_per_gb: f64,
@@ -64,6 +83,16 @@ impl Report {
                 "receiver": side(self.side(|round| round.raw.receiver, None)),
                 "sender": side(self.side(|round| round.raw.sender, None)),
             },
+            "load": self.load().map(|load| json!({
+                "mb_per_s": round3(load.mb_per_s),
+                "seconds": round3(load.direct_s),
+                "folder": side(load.folder),
+                "address_to_ledger_seconds": round3(load.beside_s),
+                "land_then_load_seconds": round3(load.sequential_s),
+                "ratio": round3(load.ratio),
+                "ratios": load.ratios.iter().copied().map(round3).collect::<Vec<_>>(),
+                "beside": side(load.beside),
+            })),
             "one_core": {
                 "sha256_mb_per_s": round3(self.core(|core| (core.bytes, core.sha256))),
                 "blake3_mb_per_s": round3(self.core(|core| (core.bytes, core.blake3))),
@@ -114,6 +143,16 @@ impl Report {
         for index in 0..sources {
             row(&format!("  source {}", index + 1), None, Some(self.source(index)));
         }
+        let load = self.load();
+        if let Some(load) = &load {
+            row("direct load of the folder", Some(load.mb_per_s), None);
+            row("  proving it, then loading", None, Some(load.folder.clone()));
+            row(
+                "address to loaded ledger",
+                Some(mb(self.sample.bytes) / load.beside_s.max(1e-9)),
+                Some(load.beside.clone()),
+            );
+        }
         row("raw quinn, memory to memory", Some(raw), None);
         row("  receiver", None, Some(self.side(|round| round.raw.receiver, None)));
         row("  sender", None, Some(self.side(|round| round.raw.sender, None)));
@@ -133,7 +172,40 @@ impl Report {
             self.both_ends(),
             self.wire_bytes() as f64 / self.sample.bytes as f64
         ));
+        if let Some(load) = load {
+            let ratios: Vec<String> = load.ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+            line(format!(
+                "address to loaded ledger {:.1} s, landing and direct load one after the other {:.1} s: {:.2} of it ({})",
+                load.beside_s,
+                load.sequential_s,
+                load.ratio,
+                ratios.join(" ")
+            ));
+        }
         text
+    }
+
+    /// What loading cost, if every round measured it.
+    fn load(&self) -> Option<Loaded> {
+        let all: Option<Vec<(Load, Duration)>> =
+            self.rounds.iter().map(|round| Some((round.transfer.load?, round.transfer.joiner.wall))).collect();
+        let all = all.filter(|all| !all.is_empty())?;
+        let of = |figure: &dyn Fn(&(Load, Duration)) -> f64| median(all.iter().map(figure).collect());
+        let sequential = |(load, landing): &(Load, Duration)| (*landing + load.direct).as_secs_f64();
+        let ratio = |both: &(Load, Duration)| both.0.beside.wall.as_secs_f64() / sequential(both).max(1e-9);
+        let usage = |pick: fn(&Load) -> Usage| {
+            self.side(|round| round.transfer.load.as_ref().map(pick).unwrap_or_default(), None)
+        };
+        Some(Loaded {
+            mb_per_s: of(&|(load, _)| mb_per_s(self.sample.bytes, load.direct)),
+            direct_s: of(&|(load, _)| load.direct.as_secs_f64()),
+            beside_s: of(&|(load, _)| load.beside.wall.as_secs_f64()),
+            sequential_s: of(&sequential),
+            ratio: of(&ratio),
+            ratios: all.iter().map(ratio).collect(),
+            folder: usage(|load| load.landed),
+            beside: usage(|load| load.beside),
+        })
     }
 
     fn gb(&self) -> f64 {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 const CONFIG_BLOCK: &str = "config_block.pb";
 const ADMIN: &str = "org3-admin";
 const TOUCHED: &str = "touched";
-/// Sample and landing, and room for metadata.
+/// Sample and landing, and room for metadata; a peer's databases take about as much again.
 const SIZES_NEEDED: u64 = 2;
 const MARGIN_BYTES: u64 = 256 << 20;
 
@@ -50,9 +50,9 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Lays out identities below `parent` for so many sources; fails if the disk is too small for a sample of `size`.
-    pub(super) fn new(parent: &Path, sources: usize, size: u64) -> Result<Self, Failure> {
+    pub(super) fn new(parent: &Path, sources: usize, size: u64, loads: bool) -> Result<Self, Failure> {
         let free = OsDir::open(parent)?.free_space()?;
-        let needed = size.saturating_mul(SIZES_NEEDED).saturating_add(MARGIN_BYTES);
+        let needed = size.saturating_mul(SIZES_NEEDED + u64::from(loads)).saturating_add(MARGIN_BYTES);
         if free < needed {
             let place = parent.display();
             let what = format!("{place} has {} free, {} are needed", format_bytes(free), format_bytes(needed));

@@ -10,7 +10,7 @@ mod fake_peer;
 mod processes;
 
 use fake_peer::{Conduct, FakePeer, Joins, Ledger};
-use processes::{CHANNEL, Ended, Join, Root, Service, binary, copy_folder, fixture};
+use processes::{CHANNEL, Credentials, Ended, Join, Root, Service, binary, copy_folder, fixture};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
@@ -304,4 +304,38 @@ fn the_peer_is_told_its_own_path_of_the_folder() {
     assert_eq!(seen(Join::new(&addresses, place.land.path()).block(BLOCK), landing), inside);
     assert_eq!(seen(Join::from_folder(&addresses, &place.folder()), landing), inside);
     assert_eq!(seen(Join::from_folder(&addresses, elsewhere.path()), landing), elsewhere.path());
+}
+
+/// The service of an organisation whose own peer joined by the snapshot of that block, or has all blocks; once it knows.
+fn beside_a_peer(org: u8, msp_id: &'static str, root: &Root, joined_by: Option<u64>) -> (Service, FakePeer) {
+    let peer = FakePeer::start_of(msp_id, Joins::Well);
+    peer.add(CHANNEL, Ledger { last: 200, joined_by, joined_hash: vec![9; 32], ..Ledger::default() });
+    let (address, ca) = (peer.address.to_string(), peer.file("ca.crt").display().to_string());
+    let variables = [("SNAPFERRY_PEER_ADDRESS", address), ("SNAPFERRY_PEER_TLS_ROOTCERT", ca)];
+    let service = Service::start_with(&Credentials::org(org), root.path(), &[BLOCK], &variables);
+    service.wait_log(|line| line.contains("our peer's first block").then_some(()));
+    (service, peer)
+}
+
+#[test]
+fn private_data_that_no_sources_peer_may_have_are_warned_of() {
+    let (root, land) = (Root::with_recorded(), TempDir::new().unwrap());
+    let dry = |sources: &[&Service]| {
+        let addresses: Vec<_> = sources.iter().map(|source| source.address).collect();
+        Join::new(&addresses, land.path()).block(BLOCK).args(["--dry-run"])
+    };
+    let (late, _late_peer) = beside_a_peer(1, "Org1MSP", &root, Some(200));
+    let silent = Service::start(2, &root, &[BLOCK]);
+    let ended = dry(&[&late, &silent]).run();
+    let warned = ended.of("peers_began_later");
+    let named = serde_json::json!([{"source": late.address.to_string(), "msp_id": "Org1MSP", "peer_begins_at": 201}]);
+    assert_eq!((warned.len(), &warned[0]["sources"], &warned[0]["block_number"]), (1, &named, &BLOCK.into()));
+    let said = dry(&[&late, &silent]).run_text();
+    assert!(said.stderr.contains("WARNING: private data up to block 132 may never come"), "{}", said.stderr);
+    // One that joined by this very snapshot, or has all blocks, could give them.
+    for joined_by in [Some(BLOCK), None] {
+        let (other, _peer) = beside_a_peer(2, "Org2MSP", &root, joined_by);
+        let ended = dry(&[&late, &other]).run();
+        assert!(ended.of("agreed").len() == 1 && ended.of("peers_began_later").is_empty(), "{joined_by:?}");
+    }
 }

@@ -87,7 +87,7 @@ async fn with_source(control: fn(Body) -> Option<Body>) -> (Session, quinn::Endp
 fn page(body: Body, pages: u64) -> Option<Body> {
     let Body::CatalogGet(get) = body else { return None };
     let next = if get.cursor + 1 < pages { get.cursor + 1 } else { 0 };
-    Some(Body::CatalogPage(CatalogPage { version: 1, entries: vec![claim(get.cursor)], next }))
+    Some(Body::CatalogPage(CatalogPage { version: 1, entries: vec![claim(get.cursor)], next, peer_begins_at: None }))
 }
 
 /// R1: entries of a catalog.
@@ -149,7 +149,7 @@ async fn a_catalog_that_changes_between_all_pages_is_given_up_on() {
     static ASKED: AtomicU64 = AtomicU64::new(0);
     let (session, _endpoint) = with_source(|_| {
         let version = ASKED.fetch_add(1, Ordering::SeqCst);
-        Some(Body::CatalogPage(CatalogPage { version, entries: Vec::new(), next: 1 }))
+        Some(Body::CatalogPage(CatalogPage { version, entries: Vec::new(), next: 1, peer_begins_at: None }))
     })
     .await;
     let error = session.catalog().await.unwrap_err();
@@ -160,7 +160,12 @@ async fn a_catalog_that_changes_between_all_pages_is_given_up_on() {
     static CHANGED_TWICE: AtomicU64 = AtomicU64::new(0);
     let (session, _endpoint) = with_source(|_| {
         let version = CHANGED_TWICE.fetch_add(1, Ordering::SeqCst).min(2 * (RESTARTS_MAX - 1));
-        Some(Body::CatalogPage(CatalogPage { version, entries: Vec::new(), next: u64::from(version < 4) }))
+        Some(Body::CatalogPage(CatalogPage {
+            version,
+            entries: Vec::new(),
+            next: u64::from(version < 4),
+            peer_begins_at: None,
+        }))
     })
     .await;
     assert_eq!(session.catalog().await.unwrap().version, 4);

@@ -48,6 +48,13 @@ pub enum JoinEvent {
         /// Number of data files.
         files: usize,
     },
+    /// Every source that says where its own peer begins names a block after this snapshot: private data up to it may never come.
+    PeersBeganLater {
+        /// The last block in the snapshot that was agreed on.
+        block_number: u64,
+        /// Those sources.
+        sources: Vec<LatePeer>,
+    },
     /// An organisation contradicts itself: it doesn't count, and the proof is kept.
     Equivocation {
         /// The organisation.
@@ -188,6 +195,17 @@ pub struct TransferProgress {
     pub shares: Vec<Share>,
     /// What the transfer waits for, if it does.
     pub waiting_for: Option<String>,
+}
+
+/// A source whose own peer joined the channel by a later snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LatePeer {
+    /// Its address.
+    pub source: String,
+    /// Its organisation.
+    pub msp_id: String,
+    /// The first block that its peer has.
+    pub peer_begins_at: u64,
 }
 
 /// What one source delivered.

@@ -3,7 +3,9 @@
 //! Leaves to [`super::vouching`] whom to ask for what, and to [`crate::catalog`] what may be believed.
 
 use super::{
-    JoinError, JoinEvent, JoinRequest, JoinTrust, Observer, on_disk,
+    JoinError, JoinEvent, JoinRequest, JoinTrust, Observer,
+    late_peers::late_peers,
+    on_disk,
     ruled_out::RuledOut,
     sources::Sources,
     vouching::{Vouched, Vouching},
@@ -86,6 +88,11 @@ async fn vouch(
         on_disk(&request.workers, keep).await?;
     }
     observer(told(&vouched.agreed, &request.trust));
+    let block_number = vouched.agreed.id().block_number;
+    let late = late_peers(block_number, sources);
+    if !late.is_empty() {
+        observer(JoinEvent::PeersBeganLater { block_number: block_number.0, sources: late });
+    }
     Ok(vouched)
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     disk::{Dir, DiskError},
-    snapshot::{ChannelId, FolderError, SnapshotId, verify_folder},
+    snapshot::{BlockNumber, ChannelId, FolderError, SnapshotId, verify_folder},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -48,6 +48,8 @@ pub struct Catalog {
     seen: Mutex<Seen>,
     /// Versions start with this one.
     first_version: u64,
+    /// The first block that our peer has of a channel, where that is known.
+    pub(super) begins: Mutex<BTreeMap<ChannelId, BlockNumber>>,
     /// Per channel, so that nobody is woken for a channel that isn't theirs. Locked last.
     versions: Mutex<BTreeMap<ChannelId, watch::Sender<u64>>>,
 }
@@ -133,6 +135,7 @@ impl Catalog {
             remains: RwLock::new(remains),
             seen: Mutex::default(),
             first_version,
+            begins: Mutex::default(),
             versions: Mutex::default(),
         }
     }

@@ -17,6 +17,7 @@ mod attestation_file;
 mod attestor;
 mod audit;
 mod bans;
+mod begins;
 mod conflicts;
 mod delete;
 mod deletions;

@@ -63,40 +63,45 @@ impl PeerAddressArgs {
 
     /// The peer that flags and configuration name.
     pub(crate) fn connection(&self, config: &Config) -> Result<PeerConnection, Failure> {
-        let peer = &config.peer;
-        let address = peer.address.clone().ok_or_else(|| {
-            Failure::new(Exit::Usage, "which peer?")
-                .next("give --peer-address HOST:PORT, or set peer.address or CORE_PEER_ADDRESS")
-        })?;
-        let roots = peer.tls_root_cert.as_ref().ok_or_else(|| {
-            Failure::new(
-                Exit::Usage,
-                format!("nothing says by which CA the peer {address} is known: it is called over TLS only"),
-            )
-            .next("give --tls-root-cert-file FILE, or set peer.tls.rootCert or CORE_PEER_TLS_ROOTCERT_FILE")
-        })?;
-        let client = match (&peer.tls_client_cert, &peer.tls_client_key) {
-            (Some(certificate), Some(key)) => {
-                let pair = TlsPair::load(certificate, key);
-                Some(pair.map_err(|error| Failure::new(Exit::Usage, chain(&error)))?)
-            }
-            (None, None) => None,
-            _ => {
-                let half = Failure::new(Exit::Usage, "of our TLS certificate and its key only one is set");
-                return Err(half.next("set both peer.tls.clientCert and peer.tls.clientKey, or neither"));
-            }
-        };
-        if self.timeout.is_zero() {
-            return Err(Failure::new(Exit::Usage, "within no time nothing answers").next("give another --timeout"));
-        }
-        Ok(PeerConnection {
-            address,
-            server_name: peer.server_name.clone(),
-            roots: read_tls_roots(roots)?,
-            client,
-            timeout: self.timeout,
-        })
+        configured_peer(config, self.timeout)
     }
+}
+
+/// The peer that the configuration names; waits so long for it, and for each of its answers.
+pub(crate) fn configured_peer(config: &Config, timeout: Duration) -> Result<PeerConnection, Failure> {
+    let peer = &config.peer;
+    let address = peer.address.clone().ok_or_else(|| {
+        Failure::new(Exit::Usage, "which peer?")
+            .next("give --peer-address HOST:PORT, or set peer.address or CORE_PEER_ADDRESS")
+    })?;
+    let roots = peer.tls_root_cert.as_ref().ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!("nothing says by which CA the peer {address} is known: it is called over TLS only"),
+        )
+        .next("give --tls-root-cert-file FILE, or set peer.tls.rootCert or CORE_PEER_TLS_ROOTCERT_FILE")
+    })?;
+    let client = match (&peer.tls_client_cert, &peer.tls_client_key) {
+        (Some(certificate), Some(key)) => {
+            let pair = TlsPair::load(certificate, key);
+            Some(pair.map_err(|error| Failure::new(Exit::Usage, chain(&error)))?)
+        }
+        (None, None) => None,
+        _ => {
+            let half = Failure::new(Exit::Usage, "of our TLS certificate and its key only one is set");
+            return Err(half.next("set both peer.tls.clientCert and peer.tls.clientKey, or neither"));
+        }
+    };
+    if timeout.is_zero() {
+        return Err(Failure::new(Exit::Usage, "within no time nothing answers").next("give another --timeout"));
+    }
+    Ok(PeerConnection {
+        address,
+        server_name: peer.server_name.clone(),
+        roots: read_tls_roots(roots)?,
+        client,
+        timeout,
+    })
 }
 
 impl PeerArgs {

@@ -5,11 +5,13 @@ use super::{
     channel,
     context::Context,
     exit::{Exit, Failure},
+    peer::configured_peer,
     stop::Stop,
 };
 use clap::Args;
 use snapferry::{
     disk::OsDir,
+    peer::PeerConnection,
     service::{
         LogLevel,
         config::{Config, Loaded},
@@ -22,6 +24,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// A peer finishes a snapshot every few hours at most; looking costs a folder listing.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long our peer may take to answer: nobody waits for it.
+const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Advertises the finished snapshots of the peer beside it, and serves them to the organisations of their channels
 ///
@@ -95,8 +100,21 @@ impl Serve {
             scan_interval: SCAN_INTERVAL,
             scrub_period: config.scrub_period,
             allow_delete: config.allow_delete,
+            peer: peer(config),
             clock: channel::wall_clock(),
         })
+    }
+}
+
+/// The peer that the configuration names. What is wrong with it stops no service: it serves the peer's folders, not the peer.
+fn peer(config: &Config) -> Option<PeerConnection> {
+    config.peer.address.as_ref()?;
+    match configured_peer(config, PEER_TIMEOUT) {
+        Ok(connection) => Some(connection),
+        Err(failure) => {
+            tracing::warn!(error = %failure, "our peer can't be asked where it begins");
+            None
+        }
     }
 }
 

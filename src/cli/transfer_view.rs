@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use snapferry::{
-    bootstrap::{JoinEvent, Observer, TransferProgress},
+    bootstrap::{JoinEvent, LatePeer, Observer, TransferProgress},
     service::units::format_bytes,
 };
 use tokio::time::Instant;
@@ -57,6 +57,7 @@ impl Screen {
                 JoinEvent::SourceDropped { .. }
                 | JoinEvent::DiskFull { .. }
                 | JoinEvent::NoDescriptors { .. }
+                | JoinEvent::PeersBeganLater { .. }
                 | JoinEvent::OtherSnapshot { .. } => self.say(event),
                 _ => {}
             },
@@ -174,6 +175,14 @@ fn words(event: &JoinEvent) -> Option<String> {
         }
         JoinEvent::Resuming { bytes: resumed } => {
             format!("resuming: {} of an earlier run are here and are proved again", format_bytes(*resumed))
+        }
+        JoinEvent::PeersBeganLater { block_number, sources } => {
+            let late = |peer: &LatePeer| format!("{} of {} (block {})", peer.source, peer.msp_id, peer.peer_begins_at);
+            let late: Vec<String> = sources.iter().map(late).collect();
+            format!(
+                "WARNING: private data up to block {block_number} may never come: the sources' own peers joined by later snapshots and begin after it: {}",
+                late.join(", ")
+            )
         }
         JoinEvent::Serving { address } => {
             format!("serving what is proved to joiners of our own organisation at {address}, as long as this runs")

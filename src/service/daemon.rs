@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::{
     BundleError, Bundles, CONFIG_AGE_MAX, CONFIG_POLL, ConfigWatch, ConfigWatchSettings, ConfigWatcher, Given, Judged,
+    peer_begins::PeerBegins,
 };
 use crate::{
     catalog::{
@@ -30,6 +31,7 @@ use crate::{
     chunking::{Workers, step_back},
     disk::{Dir, DiskError},
     msp::{LocalIdentity, MspError, TlsPair},
+    peer::PeerConnection,
     service::control::{ControlContext, ControlError, ControlServer},
     snapshot::ChannelId,
     transport::{
@@ -81,6 +83,8 @@ pub struct DaemonSettings {
     pub scrub_period: Option<Duration>,
     /// Whether an admin may have snapshots deleted; nothing is ever written in the snapshots folder otherwise.
     pub allow_delete: bool,
+    /// The peer beside us, if it can be asked: joiners are told where it begins.
+    pub peer: Option<PeerConnection>,
     /// Wall time.
     pub clock: WallClock,
 }
@@ -162,6 +166,7 @@ pub struct Daemon {
     scanner: Scanner,
     scrubbing: Option<Scrubbing>,
     config_watch: ConfigWatcher,
+    peer_begins: Option<PeerBegins>,
 }
 
 impl Daemon {
@@ -188,6 +193,7 @@ impl Daemon {
 
         // Not before: a block that can't be ours would be on record for good.
         channels.iter().try_for_each(|judged| bundles.note(judged))?;
+        let served = channels.iter().map(|judged| judged.rooted.config.channel().clone()).collect();
         let channels = LiveChannels::new(channels.into_iter().map(|judged| judged.rooted.config));
         let trust = channels.trust();
         trust.current().warn_of_outdated((settings.clock)());
@@ -239,7 +245,26 @@ impl Daemon {
         let clock = Arc::clone(&context.session.clock);
         let scrub = |period| Scrubbing::start(Arc::clone(&catalog), period, clock, context.busy.clone());
         let scrubbing = settings.scrub_period.map(scrub).transpose().map_err(DaemonError::Threads)?;
-        Ok(Self { endpoint, address, catalog, attestor, control, context, stop, scanner, scrubbing, config_watch })
+        let peer_begins = settings.peer.map(|connection| PeerBegins {
+            connection,
+            identity: Arc::clone(&context.session.identity),
+            clock: Arc::clone(&context.session.clock),
+            catalog: Arc::clone(&catalog),
+            channels: served,
+        });
+        Ok(Self {
+            endpoint,
+            address,
+            catalog,
+            attestor,
+            control,
+            context,
+            stop,
+            scanner,
+            scrubbing,
+            config_watch,
+            peer_begins,
+        })
     }
 
     /// Where it listens: the port that the system chose, if 0 was asked for.
@@ -270,10 +295,18 @@ impl Daemon {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let serving = serve(self.endpoint, self.context);
         let mut serving = std::pin::pin!(serving);
+        let peer_begins = async {
+            match self.peer_begins {
+                Some(peer_begins) => peer_begins.run().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            biased;
+            () = stop => {}
             () = &mut serving => return,
             () = self.control.run() => {}
-            () = stop => {}
+            () = peer_begins => {}
         }
         let _ = self.stop.send(true); // nobody to tell: serving has ended by itself
         serving.await;

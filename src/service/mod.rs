@@ -14,6 +14,7 @@ pub mod daemon;
 mod host_load;
 mod log_spec;
 mod nearest;
+mod peer_begins;
 mod root_of_trust;
 pub mod units;
 mod vouching_files;

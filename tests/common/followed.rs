@@ -66,6 +66,7 @@ impl Followed {
             scan_interval: Duration::from_millis(50),
             scrub_period: None,
             allow_delete: false,
+            peer: None,
             clock: Arc::new(loopback::now),
         });
         let daemon = daemon.unwrap();

@@ -179,7 +179,7 @@ impl LyingService {
                     })),
                     _ => {}
                 }
-                Body::CatalogPage(CatalogPage { version, entries, next: 0 })
+                Body::CatalogPage(CatalogPage { version, entries, ..CatalogPage::default() })
             }
             Body::ManifestGet(_)
                 if self.lie == Lie::BusyAtFirst && self.manifest_requests.fetch_add(1, Ordering::SeqCst) == 0 =>

@@ -261,11 +261,26 @@ impl Service {
 
     /// Beside a peer with that snapshots folder.
     pub fn start_at(who: &Credentials, root: &Path, blocks: &[u64]) -> Self {
-        Self::start_in(&recorded("config_block.pb"), who, root, blocks)
+        Self::launch(&recorded("config_block.pb"), who, root, blocks, &[])
     }
 
     /// In a channel with that configuration block.
     pub fn start_in(config_block: &Path, who: &Credentials, root: &Path, blocks: &[u64]) -> Self {
+        Self::launch(config_block, who, root, blocks, &[])
+    }
+
+    /// With that in its environment, too.
+    pub fn start_with(who: &Credentials, root: &Path, blocks: &[u64], variables: &[(&str, String)]) -> Self {
+        Self::launch(&recorded("config_block.pb"), who, root, blocks, variables)
+    }
+
+    fn launch(
+        config_block: &Path,
+        who: &Credentials,
+        root: &Path,
+        blocks: &[u64],
+        variables: &[(&str, String)],
+    ) -> Self {
         let state = TempDir::new().unwrap();
         let mut command = binary();
         command.args(["serve", "--listen-address", "127.0.0.1:0", "--config-block"]).arg(config_block);
@@ -276,6 +291,7 @@ impl Service {
         command.env("SNAPFERRY_LIMITS_YIELDABOVE", "100");
         // A killed joiner's sessions stay until they idle out.
         command.env("SNAPFERRY_LIMITS_SESSIONSPERORG", "64").env("SNAPFERRY_LIMITS_SESSIONSPERADDRESS", "64");
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (log, _) = Lines::collect(child.stderr.take().unwrap());
         let said = |what: &str| format!("the service of {} ended: no {what}: {:?}", who.msp_id, log.all());

@@ -82,6 +82,7 @@ impl Liar {
             Body::CatalogGet(_) => Body::CatalogPage(CatalogPage {
                 version: 1,
                 next: 0,
+                peer_begins_at: None,
                 entries: vec![CatalogClaim {
                     id: entry.id.clone(),
                     manifest_hash: entry.manifest_hash,

@@ -116,6 +116,7 @@ impl Member {
             scan_interval: SCAN_INTERVAL,
             scrub_period: None,
             allow_delete: false,
+            peer: None,
             clock: wall_clock(),
         };
         let (started, start) = mpsc::channel();

@@ -5,7 +5,7 @@ use super::{
     error::{AskError, AskProblem, Misbehaviour, clean},
 };
 use crate::{
-    snapshot::{Manifest, ManifestHash, SnapshotId},
+    snapshot::{BlockNumber, Manifest, ManifestHash, SnapshotId},
     transport::{
         limits::CATALOG_PAGES_MAX,
         wire::{Attestation, AttestationGet, Body, CatalogClaim, CatalogGet, CatalogPage, ManifestGet, Notice},
@@ -22,6 +22,8 @@ pub struct Listing {
     pub version: u64,
     /// Claims, ascending by block; all of the session's channel.
     pub claims: Vec<CatalogClaim>,
+    /// The first block that its own peer claims to have of the channel, if it says so.
+    pub peer_begins_at: Option<BlockNumber>,
 }
 
 impl Session {
@@ -44,7 +46,11 @@ impl Session {
         let mut cursor = 0;
         for _ in 0..CATALOG_PAGES_MAX {
             let page = self.page(CatalogGet { after_version: 0, cursor }).await?;
-            let listing = listing.get_or_insert_with(|| Listing { version: page.version, claims: Vec::new() });
+            let listing = listing.get_or_insert_with(|| Listing {
+                version: page.version,
+                claims: Vec::new(),
+                peer_begins_at: page.peer_begins_at,
+            });
             if listing.version != page.version {
                 return Ok(None);
             }

@@ -96,8 +96,9 @@ pub(super) async fn push_changes(session: &ServedSession) {
 
 fn page(session: &ServedSession, get: CatalogGet) -> CatalogPage {
     let (version, mut entries) = session.catalog().page(&session.channel);
+    let peer_begins_at = session.catalog().peer_begins_at(&session.channel);
     if get.after_version != 0 && get.after_version >= version {
-        return CatalogPage { version, entries: Vec::new(), next: 0 };
+        return CatalogPage { version, peer_begins_at, ..CatalogPage::default() };
     }
     // Whoever doesn't hold it already can't fetch it any more.
     let closed = session.catalog().closed_to(&session.holder, Instant::now().into_std());
@@ -111,7 +112,7 @@ fn page(session: &ServedSession, get: CatalogGet) -> CatalogPage {
         let commit_hash = session.catalog().known(&entry.id).and_then(|known| known.commit_hash);
         claim(entry, commit_hash)
     });
-    CatalogPage { version, entries: claims.collect(), next }
+    CatalogPage { version, entries: claims.collect(), next, peer_begins_at }
 }
 
 fn claim(entry: CatalogEntry, last_block_commit_hash: Option<BlockHash>) -> CatalogClaim {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Broken, hash, snapshot_id, snapshot_id_pb};
 use crate::{
-    snapshot::{BlockHash, ManifestHash, SnapshotHash, SnapshotId},
+    snapshot::{BlockHash, BlockNumber, ManifestHash, SnapshotHash, SnapshotId},
     transport::{
         limits::{
             ATTESTATION_BODY_BYTES_MAX, CATALOG_ENTRIES_MAX, FILE_INDEX_MAX, NONCE_BYTES_MAX, SIGNATURE_BYTES_MAX,
@@ -23,7 +23,7 @@ pub struct CatalogGet {
 }
 
 /// A page of the catalog, at most 1 000 entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CatalogPage {
     /// Version of the catalog, monotone per source.
     pub version: u64,
@@ -31,6 +31,8 @@ pub struct CatalogPage {
     pub entries: Vec<CatalogClaim>,
     /// Cursor of the next page; 0: this is the last.
     pub next: u64,
+    /// The first block that the source's own peer has of the channel, if the source knows.
+    pub peer_begins_at: Option<BlockNumber>,
 }
 
 /// One snapshot that a source claims to have. Unsigned.
@@ -102,13 +104,16 @@ impl TryFrom<pb::CatalogPage> for CatalogPage {
             return Err(Broken::Field("entries"));
         }
         let entries = page.entries.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        Ok(Self { version: page.version, entries, next: page.next })
+        let peer_begins_at = page.peer_begins_at.map(BlockNumber);
+        Ok(Self { version: page.version, entries, next: page.next, peer_begins_at })
     }
 }
 
 impl From<CatalogPage> for pb::CatalogPage {
     fn from(page: CatalogPage) -> Self {
-        Self { version: page.version, entries: page.entries.into_iter().map(Into::into).collect(), next: page.next }
+        let entries = page.entries.into_iter().map(Into::into).collect();
+        let peer_begins_at = page.peer_begins_at.map(|block| block.0);
+        Self { version: page.version, entries, next: page.next, peer_begins_at }
     }
 }
 

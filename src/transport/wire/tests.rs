@@ -61,7 +61,7 @@ fn every_message() -> Vec<(&'static str, Frame)> {
     };
     let tree_request =
         ChunkTreeRequest { id: id(), manifest_hash: ManifestHash([0x11; 32]), file_index: 4, span: Some(0) };
-    let page = CatalogPage { version: 9, entries: vec![claim(83), claim(132)], next: 2 };
+    let page = CatalogPage { version: 9, entries: vec![claim(83), claim(132)], next: 2, peer_begins_at: None };
     let attestations =
         vec![Attestation { body: Bytes::from_static(b"body"), signature: Bytes::from_static(b"signature") }];
     let goodbye =
@@ -329,16 +329,36 @@ fn a_million_entries_are_refused_before_they_are_decoded() {
     }
 }
 
+/// Whoever doesn't say where its peer begins sends what it always sent, and a peer that begins with block 0 is no secret.
+#[test]
+fn where_a_peer_begins_is_told_or_not() {
+    let begins = |peer_begins_at| {
+        let page = CatalogPage { version: 1, peer_begins_at, ..CatalogPage::default() };
+        let frame = Frame { request_id: 1, body: Body::CatalogPage(page) };
+        let bytes = frame.clone().encode();
+        assert_eq!(Frame::decode(bytes.clone()), Ok(frame));
+        hex::encode(bytes)
+    };
+    assert_eq!(begins(None), "08012a020801");
+    assert_eq!(begins(Some(BlockNumber(0))), "08012a0408012000");
+    assert_eq!(begins(Some(BlockNumber(300))), "08012a05080120ac02");
+}
+
 #[test]
 fn a_full_page_of_the_longest_entries_fits_a_frame() {
     let longest = SnapshotId { channel: "a".repeat(249).parse().unwrap(), block_number: BlockNumber(u64::MAX) };
     let entry = CatalogClaim { id: longest, total_bytes: u64::MAX, flags: u64::MAX, ..claim(0) };
-    let page = CatalogPage { version: u64::MAX, entries: vec![entry; CATALOG_ENTRIES_MAX], next: u64::MAX };
+    let page = CatalogPage {
+        version: u64::MAX,
+        entries: vec![entry; CATALOG_ENTRIES_MAX],
+        next: u64::MAX,
+        peer_begins_at: Some(BlockNumber(u64::MAX)),
+    };
     let frame = Frame { request_id: u64::MAX, body: Body::CatalogPage(page) };
     let bytes = frame.clone().encode();
     assert!(bytes.len() <= FRAME_BYTES_MAX / 2, "{}", bytes.len());
     assert_eq!(Frame::decode(bytes), Ok(frame));
-    let page = CatalogPage { version: 1, entries: vec![claim(1); CATALOG_ENTRIES_MAX + 1], next: 0 };
+    let page = CatalogPage { version: 1, entries: vec![claim(1); CATALOG_ENTRIES_MAX + 1], ..CatalogPage::default() };
     assert!(Frame::decode(Frame { request_id: 1, body: Body::CatalogPage(page) }.encode()).is_err());
     const { assert!(CATALOG_ENTRIES_MAX < BODY_FIELDS_MAX) };
 }

@@ -473,6 +473,9 @@ impl Dir for Counted {
     fn remove_file(&self, name: &str) -> Result<(), DiskError> {
         self.inner.remove_file(name)
     }
+    fn remove_dir(&self, name: &str) -> Result<(), DiskError> {
+        self.inner.remove_dir(name)
+    }
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
         self.inner.remove_dir_all(name)
     }

@@ -213,10 +213,15 @@ fn removed_is_gone(fresh: Fresh) {
     d.create_dir("e").unwrap();
     make(&*d.open_dir("e").unwrap(), "f", b"abc");
     make(&*d, "g", b"abc");
+    assert_eq!(kind(fresh.dir.remove_dir("d")), ErrorKind::DirectoryNotEmpty);
     fresh.dir.remove_dir_all("d").unwrap();
     assert_eq!(kind(fresh.dir.remove_dir_all("d")), ErrorKind::NotFound);
     make(&*fresh.dir, "file", b"");
     assert!(matches!(fresh.dir.remove_dir_all("file"), Err(DiskError::NotADir { .. })));
+    assert!(matches!(fresh.dir.remove_dir("file"), Err(DiskError::NotADir { .. })));
+    fresh.dir.create_dir("empty").unwrap();
+    fresh.dir.remove_dir("empty").unwrap();
+    assert_eq!(kind(fresh.dir.remove_dir("empty")), ErrorKind::NotFound);
     assert_eq!(names(&*fresh.dir), ["file"]);
 }
 
@@ -264,6 +269,7 @@ fn names_that_lead_elsewhere_are_refused(fresh: Fresh) {
             dir.rename(bad, dir, "b").err(),
             dir.rename("a", dir, bad).err(),
             dir.remove_file(bad).err(),
+            dir.remove_dir(bad).err(),
             dir.remove_dir_all(bad).err(),
             dir.lock(bad).err(),
             write_durably(dir, bad, b"").err(),
@@ -447,6 +453,7 @@ fn links_pipes_and_strange_names_are_never_followed() {
     }
     assert!(matches!(dir.open_dir("linkdir"), Err(DiskError::NotADir { .. })));
     assert!(matches!(dir.create_dir("linkdir"), Err(DiskError::NotADir { .. })));
+    assert!(matches!(dir.remove_dir("linkdir"), Err(DiskError::NotADir { .. })));
     assert!(matches!(dir.remove_dir_all("linkdir"), Err(DiskError::NotADir { .. })));
     assert!(matches!(dir.lock("link"), Err(DiskError::NotAFile { .. })));
     assert!(dir.list().unwrap().iter().all(|entry| entry.kind == EntryKind::Other), "{:?}", dir.list());

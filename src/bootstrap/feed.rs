@@ -59,6 +59,8 @@ struct State {
 struct Queue {
     chunks: VecDeque<VerifiedChunk>,
     verified: bool,
+    /// Whoever read it reads no more of it.
+    abandoned: bool,
 }
 
 impl Queues {
@@ -137,13 +139,14 @@ impl Feeder {
 
     /// Hands over the next chunk of the file; waits while the load is busy with those before it.
     pub(super) fn chunk(&self, file: SnapshotFile, chunk: VerifiedChunk) {
+        let takes_none = |state: &State| {
+            state.ended || state.called_off || state.files.get(&file).is_some_and(|queue| queue.abandoned)
+        };
         let is_full = |state: &mut State| {
-            !state.ended
-                && !state.called_off
-                && state.files.get(&file).is_some_and(|queue| queue.chunks.len() >= QUEUED_CHUNKS_MAX)
+            !takes_none(state) && state.files.get(&file).is_some_and(|queue| queue.chunks.len() >= QUEUED_CHUNKS_MAX)
         };
         let mut state = self.0.wait(is_full);
-        if state.ended || state.called_off {
+        if takes_none(&state) {
             return;
         }
         state.files.entry(file).or_default().chunks.push_back(chunk);
@@ -197,6 +200,17 @@ impl Stream {
         drop(state);
         self.queues.changed.notify_all();
         Ok(chunk)
+    }
+}
+
+impl Drop for Stream {
+    /// The load of one file may fail while the others wait for chunks that come behind this one's.
+    fn drop(&mut self) {
+        self.queues.change(|state| {
+            let queue = state.files.entry(self.file).or_default();
+            queue.abandoned = true;
+            queue.chunks.clear();
+        });
     }
 }
 
@@ -272,6 +286,26 @@ mod tests {
         feed.as_ref().unwrap().feeder().verified(&verified);
         drop(feed.unwrap());
         assert!(!may.recv().unwrap());
+    }
+
+    #[test]
+    fn a_file_that_nobody_reads_any_more_holds_nobody_up() {
+        let sample = Sample::recorded();
+        let mut verified = sample.verified().into_iter();
+        let (first, second) = (verified.next().unwrap(), verified.next().unwrap());
+        let (file, then) = (first.file().file, second.file().file);
+        let (file_index, chunk) = sample.all().into_iter().next().unwrap();
+        let feed = Feed::start(move |fed| {
+            drop(fed.stream(file)); // it has failed
+            let rest = fed.stream(then).read_to_end(&mut Vec::new());
+            rest.map(drop).map_err(LoadingError::Threads)
+        });
+        let feed = feed.unwrap();
+        for _ in 0..=2 * QUEUED_CHUNKS_MAX {
+            feed.feeder().chunk(file, sample.chunk(file_index, chunk));
+        }
+        feed.feeder().verified(&second);
+        feed.activate().unwrap();
     }
 
     #[test]

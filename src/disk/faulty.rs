@@ -142,6 +142,10 @@ impl Dir for FaultyDir {
         }
         self.inner.remove_file(name)
     }
+    fn remove_dir(&self, name: &str) -> Result<(), DiskError> {
+        self.faults.operation("remove from", self.path())?;
+        self.inner.remove_dir(name)
+    }
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
         self.faults.operation("remove from", self.path())?;
         self.inner.remove_dir_all(name)

@@ -97,6 +97,9 @@ pub trait Dir: Any + Send + Sync + Debug {
     /// Removes a file (or another thing that is no folder); [`std::io::ErrorKind::NotFound`] if it isn't there.
     fn remove_file(&self, name: &str) -> Result<(), DiskError>;
 
+    /// Removes an empty folder, in one step: [`std::io::ErrorKind::DirectoryNotEmpty`] if there is anything in it.
+    fn remove_dir(&self, name: &str) -> Result<(), DiskError>;
+
     /// Removes a folder and all in it; [`std::io::ErrorKind::NotFound`] if it isn't there.
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError>;
 

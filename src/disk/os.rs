@@ -192,6 +192,14 @@ impl Dir for OsDir {
         self.io("remove", name, unix::unlinkat(&self.fd, name, AtFlags::empty()))
     }
 
+    fn remove_dir(&self, name: &str) -> Result<(), DiskError> {
+        let path = self.checked(name)?;
+        match unix::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTDIR) => Err(DiskError::NotADir { path }),
+            removed => self.io("remove", name, removed),
+        }
+    }
+
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
         let path = self.checked(name)?;
         if kind(&self.stat(name)?) != EntryKind::Dir {

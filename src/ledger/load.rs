@@ -75,9 +75,9 @@ pub struct Load<'a> {
 
 /// Loads the channel, which the peer finds whole when it starts.
 ///
-/// Blocking; works on three files at a time, each with a thread that hashes it and one that syncs. Files are opened in this order: namespaces of the private hashes, of the public state, the history
-/// of collection configurations; then the others, at once. After an error nothing of the channel is there, unless even that can't be cleaned up: then the peer
-/// does it when it starts, or the next load.
+/// Blocking; works on three files at a time, each with a thread that hashes it and one that syncs. Files are opened in this order: namespaces
+/// of the private hashes, of the public state, the history of collection configurations; then the others, at once. After an error nothing of
+/// the channel is there, unless even that can't be cleaned up: then the peer does it when it starts, or the next load.
 ///
 /// # Errors
 /// [`LoadError`]; the channel is active only if everything was proved.
@@ -148,16 +148,22 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<(), LoadError> {
     let collections = collections.unwrap_or_else(|| CollectionHistory::new(job.msp_id));
 
     let hints = Mutex::new(MetadataHints::default());
-    let gathered = thread::scope(|scope| {
+    let mut gathered = None;
+    thread::scope(|scope| {
         let id = signable.id();
         let tx_ids = scope.spawn(|| tx_ids(id, &files, &databases));
         let public = scope.spawn(|| public(id, (&files, public_rows), &databases, &hints));
-        let gathered = hashes(job, (&files, hashes_rows), &databases, &collections, &hints);
-        for thread in [tx_ids, public] {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
-        gathered
+        let hashes = hashes(job, (&files, hashes_rows), &databases, &collections, &hints);
+        let hashes = hashes.map(|found| gathered = found);
+        let [tx_ids, public] =
+            [tx_ids, public].map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        files.together([
+            (SnapshotFile::TxIdsData, tx_ids),
+            (SnapshotFile::PublicStateData, public),
+            (SnapshotFile::PrivateStateHashesData, hashes),
+        ])
     })?;
+    let gathered = gathered.map_or_else(|| Gathered::nothing(&job.scratch), Ok)?;
 
     let id = signable.id();
     let hints = hints.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +220,7 @@ fn hashes(
     databases: &Databases,
     collections: &CollectionHistory,
     hints: &Mutex<MetadataHints>,
-) -> Result<Gathered, LoadError> {
+) -> Result<Option<Gathered>, LoadError> {
     let (file, id) = (SnapshotFile::PrivateStateHashesData, job.metadata.signable.id());
     let mut found = MetadataHints::default();
     let sorting = (&job.scratch, job.sort_bytes);
@@ -223,8 +229,5 @@ fn hashes(
         databases.run(Store::State, |put| private_hashes(id, &mut reader, collections, &mut found, sorting, put))
     })?;
     hints.lock().unwrap_or_else(PoisonError::into_inner).merge(found);
-    match gathered {
-        Some(gathered) => Ok(gathered),
-        None => Ok(Gathered::nothing(&job.scratch)?),
-    }
+    Ok(gathered)
 }

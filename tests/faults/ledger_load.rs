@@ -8,7 +8,7 @@ use netsim::{
     disk::{Fault, SimDisk},
 };
 use snapferry::ledger::leveldb::{
-    BatchWriter, Bulk, Database, InternalKey, Kind, LevelDbError, LogWriter, TableWriter, Version, make_database,
+    BatchWriter, Bulk, Database, InternalKey, Kind, LevelDbError, LogWriter, TableWriter, Version,
 };
 
 use crate::sim::disk::sim_dir;
@@ -124,88 +124,6 @@ fn crash_everywhere(disk: SimDisk, old: &Content) {
 fn a_load_that_is_cut_off_anywhere_leaves_the_old_database_or_the_new_one() {
     let (disk, content) = old();
     crash_everywhere(disk, &content);
-}
-
-/// Where a peer looks for a database that isn't there yet.
-const NAME: &str = "stateLeveldb";
-
-/// The first load into it.
-fn load_first(disk: &SimDisk) -> Result<(), LevelDbError> {
-    let mut bulk = Bulk::begin(make_database(&*sim_dir(disk), NAME)?, vec![range()])?;
-    let mut run = bulk.run();
-    records().iter().try_for_each(|(key, value)| run.add(key, value))?;
-    bulk.take(run.finish()?);
-    bulk.commit()
-}
-
-/// What a peer that starts finds, which refuses a folder that is neither empty nor a database; and another try brings all about.
-fn check_first(disk: &SimDisk, context: &str) -> bool {
-    let found = match sim_dir(disk).open_dir(NAME) {
-        Err(error) if error.is_not_found() => Content::new(),
-        folder => match folder.unwrap() {
-            folder if folder.list().unwrap().is_empty() => Content::new(),
-            folder => {
-                let database = Database::open(folder);
-                let database = database.unwrap_or_else(|error| panic!("{context}: no peer opens it: {error}"));
-                database.scan(..).collect::<Result<_, _>>().unwrap()
-            }
-        },
-    };
-    assert!(found.is_empty() || found == records(), "{context}: {} records", found.len());
-    load_first(disk).unwrap_or_else(|error| panic!("{context}: it can't be loaded any more: {error}"));
-    let names: Vec<String> = sim_dir(disk).list().unwrap().into_iter().map(|entry| entry.name).collect();
-    assert_eq!(names, [NAME], "{context}");
-    found == records()
-}
-
-#[test]
-fn a_first_load_that_is_cut_off_anywhere_leaves_what_a_peer_opens() {
-    let disk = SimDisk::new();
-    disk.keep_images();
-    load_first(&disk).unwrap();
-    let (mut images, mut rng) = (disk.taken_images(), Rng::new(SEED));
-    images.push(disk.image());
-    for image in &images {
-        let context = format!("cut off before operation {}", image.operation());
-        for disk in image.outcomes(&mut rng).into_iter().chain([image.killed()]) {
-            check_first(&disk, &context);
-        }
-    }
-    assert!(images.len() > 15, "{}", images.len());
-    let done = disk.image().outcomes(&mut rng);
-    assert!(done.iter().all(|disk| check_first(disk, "done")), "a load that says it is done is durable");
-}
-
-#[test]
-fn a_first_load_whose_disk_fails_anywhere_leaves_what_a_peer_opens() {
-    let probe = SimDisk::new();
-    load_first(&probe).unwrap();
-    for (at, kind) in (0..).zip(probe.log().iter().map(|operation| operation.kind)) {
-        for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(kind)) {
-            let disk = SimDisk::new();
-            disk.fail(at, fault);
-            let done = load_first(&disk);
-            let context = format!("operation {at} fails with {fault:?}");
-            disk.lose_unsynced();
-            assert!(check_first(&disk, &context) || done.is_err(), "{context}: it said that it is done");
-        }
-    }
-}
-
-/// What an earlier version of this program, or a disk that was full, left where a database was being made.
-#[test]
-fn the_rest_of_a_database_that_was_never_finished_is_replaced() {
-    for left in [&["LOCK"][..], &["LOCK", "MANIFEST-000001"], &["LOCK", "MANIFEST-000001", ".CURRENT.new"]] {
-        let disk = SimDisk::new();
-        left.iter().for_each(|name| disk.put(format!("{NAME}/{name}"), b"").unwrap());
-        load_first(&disk).unwrap();
-        assert!(check_first(&disk, "replaced"), "{left:?}");
-    }
-    // A table is no rest of ours.
-    let disk = SimDisk::new();
-    disk.put(format!("{NAME}/000005.ldb"), b"somebody's").unwrap();
-    assert!(matches!(load_first(&disk), Err(LevelDbError::Current { .. })));
-    assert_eq!(disk.read(format!("{NAME}/000005.ldb")).unwrap(), b"somebody's");
 }
 
 #[test]

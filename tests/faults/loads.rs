@@ -172,25 +172,32 @@ fn what_a_killed_join_has_loaded_can_be_cleaned_up() {
     });
 }
 
-/// D2, B1: the peer's own disk is full while chunks come. The transfer goes on, and what has landed is loaded once there is room.
+/// D2, B1: the peer's own disk is full while chunks come, from the start or in the middle of a file behind which others come. The transfer
+/// goes on, and what has landed is loaded once there is room.
 #[test]
 fn a_load_that_fails_beside_the_transfer_is_done_from_the_folder() {
-    simulated(async {
-        let world = world(1_904);
-        let peer = StoppedPeer::new();
-        peer.0.set_capacity(Some(1 << 20));
-        let failed = Arc::new(AtomicBool::new(false));
-        let (disk, noted) = (peer.0.clone(), Arc::clone(&failed));
-        let loads = Loads::start(&world, &peer, move |event| {
-            if matches!(event, JoinEvent::LoadFailed { .. }) {
-                noted.store(true, Ordering::Relaxed);
-                disk.set_capacity(None);
-            }
+    for full_at in [0, 1 << 20, 2 << 20, 3 << 20] {
+        simulated(async move {
+            let world = world(1_904);
+            let peer = StoppedPeer::new();
+            let failed = Arc::new(AtomicBool::new(false));
+            let (disk, noted) = (peer.0.clone(), Arc::clone(&failed));
+            let loads = Loads::start(&world, &peer, move |event| match event {
+                JoinEvent::LoadsBeside if full_at == 0 => disk.set_capacity(Some(1 << 20)),
+                JoinEvent::Progress(progress) if full_at > 0 && progress.verified_bytes >= full_at => {
+                    disk.set_capacity(Some(0));
+                }
+                JoinEvent::LoadFailed { .. } => {
+                    noted.store(true, Ordering::Relaxed);
+                    disk.set_capacity(None);
+                }
+                _ => {}
+            });
+            let joined = loads.ends().await;
+            assert_eq!((joined.outcome, failed.load(Ordering::Relaxed)), (Outcome::Landed, true), "{full_at}");
+            assert!(peer.records() == from_the_folder(&world).await, "{full_at}");
         });
-        let joined = loads.ends().await;
-        assert_eq!((joined.outcome, failed.load(Ordering::Relaxed)), (Outcome::Landed, true));
-        assert!(peer.records() == from_the_folder(&world).await);
-    });
+    }
 }
 
 /// B4: the peer has the channel: nobody is asked for anything.

@@ -21,6 +21,7 @@ mod load_crashes;
 mod loads;
 mod lying;
 mod network;
+mod new_database;
 mod oracles;
 mod partial;
 mod repair;

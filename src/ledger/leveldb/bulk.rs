@@ -76,8 +76,8 @@ impl Target {
 }
 
 impl Bulk {
-    /// Begins a load into the database in `dir`, a new one if the folder holds none (but where a peer looks, [`make_database`] makes it), which will replace all records in `replaced` and
-    /// leave all others as they are.
+    /// Begins a load into the database in `dir`, which will replace all records in `replaced` and leave all others as they are. If the folder
+    /// holds none, it is a new one; where a peer looks, [`make_database`] makes it.
     ///
     /// # Errors
     /// [`crate::disk::DiskError::Locked`] if somebody has the database open; [`LevelDbError`] if it is damaged, or whatever the disk says.

@@ -60,6 +60,12 @@ pub enum LevelDbError {
         /// The file.
         path: PathBuf,
     },
+    /// A file or folder where a database is to be made, that is nothing a crash leaves of one.
+    #[error("{} is where a database would be made, and belongs to none", path.display())]
+    Foreign {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// Somebody works with it.
     #[error("{} changes faster than it can be read", path.display())]
     Changing {

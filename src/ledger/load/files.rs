@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,28 +24,58 @@ pub(super) struct Files<'a> {
     /// Of those that were proved here.
     summaries: Mutex<BTreeMap<SnapshotFile, FileSummary>>,
     proved_elsewhere: AtomicBool,
+    /// The first one that can't be loaded: the others are read no further.
+    failed: OnceLock<SnapshotFile>,
 }
 
 impl<'a> Files<'a> {
-    pub(super) const fn new(
+    pub(super) fn new(
         signable: &'a SignableMetadata,
         open: &'a (dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
     ) -> Self {
-        Self { signable, open, summaries: Mutex::new(BTreeMap::new()), proved_elsewhere: AtomicBool::new(false) }
+        Self {
+            signable,
+            open,
+            summaries: Mutex::default(),
+            proved_elsewhere: AtomicBool::default(),
+            failed: OnceLock::new(),
+        }
     }
 
-    /// Lets `work` read the file, and holds all of it to its hash; `None` if the snapshot has no such file.
+    /// Lets `work` read the file, and holds all of it to its hash; `None` if the snapshot has no such file. If it fails, those that are
+    /// read at the same time fail, too.
     pub(super) fn read<T>(
         &self,
         file: SnapshotFile,
         work: impl FnOnce(&mut dyn Read) -> Result<T, LoadError>,
     ) -> Result<Option<T>, LoadError> {
+        let result = self.read_alone(file, work);
+        if result.is_err() {
+            let _ = self.failed.set(file); // another was first
+        }
+        result
+    }
+
+    /// What became of files that were read at the same time: if some failed, why the first one did, as the others may only have failed for it.
+    pub(super) fn together<const N: usize>(
+        &self,
+        mut ended: [(SnapshotFile, Result<(), LoadError>); N],
+    ) -> Result<(), LoadError> {
+        ended.sort_by_key(|(file, _)| self.failed.get() != Some(file));
+        ended.into_iter().try_for_each(|(_, ended)| ended)
+    }
+
+    fn read_alone<T>(
+        &self,
+        file: SnapshotFile,
+        work: impl FnOnce(&mut dyn Read) -> Result<T, LoadError>,
+    ) -> Result<Option<T>, LoadError> {
         let Some(listed) = self.signable.files().get(&file) else { return Ok(None) };
-        let inner = match (self.open)(file)? {
-            FileStream::Unproved(inner) => inner,
-            FileStream::Proved(mut inner) => {
+        let inner: Box<dyn Read + Send + '_> = match (self.open)(file)? {
+            FileStream::Unproved(inner) => Box::new(Together { inner, failed: &self.failed }),
+            FileStream::Proved(inner) => {
                 self.proved_elsewhere.store(true, Ordering::Relaxed);
-                return proved(file, &mut inner, work).map(Some);
+                return proved(file, &mut Together { inner, failed: &self.failed }, work).map(Some);
             }
         };
         let check = ContentCheck::new(file, self.signable.state_db_type());
@@ -81,6 +111,21 @@ impl<'a> Files<'a> {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SnapshotFile, FileSummary>> {
         self.summaries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream that ends when another file has failed.
+struct Together<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    failed: &'a OnceLock<SnapshotFile>,
+}
+
+impl Read for Together<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.failed.get() {
+            Some(failed) => Err(io::Error::other(format!("{failed} can't be loaded"))),
+            None => self.inner.read(buf),
+        }
     }
 }
 

@@ -131,6 +131,70 @@ fn a_wrong_byte_in_any_file_loads_nothing() {
     }
 }
 
+/// Transaction ids without an end; the first comes once the other file's stream is gone.
+struct TxIdsFor {
+    other: std::sync::mpsc::Receiver<()>,
+    given: u64,
+    waiting: Vec<u8>,
+}
+
+const MANY_TX_IDS: u64 = 1 << 20;
+
+impl Read for TxIdsFor {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if self.given == 0 {
+            let gone = self.other.recv();
+            gone.unwrap_err();
+            self.waiting.push(1);
+        }
+        while self.waiting.len() < buf.len() && self.given < MANY_TX_IDS {
+            self.waiting.push(64);
+            self.waiting.extend(format!("{:064x}", self.given).bytes());
+            self.given += 1;
+        }
+        let count = buf.len().min(self.waiting.len());
+        buf[..count].copy_from_slice(&self.waiting[..count]);
+        self.waiting.drain(..count);
+        assert!(self.given < MANY_TX_IDS, "the others are read on");
+        Ok(count)
+    }
+}
+
+/// Can't be read, and tells when it is gone.
+struct Broken {
+    _gone: std::sync::mpsc::Sender<()>,
+}
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("the disk is gone"))
+    }
+}
+
+#[test]
+fn a_file_that_cant_be_loaded_stops_the_others_and_is_named() {
+    let recorded = Recorded::open(83);
+    let folder = OsDir::open(&recorded.folder).unwrap();
+    for proved in [false, true] {
+        let (gone, other) = std::sync::mpsc::channel();
+        let (gone, other) = (Mutex::new(Some(gone)), Mutex::new(Some(other)));
+        let place = Place::new();
+        let error = place.load_from(&recorded, 1, &|file| {
+            let stream: Box<dyn Read + Send> = match file {
+                SnapshotFile::PublicStateData => Box::new(Broken { _gone: gone.lock().unwrap().take().unwrap() }),
+                SnapshotFile::TxIdsData => {
+                    let other = other.lock().unwrap().take().unwrap();
+                    Box::new(TxIdsFor { other, given: 0, waiting: Vec::new() })
+                }
+                _ => Box::new(FileReader::new(folder.open_file(file.name(), Access::Read)?)),
+            };
+            Ok(if proved { FileStream::Proved(stream) } else { FileStream::Unproved(stream) })
+        });
+        let error = error.unwrap_err();
+        assert_eq!(error.to_string(), "public_state.data: the disk is gone");
+    }
+}
+
 #[test]
 fn a_peer_that_runs_is_left_alone() {
     let place = Place::new();

@@ -88,6 +88,12 @@ impl Dir for SimDir {
         self.named("remove", name, self.0.remove(name))
     }
 
+    fn remove_dir(&self, name: &str) -> Result<(), DiskError> {
+        self.check(name)?;
+        self.named("open", name, self.0.open_dir(name))?;
+        self.named("remove", name, self.0.remove(name))
+    }
+
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
         self.check(name)?;
         self.named("remove", name, remove_down_to(&self.0, name, REMOVE_DEPTH_MAX))

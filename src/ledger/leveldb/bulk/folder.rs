@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::LOCK;
 use crate::{
-    disk::{Dir, DiskError, EntryKind},
+    disk::{Dir, DirEntry, DiskError, EntryKind},
     ledger::leveldb::{LevelDbError, Version},
 };
 
@@ -17,12 +18,38 @@ enum Numbered {
     Pending,
 }
 
+/// What making a database leaves beside numbered files: the lock, goleveldb's own log, and CURRENT before it has its name.
+const LEFT_UNNUMBERED: [&str; 4] = [LOCK, "LOG", "LOG.old", ".CURRENT.new"];
+
 /// Fails with [`LevelDbError::Current`] if there are tables or logs, which nothing of ours leaves behind without a database.
 pub(super) fn refuse_tables(dir: &dyn Dir) -> Result<(), LevelDbError> {
     if numbered(dir)?.iter().any(|(kind, ..)| matches!(kind, Numbered::Table | Numbered::Log)) {
         return Err(LevelDbError::Current { path: dir.path().join("CURRENT") });
     }
     Ok(())
+}
+
+/// What is left of a database that was being made, in a folder without one.
+pub(super) struct Rest {
+    /// Nothing at all, not even a lock: a peer makes a database of it.
+    pub(super) is_empty: bool,
+}
+
+/// Looks at a folder without a database.
+///
+/// # Errors
+/// [`LevelDbError::Current`] if there are tables or logs, [`LevelDbError::Foreign`] if there is anything else that making one doesn't leave.
+pub(super) fn rest(dir: &dyn Dir) -> Result<Rest, LevelDbError> {
+    refuse_tables(dir)?;
+    let entries = dir.list()?;
+    let is_ours = |entry: &DirEntry| {
+        let name = entry.name.as_str();
+        entry.kind == EntryKind::File && (LEFT_UNNUMBERED.contains(&name) || parse(name).is_some())
+    };
+    match entries.iter().find(|entry| !is_ours(entry)) {
+        Some(foreign) => Err(LevelDbError::Foreign { path: dir.path().join(&foreign.name) }),
+        None => Ok(Rest { is_empty: entries.is_empty() }),
+    }
 }
 
 /// Makes an empty database, before any table: goleveldb refuses a folder with tables and without CURRENT.

@@ -73,6 +73,9 @@ impl Dir for Watched {
     fn remove_file(&self, name: &str) -> Result<(), DiskError> {
         panic!("remove {name}")
     }
+    fn remove_dir(&self, name: &str) -> Result<(), DiskError> {
+        panic!("remove {name}")
+    }
     fn remove_dir_all(&self, name: &str) -> Result<(), DiskError> {
         panic!("remove {name}")
     }

@@ -5,7 +5,8 @@
 //! record of the channel: UNDER_CONSTRUCTION      from here on a peer that starts drops what there is
 //! confighistory.data                             -> run
 //! txids.data | public_state.data | hashes        -> runs, at once; every byte hashed and checked on its way
-//! gathered: expiries, missing data, metadata     -> runs
+//!            |                   | gathered of them: expiries, missing data -> runs
+//! gathered of both: metadata                     -> run
 //! every hash, the whole content                  or nothing was loaded
 //! one MANIFEST for each database
 //! marker: nothing lacks but the record           from here on the next run only needs to finish
@@ -36,7 +37,7 @@ pub use error::LoadError;
 use files::Files;
 
 use super::stores::{
-    CollectionHistory, Gathered, MetadataHints, Store, config_history, history_savepoint, index, private_hashes,
+    CollectionHistory, Gathered, MetadataHints, Put, Store, config_history, history_savepoint, index, private_hashes,
     public_state, state_savepoint,
 };
 use crate::{
@@ -147,14 +148,19 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<(), LoadError> {
     })?;
     let collections = collections.unwrap_or_else(|| CollectionHistory::new(job.msp_id));
 
-    let hints = Mutex::new(MetadataHints::default());
-    let mut gathered = None;
+    let (id, hints) = (signable.id(), Mutex::new(MetadataHints::default()));
     thread::scope(|scope| {
-        let id = signable.id();
         let tx_ids = scope.spawn(|| tx_ids(id, &files, &databases));
         let public = scope.spawn(|| public(id, (&files, public_rows), &databases, &hints));
-        let hashes = hashes(job, (&files, hashes_rows), &databases, &collections, &hints);
-        let hashes = hashes.map(|found| gathered = found);
+        let hashes = files.noting(SnapshotFile::PrivateStateHashesData, || {
+            let gathered = hashes(job, (&files, hashes_rows), &databases, &collections, &hints)?;
+            // While the public state may still be read, which is the longest.
+            let expiries = |put: Put<'_, LoadError>| gathered.expiries.records(&id.channel, put);
+            databases.run(Store::Bookkeeper, expiries)?;
+            databases.two_runs(Store::PrivateData, |hashes, missing| {
+                gathered.missing.records(id, &collections, hashes, missing)
+            })
+        });
         let [tx_ids, public] =
             [tx_ids, public].map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         files.together([
@@ -163,14 +169,9 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<(), LoadError> {
             (SnapshotFile::PrivateStateHashesData, hashes),
         ])
     })?;
-    let gathered = gathered.map_or_else(|| Gathered::nothing(&job.scratch), Ok)?;
 
-    let id = signable.id();
     let hints = hints.into_inner().unwrap_or_else(PoisonError::into_inner);
-    databases.run(Store::Bookkeeper, |put| gathered.expiries.records(&id.channel, put))?;
     databases.run(Store::Bookkeeper, |put| hints.records(&id.channel, put))?;
-    databases
-        .two_runs(Store::PrivateData, |hashes, missing| gathered.missing.records(id, &collections, hashes, missing))?;
     databases.run(Store::History, |put| {
         let (key, value) = history_savepoint(id);
         put(&key, &value)
@@ -220,7 +221,7 @@ fn hashes(
     databases: &Databases,
     collections: &CollectionHistory,
     hints: &Mutex<MetadataHints>,
-) -> Result<Option<Gathered>, LoadError> {
+) -> Result<Gathered, LoadError> {
     let (file, id) = (SnapshotFile::PrivateStateHashesData, job.metadata.signable.id());
     let mut found = MetadataHints::default();
     let sorting = (&job.scratch, job.sort_bytes);
@@ -229,5 +230,8 @@ fn hashes(
         databases.run(Store::State, |put| private_hashes(id, &mut reader, collections, &mut found, sorting, put))
     })?;
     hints.lock().unwrap_or_else(PoisonError::into_inner).merge(found);
-    Ok(gathered)
+    match gathered {
+        Some(gathered) => Ok(gathered),
+        None => Ok(Gathered::nothing(&job.scratch)?),
+    }
 }

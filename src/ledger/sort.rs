@@ -143,10 +143,20 @@ impl Sorter {
         let read_bytes = (self.budget_bytes / FAN_IN).max(READ_BYTES_MIN);
         let mut readers = BinaryHeap::with_capacity(runs.len());
         for (age, run) in runs.into_iter().enumerate() {
-            readers.push(RunReader::open(run, age, read_bytes)?);
+            readers.push(Box::new(RunReader::open(run, age, read_bytes)?));
         }
         Ok(Sorted(Source::Runs { readers, started: false }))
     }
+}
+
+/// A key's first eight bytes, as a number that orders as they do: keys with different ones are ordered as these are.
+fn prefix(key: &[u8]) -> u64 {
+    let mut first = [0; size_of::<u64>()];
+    let count = key.len().min(first.len());
+    if let (Some(to), Some(from)) = (first.get_mut(..count), key.get(..count)) {
+        to.copy_from_slice(from);
+    }
+    u64::from_be_bytes(first)
 }
 
 /// Sorted records, handed out one by one.
@@ -158,7 +168,8 @@ enum Source {
     Memory(Records),
     /// The one with the smallest key is on top; of those with the same key the oldest.
     Runs {
-        readers: BinaryHeap<RunReader>,
+        /// Boxed: a heap moves what is in it, and a reader's hasher takes 2 KB.
+        readers: BinaryHeap<Box<RunReader>>,
         started: bool,
     },
 }
@@ -179,7 +190,7 @@ impl Sorted {
                     PeekMut::pop(top);
                 }
                 *started = true;
-                Ok(readers.peek().map(RunReader::record))
+                Ok(readers.peek().map(|first| first.record()))
             }
         }
     }

@@ -49,7 +49,16 @@ impl<'a> Files<'a> {
         file: SnapshotFile,
         work: impl FnOnce(&mut dyn Read) -> Result<T, LoadError>,
     ) -> Result<Option<T>, LoadError> {
-        let result = self.read_alone(file, work);
+        self.noting(file, || self.read_alone(file, work))
+    }
+
+    /// Work on what was read of the file: if it fails, those that are read at the same time fail, too.
+    pub(super) fn noting<T>(
+        &self,
+        file: SnapshotFile,
+        work: impl FnOnce() -> Result<T, LoadError>,
+    ) -> Result<T, LoadError> {
+        let result = work();
         if result.is_err() {
             let _ = self.failed.set(file); // another was first
         }

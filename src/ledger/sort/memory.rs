@@ -1,6 +1,6 @@
 //! Records in memory: their bytes in one piece, and where each lies.
 
-use super::Record;
+use super::{Record, prefix};
 
 /// Records to be sorted, then handed out.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub(super) struct Records {
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// Of the key: mostly it decides, without a look at the bytes, which are all over the memory.
+    prefix: u64,
     key_start: usize,
     value_start: usize,
     end: usize,
@@ -23,7 +25,7 @@ impl Records {
         self.bytes.extend_from_slice(key);
         let value_start = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.entries.push(Entry { key_start, value_start, end: self.bytes.len() });
+        self.entries.push(Entry { prefix: prefix(key), key_start, value_start, end: self.bytes.len() });
     }
 
     /// What they take.
@@ -35,7 +37,7 @@ impl Records {
     pub(super) fn sort(&mut self) {
         let bytes = &self.bytes;
         let key = |entry: &Entry| bytes.get(entry.key_start..entry.value_start);
-        self.entries.sort_by(|a, b| key(a).cmp(&key(b)));
+        self.entries.sort_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(&key(b))));
     }
 
     pub(super) fn next_record(&mut self) -> Option<Record<'_>> {

@@ -6,7 +6,7 @@
 
 use std::{cmp::Ordering, ops::Range, sync::Arc};
 
-use super::{Record, SortError};
+use super::{Record, SortError, prefix};
 use crate::{
     disk::{Access, Dir, File},
     snapshot::protobuf::{UVARINT_BYTES_MAX, put_uvarint, split_uvarint},
@@ -91,6 +91,8 @@ pub(super) struct RunReader {
     waiting: Range<usize>,
     key: Range<usize>,
     value: Range<usize>,
+    /// Of the key: mostly it decides who is first.
+    prefix: u64,
     hasher: blake3::Hasher,
 }
 
@@ -101,7 +103,7 @@ impl RunReader {
         let buffer = vec![0; read_bytes];
         let (waiting, key, value) = (0..0, 0..0, 0..0);
         let hasher = blake3::Hasher::new();
-        let mut reader = Self { run, age, file, offset: 0, buffer, waiting, key, value, hasher };
+        let mut reader = Self { run, age, file, offset: 0, buffer, waiting, key, value, prefix: 0, hasher };
         if reader.advance()? { Ok(reader) } else { Err(reader.changed()) }
     }
 
@@ -116,6 +118,7 @@ impl RunReader {
             if let Some((key, value)) = self.next_places()? {
                 self.waiting.start = value.end;
                 (self.key, self.value) = (key, value);
+                self.prefix = prefix(self.record().0);
                 return Ok(true);
             }
             if self.offset == self.run.bytes {
@@ -178,7 +181,8 @@ impl RunReader {
 /// The smallest key is the greatest reader, as a heap has the greatest on top; of the same key the oldest.
 impl Ord for RunReader {
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.record().0, other.age).cmp(&(self.record().0, self.age))
+        let ordering = other.prefix.cmp(&self.prefix);
+        ordering.then_with(|| (other.record().0, other.age).cmp(&(self.record().0, self.age)))
     }
 }
 

@@ -155,6 +155,49 @@ fn a_channel_that_isnt_what_was_agreed_on_is_an_alarm() {
     }
 }
 
+/// B2, B5: whoever told the peer to join went away before the end. The next run proves what became of it, whether the peer is through by
+/// then or not, and as often as it is asked.
+#[test]
+fn a_join_whose_end_nobody_saw_is_proved_by_the_next_run() {
+    let place = Place::new();
+    let left = || {
+        let peer = FakePeer::start_of("Org3MSP", Joins::Stays);
+        let joining = place.join(&peer).start();
+        joining.wait_for(|told| (told["event"] == "peer_joins").then_some(()));
+        joining.kill();
+        peer
+    };
+    // The peer is through.
+    let through = |joins| {
+        let peer = left();
+        peer.set_joins(joins);
+        peer.finish_joining();
+        peer
+    };
+    let peer = through(Joins::Well);
+    let result = place.join(&peer).run().result().clone();
+    assert_eq!((&result["outcome"], &result["block_number"]), (&"already_in_the_peer".into(), &BLOCK.into()));
+    let said = place.join(&peer).run_text();
+    assert!(said.stdout.contains("its hash is the agreed one"), "{said:?}");
+    let peer = through(Joins::OtherHash);
+    for _ in 0..2 {
+        place.join(&peer).run().assert_failed(3, &["the hash of its block 132 is 0909", "it isn't what was agreed on"]);
+    }
+    // It still joins.
+    for (joins, code) in [(Joins::Well, 0), (Joins::OtherHash, 3)] {
+        let peer = left();
+        peer.set_joins(joins);
+        let ended = place.join(&peer).run();
+        assert_eq!(ended.code, Some(code), "{}\n{}", ended.stdout, ended.stderr);
+        assert_eq!(joins_asked(&peer), 1, "nothing is joined twice");
+    }
+    // What is settled isn't looked at again.
+    let peer = left();
+    peer.set_joins(Joins::Well);
+    place.join(&peer).run().result();
+    place.join(&peer).run().assert_failed(1, &["already has channel mychannel"]);
+}
+
 #[test]
 fn only_an_admin_of_the_peer_may_have_it_join() {
     let place = Place::new();

@@ -23,18 +23,35 @@ use crate::{
 };
 
 /// The folder, held to what was agreed on.
-pub(super) async fn find(request: &JoinRequest, vouched: &Vouched, folder: &Arc<dyn Dir>) -> Result<Landed, JoinError> {
+pub(super) async fn find(
+    request: &JoinRequest,
+    vouched: &Vouched,
+    folder: &Arc<dyn Dir>,
+    stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+) -> Result<Landed, JoinError> {
     let (dir, agreed) = (Arc::clone(folder), vouched.agreed.clone());
-    let content = on_disk(&request.workers, move || {
+    let looking = on_disk(&request.workers, move || {
         let path = || dir.path().to_owned();
         let content = check_folder(&*dir, &agreed);
         let content = content.map_err(|source| JoinError::GivenFolder { source: Box::new(source) })?;
         content.ok_or_else(|| JoinError::GivenOther { path: path(), id: agreed.id().clone() })
-    })
-    .await?;
+    });
+    let content = unless_stopped(stop, looking).await?;
     check_channel_config(request, vouched, &content)?;
     let outcome = if request.dry_run { Outcome::DryRun } else { Outcome::AlreadyThere };
     Ok(Landed { outcome, feed: None, fetched: None })
+}
+
+/// It reads for minutes: who has stopped the join isn't kept waiting for a verdict that nobody wants.
+async fn unless_stopped<T>(
+    stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    work: impl Future<Output = Result<T, JoinError>>,
+) -> Result<T, JoinError> {
+    tokio::select! {
+        biased;
+        () = stop => Err(JoinError::Stopped),
+        done = work => done,
+    }
 }
 
 /// A join that asks nobody: statements that were given, or that an earlier join heard, must satisfy the rule.
@@ -42,15 +59,15 @@ pub(super) async fn join_unasked(
     request: &JoinRequest,
     folder: &Arc<dyn Dir>,
     observer: &Observer,
-    stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<Joined, JoinError> {
     let clock = &request.dialling.clock;
     let times = Times { begun: Instant::now(), begun_at: clock() };
     let dir = Arc::clone(folder);
-    let verified = on_disk(&request.workers, move || {
+    let verifying = on_disk(&request.workers, move || {
         verify_folder(&*dir, &mut |_| ()).map_err(|source| JoinError::GivenFolder { source: Box::new(source) })
-    })
-    .await?;
+    });
+    let verified = unless_stopped(stop.as_mut(), verifying).await?;
     let (config, own_msp) = (request.dialling.config()?, request.dialling.identity.identity.msp_id());
     let judging = Judging {
         config: &config,
@@ -72,6 +89,6 @@ pub(super) async fn join_unasked(
     let landing = Arc::new(Landing::new(Arc::clone(&request.land), agreed.id().clone()));
     let (statements, evidence, offered_by) = (statements.clone(), Vec::new(), Vec::new());
     let vouched = Vouched { agreed, config, nonce: None, statements, evidence, offered_by };
-    let landed = find(request, &vouched, folder).await?;
+    let landed = find(request, &vouched, folder, stop.as_mut()).await?;
     finish(request, Arrived { vouched, landing, landed, times }, observer, stop).await
 }

@@ -29,7 +29,9 @@ pub(super) async fn check(
     stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<(), JoinError> {
     let watch = watch(request, observer, Arc::new(|| true));
-    watched(loader.check(&request.dialling.channel, &watch), &watch, stop).await
+    watched(loader.check(&request.dialling.channel, &watch), &watch, stop).await?;
+    // Whoever stopped it says so only once.
+    if watch.is_stopped() { Err(JoinError::Stopped) } else { Ok(()) }
 }
 
 /// Begins to load what will be proved, if the loader can.

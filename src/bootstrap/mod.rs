@@ -36,6 +36,7 @@ mod ruled_out;
 mod shortage;
 mod sources;
 mod stock_peer;
+mod told_peer;
 mod vouch;
 mod vouching;
 mod writing;
@@ -75,6 +76,7 @@ use shortage::outlast;
 use sources::{Instead, Patience, Sources, Target};
 pub use stock_peer::{Mounted, StockPeer, StockPeerError};
 use tokio::{sync::watch, time::Instant};
+pub use told_peer::was_told;
 use vouch::vouch_again;
 pub use vouching::JoinTrust;
 use vouching::Vouched;
@@ -293,7 +295,7 @@ async fn land(
     let Means { sources, ruled_out, buffers, helper, changes, observer } = means;
     let agreed = Arc::new(vouched.agreed.clone());
     if let Some(folder) = &request.folder {
-        return given_folder::find(request, vouched, folder).await;
+        return given_folder::find(request, vouched, folder, stop).await;
     }
     let is_there = || {
         let (landing, agreed) = (Arc::clone(landing), Arc::clone(&agreed));

@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! before any fetch      the channel isn't listed
-//! once it has landed    no other join runs (waits) -> folder proved once more -> JoinChainBySnapshot -> status, until idle
+//! once it has landed    no other join runs (waits) -> folder proved once more -> noted -> JoinChainBySnapshot -> status, until idle
 //! then                  channel listed -> joined by this very block -> its last block has the agreed hash, or the next one names it
 //! ```
 //!
 //! A peer answers success to a join that fails later: its answer is no evidence, only the last line is (operator.md, "Joining, and making
-//! sure"). Leaves what its texts mean to [`crate::peer`].
+//! sure"). A run that is cut off behind the note leaves the proof to the next one ([`Told`]). Leaves what its texts mean to [`crate::peer`].
 
 use std::{
     future::Future,
     path::{Path, PathBuf},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -24,11 +24,13 @@ use super::{
     landing::check_folder,
     loader::{Loader, Loading, ToLoad, Watch},
     loading::LoadingError,
+    told_peer::Told,
 };
 use crate::{
+    disk::{Dir, OsDir},
     msp::LocalIdentity,
     peer::{JoinStatus, Peer, PeerConnection, PeerError, Refusal},
-    snapshot::{BlockHash, BlockNumber, ChannelId},
+    snapshot::{BlockHash, BlockNumber, ChannelId, SnapshotId},
     transport::{WallClock, off_the_driver},
 };
 
@@ -53,6 +55,8 @@ pub struct StockPeer {
     pub clock: WallClock,
     /// Where the peer sees a folder that we see elsewhere; `None`: paths are the same there.
     pub mounted: Option<Mounted>,
+    /// The landing folder, where it is noted what the peer was told.
+    pub land: Arc<dyn Dir>,
 }
 
 /// A folder that has another path on the peer's own disk (its container's, say).
@@ -83,6 +87,14 @@ pub enum StockPeerError {
         /// The channel.
         channel: ChannelId,
     },
+    /// The peer has the channel, by a join of an earlier run that didn't see its end; it is what was agreed on then.
+    #[error("the peer {address} has {id}, as an earlier run told it to: its hash is the agreed one", id = words(id))]
+    Joined {
+        /// The peer.
+        address: String,
+        /// By which snapshot.
+        id: SnapshotId,
+    },
     /// The join was taken, and the channel isn't there.
     #[error(
         "the peer {address} took the join from {folder}, ended it, and doesn't have channel {channel}: it failed. Its log says why: look for \
@@ -111,41 +123,95 @@ pub enum StockPeerError {
 }
 
 impl Loader for StockPeer {
-    fn check<'a>(&'a self, channel: &'a ChannelId, _watch: &'a Watch) -> Loading<'a, ()> {
-        Box::pin(async move { self.lacks(&self.connect().await?, channel).await })
+    fn check<'a>(&'a self, channel: &'a ChannelId, watch: &'a Watch) -> Loading<'a, ()> {
+        Box::pin(async move {
+            let mut peer = self.connect().await?;
+            match self.lacks(&peer, channel).await {
+                Err(exists) => match self.told(channel)? {
+                    Some(told) => {
+                        self.prove_outcome(&mut peer, &told, watch).await?;
+                        Err(StockPeerError::Joined { address: self.connection.address.clone(), id: told.id }.into())
+                    }
+                    None => Err(exists),
+                },
+                Ok(()) => Ok(()),
+            }
+        })
     }
 
     fn load<'a>(&'a self, landed: &'a ToLoad, watch: &'a Watch) -> Loading<'a, ()> {
         Box::pin(async move {
             let mut peer = self.connect().await?;
-            let (agreed, folder) = (landed.agreed(), self.folder(landed));
-            let channel = &agreed.id().channel;
-            for _ in 0..JOINS_MAX {
-                self.wait_for_turn(&peer, watch).await?;
-                self.lacks(&peer, channel).await?;
+            let (told, folder) = (Told::of(landed.agreed().manifest().signable()), self.folder(landed));
+            let (channel, land) = (&told.id.channel, &*self.land);
+            let mut joins = 0;
+            while joins < JOINS_MAX {
+                self.wait_for_turn(&mut peer, watch).await?;
+                if let Err(exists) = self.lacks(&peer, channel).await {
+                    // What was waited for may have been told by an earlier run of ours.
+                    if self.told(channel)?.as_ref() != Some(&told) {
+                        return Err(exists);
+                    }
+                    break;
+                }
                 prove(landed, watch).await?;
                 if !(watch.still_agreed)() || watch.is_stopped() {
                     return Err(LoadingError::CalledOff);
                 }
-                match peer.join_by_snapshot(&folder).await {
-                    // Somebody else was faster.
-                    Err(error) if refusal(&error) == Some(Refusal::JoinUnderWay) => continue,
-                    joined => joined?,
+                // That took its time: connections break meanwhile, and others may have been faster.
+                peer = self.connect().await?;
+                if matches!(peer.join_status().await?, JoinStatus::InProgress { .. }) {
+                    continue;
                 }
+                self.lacks(&peer, channel).await?;
+                told.note(land, &self.connection.address)?;
+                let answered = peer.join_by_snapshot(&folder).await;
+                let was_told = match answered {
+                    Ok(()) => true,
+                    Err(error) if refusal(&error) == Some(Refusal::JoinUnderWay) => {
+                        told.settle(land, &self.connection.address);
+                        continue;
+                    }
+                    Err(error) if error.refused().is_some() => {
+                        told.settle(land, &self.connection.address);
+                        return Err(error.into());
+                    }
+                    // No answer: it may have taken it.
+                    Err(_) => false,
+                };
+                joins += 1;
                 match self.follow(&mut peer, channel, watch).await? {
-                    (true, _) => return self.prove_outcome(&peer, landed).await,
-                    // It has dropped what it had, and can take it again.
-                    (false, true) => {}
-                    (false, false) => break,
+                    (true, _) => break,
+                    (false, was_gone) => {
+                        told.settle(land, &self.connection.address);
+                        // It has dropped what it had, and can take it again.
+                        if was_told && !was_gone {
+                            return Err(self.not_there(&folder, channel));
+                        }
+                    }
                 }
             }
-            let (address, folder) = (self.connection.address.clone(), folder.display().to_string());
-            Err(StockPeerError::NotThere { address, folder, channel: channel.clone() }.into())
+            if self.told(channel)?.is_none() {
+                return Err(self.not_there(&folder, channel));
+            }
+            self.prove_outcome(&mut peer, &told, watch).await?;
+            told.settle(land, &self.connection.address);
+            Ok(())
         })
     }
 }
 
 impl StockPeer {
+    /// What an earlier run told it of the channel, and nobody knows what became of it.
+    fn told(&self, channel: &ChannelId) -> Result<Option<Told>, LoadingError> {
+        Ok(Told::find(&*self.land, channel, &self.connection.address)?)
+    }
+
+    fn not_there(&self, folder: &Path, channel: &ChannelId) -> LoadingError {
+        let (address, folder) = (self.connection.address.clone(), folder.display().to_string());
+        StockPeerError::NotThere { address, folder, channel: channel.clone() }.into()
+    }
+
     async fn connect(&self) -> Result<Peer, PeerError> {
         Peer::connect(self.connection.clone(), Arc::clone(&self.admin), Arc::clone(&self.clock)).await
     }
@@ -165,14 +231,15 @@ impl StockPeer {
     }
 
     /// Waits until no join runs.
-    async fn wait_for_turn(&self, peer: &Peer, watch: &Watch) -> Result<(), LoadingError> {
-        let mut told = None;
-        while let JoinStatus::InProgress { folder } = peer.join_status().await? {
+    async fn wait_for_turn(&self, peer: &mut Peer, watch: &Watch) -> Result<(), LoadingError> {
+        let (mut told, mut status) = (None, peer.join_status().await?);
+        while let JoinStatus::InProgress { folder } = status {
             if told.as_ref() != Some(&folder) {
                 (watch.observer)(JoinEvent::PeerBusy { folder: folder.clone() });
                 told = Some(folder);
             }
             self.pause(watch).await?;
+            status = self.patiently(peer, watch, &mut false, |peer| Box::pin(peer.join_status())).await?;
         }
         Ok(())
     }
@@ -190,7 +257,8 @@ impl StockPeer {
         Ok((channels.contains(channel), was_gone))
     }
 
-    /// The answer to that call; a peer that is gone is asked again for a while.
+    /// The answer to that call; a peer that is gone, or refuses for a reason of its own (it limits calls at a time), is asked again for a
+    /// while.
     async fn patiently<T>(
         &self,
         peer: &mut Peer,
@@ -201,7 +269,7 @@ impl StockPeer {
         let mut gone_since = None;
         loop {
             let error = match call(peer).await {
-                Err(error) if error.refused().is_none() => error,
+                Err(error) if refusal(&error).is_none_or(|refusal| refusal == Refusal::Other) => error,
                 answered => return Ok(answered?),
             };
             *was_gone = true;
@@ -225,14 +293,18 @@ impl StockPeer {
     }
 
     /// Holds what the peer has to what was agreed on.
-    async fn prove_outcome(&self, peer: &Peer, landed: &ToLoad) -> Result<(), LoadingError> {
-        let agreed = landed.agreed();
-        let (id, expected) = (agreed.id(), agreed.manifest().signable().last_block_hash());
+    async fn prove_outcome(&self, peer: &mut Peer, told: &Told, watch: &Watch) -> Result<(), LoadingError> {
+        let (id, expected, gone) = (&told.id, told.last_block_hash, &mut false);
         let differs = |what: String| {
             let address = self.connection.address.clone();
             Err(StockPeerError::Differs { address, channel: id.channel.clone(), what }.into())
         };
-        let info = peer.chain_info(&id.channel).await?;
+        let channel = id.channel.clone();
+        let info = self.patiently(peer, watch, gone, move |peer| {
+            let channel = channel.clone();
+            Box::pin(async move { peer.chain_info(&channel).await })
+        });
+        let info = info.await?;
         if info.last_block_in_snapshot != Some(id.block_number) {
             return differs(match info.last_block_in_snapshot {
                 Some(other) => format!("it joined by a snapshot of block {other}, not of {}", id.block_number),
@@ -245,7 +317,13 @@ impl StockPeer {
             }
             std::cmp::Ordering::Equal => info.last_block_hash,
             std::cmp::Ordering::Greater => {
-                peer.previous_block_hash(&id.channel, BlockNumber(id.block_number.0.saturating_add(1))).await?
+                let next = BlockNumber(id.block_number.0.saturating_add(1));
+                let channel = id.channel.clone();
+                let hash = self.patiently(peer, watch, gone, move |peer| {
+                    let channel = channel.clone();
+                    Box::pin(async move { peer.previous_block_hash(&channel, next).await })
+                });
+                hash.await?
             }
         };
         if found != expected {
@@ -262,13 +340,31 @@ impl StockPeer {
 async fn prove(landed: &ToLoad, watch: &Watch) -> Result<(), LoadingError> {
     let landed = landed.clone();
     let check = move || {
-        let folder = landed.folder()?;
+        let folder = match &landed.given {
+            // The peer goes by the path: what lies there now counts, not what was opened when the join began.
+            Some(given) => OsDir::open(given.path())?,
+            None => landed.folder()?,
+        };
         match check_folder(&*folder, landed.agreed())? {
             Some(_) => Ok(()),
             None => Err(LoadingError::Changed { path: folder.path().display().to_string() }),
         }
     };
-    off_the_driver(&watch.workers, check).await.map_err(LoadingError::Threads)?
+    let mut proved = pin!(off_the_driver(&watch.workers, check));
+    loop {
+        tokio::select! {
+            proved = &mut proved => return proved.map_err(LoadingError::Threads)?,
+            // It may read for minutes: who doesn't want it any more isn't kept waiting.
+            () = time::sleep(POLL) => if watch.is_stopped() {
+                return Err(LoadingError::CalledOff);
+            }
+        }
+    }
+}
+
+/// `channel ch of block 7`.
+fn words(id: &SnapshotId) -> String {
+    format!("channel {} by the snapshot of block {}", id.channel, id.block_number)
 }
 
 fn refusal(error: &PeerError) -> Option<Refusal> {

@@ -15,14 +15,14 @@ use super::{
     context::Context,
     exit::{Exit, Failure},
     join::{Wanted, landing_folder, style},
-    join_loader::LoaderArgs,
+    join_loader::{LoaderArgs, LoaderKind},
     stop::Stop,
     transfer_view::{self, Style},
 };
 use clap::Args;
 use serde_json::json;
 use snapferry::{
-    bootstrap::{JoinError, JoinRequest, Outcome, join},
+    bootstrap::{JoinError, JoinRequest, Outcome, join, was_told},
     service::{
         LogLevel,
         config::{Config, Loaded},
@@ -107,7 +107,19 @@ impl CloneCommand {
         ended
     }
 
+    /// Who looks into the wrong folder sees nothing missing.
+    fn refuse_vain_wait(&self) -> Result<(), Failure> {
+        let is_made = self.loader.kind() == Some(LoaderKind::Ledger);
+        match self.loader.ledger().filter(|path| self.wait_private_data && !is_made && !path.is_dir()) {
+            Some(path) => Err(Failure::new(Exit::Usage, format!("--ledger: {} is no folder", path.display())).next(
+                "--wait-private-data reads the peer's own files: name the ledgersData in its peer.fileSystemPath",
+            )),
+            None => Ok(()),
+        }
+    }
+
     async fn clone_all(&self, context: &Context, config: &Config) -> Result<(), Failure> {
+        self.refuse_vain_wait()?;
         let stop = Stop::default();
         let mut stopped = pin!(stop.wait(self.deadline));
         let identity = Arc::new(channel::identity(config)?.0);
@@ -124,16 +136,21 @@ impl CloneCommand {
         for (number, channel) in list.iter().enumerate() {
             let ended = if stop.is_stopped() {
                 Ended::NotBegun
-            } else if there.has(channel) {
+            } else if there.has(channel) && !self.is_open(channel, config) {
                 Ended::Already
             } else {
                 begin(context, channel, number + 1, list.len());
-                self.one(&means, channel, stopped.as_mut()).await.unwrap_or_else(Ended::Failed)
+                match self.one(&means, channel, there.has(channel), stopped.as_mut()).await {
+                    Ok(ended) => ended,
+                    Err(failure) if failure.exit == Exit::Done => Ended::Proved,
+                    Err(failure) => Ended::Failed(failure),
+                }
             };
             report.add(context, channel, ended)?;
         }
         let private = PrivateData::of(self.loader.ledger(), report.in_the_peer())?;
-        if !self.wait_private_data || stop.is_stopped() || context.global.dry_run {
+        let waits = self.wait_private_data && private.has_channels();
+        if !waits || stop.is_stopped() || context.global.dry_run {
             return report.finish(context, &stop, private.missing_now());
         }
         // What is to be done before the wait can end is said before it begins.
@@ -142,11 +159,21 @@ impl CloneCommand {
         report.finish_waited(context, &stop, waited)
     }
 
-    /// One channel, as a join of the newest snapshot that our organisation has.
+    /// Whether an earlier run told the peer to join, and nobody knows what became of it.
+    fn is_open(&self, channel: &ChannelId, config: &Config) -> bool {
+        let is_told = || -> Result<bool, Failure> {
+            let land = landing_folder(self.land.as_deref(), &self.loader, config)?;
+            Ok(was_told(&*land, channel, &self.loader.connection(config)?.address)?)
+        };
+        self.loader.kind() == Some(LoaderKind::Folder) && is_told().unwrap_or(false)
+    }
+
+    /// One channel, as a join of the newest snapshot that our organisation has. If it `is_there`, only what the peer was told is looked at.
     async fn one(
         &self,
         means: &Means<'_>,
         channel: &ChannelId,
+        is_there: bool,
         mut stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Result<Ended, Failure> {
         let Means { context, config, channels, source_peer, stop } = means;
@@ -165,7 +192,10 @@ impl CloneCommand {
                 wanted.request(context, config, |_| landing_folder(self.land.as_deref(), &self.loader, config))?;
             let request = JoinRequest { sources: channel::sources(config, &self.network)?, ..request };
             let loader = self.loader.loader(context, config, &request)?;
-            let snapshot = self.age.newest(context, &request, *source_peer).await?;
+            let snapshot = match is_there {
+                true => Snapshot::Offered,
+                false => self.age.newest(context, &request, *source_peer).await?,
+            };
             Ok((JoinRequest { loader, ..request }, watcher, snapshot))
         };
         let (request, _watcher, snapshot) = until(stopped.as_mut(), stop, preparing).await?;

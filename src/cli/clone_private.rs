@@ -60,12 +60,16 @@ impl PrivateData {
         Ok(Self { ledgers, channels })
     }
 
-    /// What is missing at this moment, as far as it can be read.
-    pub(super) fn missing_now(&self) -> Vec<Missing> {
-        self.look().unwrap_or_else(|error| {
-            tracing::warn!(%error, "which private data are missing couldn't be read");
-            Vec::new()
-        })
+    /// Whether there is anything to wait for.
+    pub(super) const fn has_channels(&self) -> bool {
+        !self.channels.is_empty()
+    }
+
+    /// What is missing at this moment; `None` if that isn't known.
+    pub(super) fn missing_now(&self) -> Option<Vec<Missing>> {
+        self.ledgers.as_ref()?;
+        let looked = self.look();
+        looked.inspect_err(|error| tracing::warn!(%error, "which private data are missing couldn't be read")).ok()
     }
 
     /// Waits until nothing is missing; what was missing last, and whether the wait was stopped.
@@ -74,18 +78,18 @@ impl PrivateData {
         context: &Context,
         mut stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
         stop: &Stop,
-    ) -> Result<Vec<Missing>, (Failure, Vec<Missing>)> {
-        let (mut failures, mut said, mut last) = (0, None, Vec::new());
+    ) -> Result<Vec<Missing>, (Failure, Option<Vec<Missing>>)> {
+        let (mut failures, mut said, mut last) = (0, None, None);
         loop {
             match self.look() {
                 Ok(missing) => {
                     failures = 0;
                     let transactions: u64 = missing.iter().map(|missing| missing.transactions).sum();
-                    last = missing;
                     if transactions == 0 {
-                        return Ok(last);
+                        return Ok(missing);
                     }
-                    say(context, &last, transactions, &mut said);
+                    say(context, &missing, transactions, &mut said);
+                    last = Some(missing);
                 }
                 Err(error) => {
                     failures += 1;

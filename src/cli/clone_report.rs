@@ -22,6 +22,8 @@ pub(super) enum Ended {
     Cloned(Box<Joined>),
     /// The peer has it.
     Already,
+    /// The peer has what an earlier run told it to join.
+    Proved,
     /// --dry-run: it would be fetched.
     WouldClone(Box<Joined>),
     /// --dry-run: a snapshot would be requested first.
@@ -55,7 +57,7 @@ impl Report {
     pub(super) fn in_the_peer(&self) -> Vec<ChannelId> {
         let has = |ended: &Ended| match ended {
             Ended::Cloned(joined) => joined.loaded.is_some(),
-            Ended::Already => true,
+            Ended::Already | Ended::Proved => true,
             _ => false,
         };
         self.rows.iter().filter(|(_, ended)| has(ended)).map(|(channel, _)| channel.clone()).collect()
@@ -67,11 +69,11 @@ impl Report {
     }
 
     /// Prints all, and ends the command.
-    pub(super) fn finish(&self, context: &Context, stop: &Stop, missing: Vec<Missing>) -> Result<(), Failure> {
+    pub(super) fn finish(&self, context: &Context, stop: &Stop, missing: Option<Vec<Missing>>) -> Result<(), Failure> {
         if context.json() {
-            output::print_json(&self.result(&missing))?;
+            output::print_json(&self.result(missing.as_deref()))?;
         } else {
-            output::print(&self.table(&missing))?;
+            output::print(&self.table(&missing.unwrap_or_default()))?;
         }
         self.exit(stop)
     }
@@ -81,27 +83,35 @@ impl Report {
         &self,
         context: &Context,
         stop: &Stop,
-        waited: Result<Vec<Missing>, (Failure, Vec<Missing>)>,
+        waited: Result<Vec<Missing>, (Failure, Option<Vec<Missing>>)>,
     ) -> Result<(), Failure> {
         let (failure, missing) = match waited {
-            Ok(missing) => (None, missing),
+            Ok(missing) => (None, Some(missing)),
             Err((failure, missing)) => (Some(failure), missing),
         };
-        let left: u64 = missing.iter().map(|missing| missing.transactions).sum();
+        let left = missing.as_ref().map(|missing| missing.iter().map(|missing| missing.transactions).sum());
         match (context.json(), left) {
-            (true, _) => output::print_json(&self.result(&missing))?,
-            (false, 0) if failure.is_none() => {
+            (true, _) => output::print_json(&self.result(missing.as_deref()))?,
+            (false, Some(0)) if failure.is_none() => {
                 output::print("no private data that this peer may have are missing any more\n")?;
             }
-            (false, _) => output::print(&format!("private data of {} are still missing\n", amount(left)))?,
+            (false, Some(left)) => output::print(&format!("private data of {} are still missing\n", amount(left)))?,
+            (false, None) => output::print("which private data are missing isn't known\n")?,
         }
         match failure {
-            Some(failure) => Err(failure),
-            None => self.exit(stop),
+            Some(failure) if !self.is_alarm() => Err(failure),
+            _ => self.exit(stop),
         }
     }
 
-    fn result(&self, missing: &[Missing]) -> Value {
+    /// Whether verification failed for one: whatever else happened, such a command must not be run again blindly.
+    fn is_alarm(&self) -> bool {
+        let alarms = |ended: &Ended| matches!(ended, Ended::Failed(failure) if failure.exit == Exit::Verification);
+        self.rows.iter().any(|(_, ended)| alarms(ended))
+    }
+
+    /// `missing`: `null` if it isn't known.
+    fn result(&self, missing: Option<&[Missing]>) -> Value {
         let channels: Vec<Value> = self.rows.iter().map(|(channel, ended)| as_json(channel, ended, "result")).collect();
         json!({ "event": "result", "channels": channels, "missing_private_data": missing })
     }
@@ -135,6 +145,7 @@ impl Report {
                 format!("block {block}, {size} in {:.1} s: {place}", joined.elapsed.as_secs_f64())
             }
             Ended::Already => "there already".to_owned(),
+            Ended::Proved => "there already, as an earlier run told the peer to: its hash is the agreed one".to_owned(),
             Ended::WouldClone(joined) => {
                 format!("block {}, {}: would be fetched", joined.id.block_number, format_bytes(joined.total_bytes))
             }
@@ -164,14 +175,13 @@ impl Report {
             _ => None,
         };
         let failures: Vec<(Exit, String)> = self.rows.iter().filter_map(failed).collect();
-        if stop.is_stopped() {
+        if stop.is_stopped() && !self.is_alarm() {
             let what = "stopped; what was fetched is kept: run the same command again to go on";
             return Err(Failure::new(stop.exit(), what));
         }
         let Some((first, _)) = failures.first() else { return Ok(()) };
         let exits = || failures.iter().map(|(exit, _)| *exit);
-        // Before all else: such a command must not be run again blindly.
-        let exit = if exits().any(|exit| exit == Exit::Verification) {
+        let exit = if self.is_alarm() {
             Exit::Verification
         } else if failures.len() < self.rows.len() {
             Exit::Partial
@@ -191,6 +201,7 @@ fn as_json(channel: &ChannelId, ended: &Ended, event: &str) -> Value {
     let mut value = match ended {
         Ended::Cloned(joined) | Ended::WouldClone(joined) => join::as_json(joined),
         Ended::Already => json!({ "outcome": "already_in_the_peer" }),
+        Ended::Proved => json!({ "outcome": "already_in_the_peer", "proved": true }),
         Ended::WouldRequest => json!({ "outcome": "would_request_snapshot" }),
         Ended::Failed(failure) => {
             json!({ "outcome": "failed", "reason": failure.to_string(), "exit_code": failure.exit as u8 })
@@ -227,5 +238,19 @@ mod tests {
         assert_eq!(exit(&[Exit::Unreachable, Exit::Usage], false), Exit::Failed);
         // Whatever became of the others.
         assert_eq!(exit(&[Exit::Unreachable, Exit::Verification], true), Exit::Verification);
+    }
+
+    #[test]
+    fn an_alarm_outlives_whatever_ends_the_command() {
+        let ended = |exits: &[Exit]| {
+            let mut report = Report::new(None);
+            let failed = |exit: &Exit| ("mychannel".parse().unwrap(), Ended::Failed(Failure::new(*exit, "no")));
+            report.rows = exits.iter().map(failed).collect();
+            let stop = Stop::default();
+            stop.because(Exit::Partial);
+            report.exit(&stop).unwrap_err().exit
+        };
+        assert_eq!(ended(&[Exit::Unreachable]), Exit::Partial);
+        assert_eq!(ended(&[Exit::Verification, Exit::Unreachable]), Exit::Verification);
     }
 }

@@ -25,6 +25,10 @@ use tokio::time::{Instant, sleep};
 
 /// How often the sources are asked whether they offer what was requested.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long sources that can't be asked are waited for: a service may be restarted.
+const SILENT_MAX: Duration = Duration::from_secs(120);
+/// How long a service may take to hash a snapshot that is made, before it offers it: it looks for new ones every few seconds.
+const SETTLED_MAX: Duration = Duration::from_secs(3600);
 /// What is waited for is said at least so often.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
@@ -86,7 +90,7 @@ impl SnapshotAgeArgs {
             return Ok(Snapshot::WouldBeRequested);
         }
         peer.request(channel).await?;
-        wait(context, &asking, last_block).await?;
+        wait(context, &asking, last_block, peer).await?;
         Ok(Snapshot::Offered)
     }
 }
@@ -117,12 +121,20 @@ fn refuse_others(answers: &[SourceCatalog], own: &MspId) -> Result<(), Failure> 
 }
 
 /// Waits until a source offers a snapshot of that block or a later one.
-async fn wait(context: &Context, asking: &CatalogRequest, block: BlockNumber) -> Result<(), Failure> {
+async fn wait(
+    context: &Context,
+    asking: &CatalogRequest,
+    block: BlockNumber,
+    peer: &SourcePeer,
+) -> Result<(), Failure> {
     let channel = &asking.dialling.channel;
     let mut said: Option<Instant> = None;
+    // Since when the sources can't be asked; since when the peer has no request any more.
+    let (mut silent, mut settled): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         match listings(asking).await {
             Ok(answers) => {
+                silent = None;
                 let answers = answers.iter().filter_map(|source| source.answer.as_ref().ok());
                 let claims = answers.flat_map(|answer| &answer.listing.claims);
                 let new: Vec<&CatalogClaim> =
@@ -140,8 +152,25 @@ async fn wait(context: &Context, asking: &CatalogRequest, block: BlockNumber) ->
             }
             // A service that restarts meanwhile is waited for, too.
             Err(error) => {
+                if silent.get_or_insert_with(Instant::now).elapsed() >= SILENT_MAX {
+                    return Err(error.into());
+                }
                 tracing::warn!(reason = %chain(&error), "the sources can't be asked; the request stays with the peer");
             }
+        }
+        settled = match peer.is_pending(channel).await {
+            Some(false) => settled.or_else(|| Some(Instant::now())),
+            // A peer that can't be asked says nothing.
+            Some(true) | None => None,
+        };
+        if settled.is_some_and(|since| since.elapsed() >= SETTLED_MAX) {
+            let what = format!(
+                "no snapshot of {channel} is pending at {} any more, and no source offers one of block {block} or later",
+                peer.address()
+            );
+            return Err(Failure::new(Exit::Failed, what).next(
+                "look for `Failed to generate snapshot` in that peer's log, and whether the service given with --from is the one beside it",
+            ));
         }
         if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
             said = Some(Instant::now());

@@ -96,6 +96,11 @@ impl SourcePeer {
         }
     }
 
+    /// Whether a snapshot of the channel is still to be made; `None` if the peer doesn't say.
+    pub(super) async fn is_pending(&self, channel: &ChannelId) -> Option<bool> {
+        self.peer.pendings(channel).await.ok().map(|blocks| !blocks.is_empty())
+    }
+
     async fn told<T>(&self, answered: Result<T, PeerError>) -> Result<T, Failure> {
         match answered {
             Ok(answer) => Ok(answer),

@@ -102,10 +102,18 @@ impl From<DiskError> for Failure {
 impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Self {
         const COPY_AGAIN: &str = "don't join from this folder: copy it again, or take it from another peer";
-        match &error {
-            FolderError::Disk(disk) if !is_about_the_folder(disk) => Self::new(Exit::Failed, error),
-            _ => Self::new(Exit::Verification, error).next(COPY_AGAIN),
+        match exit_of(&error) {
+            Exit::Verification => Self::new(Exit::Verification, error).next(COPY_AGAIN),
+            exit => Self::new(exit, error),
         }
+    }
+}
+
+/// Whether the folder is wrong, or the disk that it lies on.
+pub(super) fn exit_of(error: &FolderError) -> Exit {
+    match error {
+        FolderError::Disk(disk) if !is_about_the_folder(disk) => Exit::Failed,
+        _ => Exit::Verification,
     }
 }
 
@@ -131,6 +139,9 @@ impl From<LedgerError> for Failure {
                 Self::new(Exit::Usage, error).next("name the ledgersData in the peer's peer.fileSystemPath")
             }
             LedgerError::NoChannel { .. } => Self::new(Exit::Usage, error),
+            LedgerError::LevelDb(LevelDbError::Changing { .. }) => {
+                Self::new(Exit::Partial, error).next("the peer is busy: run the command again")
+            }
             _ => Self::new(Exit::Verification, error).next(DAMAGED),
         }
     }

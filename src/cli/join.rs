@@ -4,7 +4,7 @@ use super::{
     args::{ConfigFlags, SnapshotArgs, TrustArgs},
     channel::{self, NetworkArgs},
     context::Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, exit_of},
     join_loader::{LoaderArgs, LoaderKind},
     output,
     serve::serve_limits,
@@ -15,8 +15,8 @@ use clap::Args;
 use serde_json::json;
 use snapferry::{
     bootstrap::{
-        Dialling, JoinError, JoinRequest, Joined, Outcome, Records, ServeWhileJoining, SourceAddress, SourceTrouble,
-        join, join_workers,
+        Dialling, JoinError, JoinRequest, Joined, LoadingError, Outcome, Records, ServeWhileJoining, SourceAddress,
+        SourceTrouble, StockPeerError, join, join_workers,
     },
     catalog::{AgreementError, Mode, Tally, TrustPolicy},
     chunking::{StoreError, plan::PlanConfig},
@@ -91,10 +91,15 @@ impl Join {
         // Disk work that was told to stop may still read: the process doesn't wait for it.
         runtime.shutdown_background();
         drop(observer);
-        let joined = joined.map_err(|error| match error {
-            JoinError::Stopped => Failure::new(stop.exit(), JoinError::Stopped),
-            error => error.into(),
-        })?;
+        let joined = match joined {
+            Err(JoinError::Loading(LoadingError::StockPeer(done @ StockPeerError::Joined { .. }))) => {
+                return settled(context, &done);
+            }
+            joined => joined.map_err(|error| match error {
+                JoinError::Stopped => Failure::new(stop.exit(), JoinError::Stopped),
+                error => error.into(),
+            })?,
+        };
         match context.json() {
             true => output::print_json(&as_json(&joined)),
             false => output::print(&as_text(&joined, self.loader.kind())),
@@ -216,9 +221,26 @@ pub(super) fn landing_folder(
     channel::folder(&std::path::absolute(land)?, 0o755)
 }
 
+/// The peer has what an earlier run told it to join.
+fn settled(context: &Context, done: &StockPeerError) -> Result<(), Failure> {
+    let StockPeerError::Joined { id, .. } = done else { return output::print(&format!("{done}\n")) };
+    match context.json() {
+        true => output::print_json(&json!({
+            "event": "result",
+            "outcome": "already_in_the_peer",
+            "channel": id.channel.as_str(),
+            "block_number": id.block_number.0,
+        })),
+        false => output::print(&format!("{done}\n")),
+    }
+}
+
 /// A folder that is here, and the snapshot that it says it is.
 fn given_folder(path: &Path, channel: &ChannelId) -> Result<(Arc<dyn Dir>, SnapshotId), Failure> {
-    let folder = OsDir::open(&std::path::absolute(path)?)?;
+    // The peer goes by the path: a link that leads elsewhere by then must not take it to another folder.
+    let path = &std::fs::canonicalize(path)
+        .map_err(|error| Failure::new(Exit::Usage, format!("--snapshot-path {}: {error}", path.display())))?;
+    let folder = OsDir::open(path)?;
     let id = read_metadata(&*folder)?.signable.id().clone();
     if id.channel != *channel {
         let what = format!("{} is a snapshot of channel {}, not of {channel}", path.display(), id.channel);
@@ -408,10 +430,10 @@ impl From<JoinError> for Failure {
                 AgreementError::NothingOffered { .. } => Exit::Failed,
                 _ => Exit::Verification,
             },
+            // A disk that can't be read is no verdict on what lies there.
+            JoinError::ExistsDifferently { source, .. } | JoinError::GivenFolder { source } => exit_of(source),
             JoinError::EverySourceDropped { .. }
-            | JoinError::ExistsDifferently { .. }
             | JoinError::ExistsOther { .. }
-            | JoinError::GivenFolder { .. }
             | JoinError::GivenOther { .. }
             | JoinError::Proof(_)
             | JoinError::CrossCheck(_)

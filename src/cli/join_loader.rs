@@ -80,7 +80,7 @@ impl LoaderArgs {
             (Some(LoaderKind::Folder), _) => {
                 let (connection, admin) = (self.peer.connection(config)?, admin(context, config, request)?);
                 let (clock, mounted) = (channel::wall_clock(), mounted(config, request)?);
-                Ok(Some(Arc::new(StockPeer { connection, admin, clock, mounted })))
+                Ok(Some(Arc::new(StockPeer { connection, admin, clock, mounted, land: Arc::clone(&request.land) })))
             }
             _ => Ok(None),
         }
@@ -148,6 +148,7 @@ impl From<LoadingError> for Failure {
             LoadingError::Load(error) => error.into(),
             LoadingError::CouchDb => Self::new(Exit::Usage, error),
             LoadingError::Disk(error) => error.into(),
+            LoadingError::Folder(error) => error.into(),
             LoadingError::Peer(error) => error.into(),
             LoadingError::StockPeer(error) => error.into(),
             LoadingError::Threads(_) | LoadingError::Panicked => Self::new(Exit::Failed, error),
@@ -162,6 +163,7 @@ impl From<StockPeerError> for Failure {
         match error {
             StockPeerError::ChannelExists { .. } => Self::new(Exit::Failed, error)
                 .next("there is nothing to do, unless it should be another one: then leave the channel first (peer node unjoin)"),
+            StockPeerError::Joined { .. } => Self::new(Exit::Done, error),
             StockPeerError::NotThere { .. } => Self::new(Exit::Failed, error).next(
                 "what has landed is kept, the same command tries again; what the failed join has left, a peer drops at its next start",
             ),

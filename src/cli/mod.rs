@@ -132,7 +132,7 @@ pub(crate) fn run(
         Ok(()) => Exit::Done.into(),
         Err(failure) if failure.exit == Exit::Done => Exit::Done.into(),
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "snapferry: {failure}");
+            let _ = writeln!(io::stderr(), "{}", output::printable(&format!("snapferry: {failure}")));
             failure.exit.into()
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     admin::AdminArgs,
     context::Context,
-    exit::Failure,
+    exit::{Exit, Failure},
     output,
     peer::{AdminsPeer, PeerArgs, block_on},
     snapshot_making::{Made, Making},
@@ -17,6 +17,7 @@ use snapferry::{
     snapshot::{BlockNumber, ChannelId},
 };
 use std::{path::PathBuf, time::Duration};
+use tokio::time::{Instant, timeout};
 
 /// Has our peer make a snapshot, now or when a block is reached
 ///
@@ -70,9 +71,12 @@ impl Submit {
             return self.would_submit(context, &asked);
         }
         block_on(async {
-            let stop = Stop::default();
-            let stopped = std::pin::pin!(stop.wait(self.deadline));
-            let peer = asked.connect().await?;
+            let (stop, begun) = (Stop::default(), Instant::now());
+            let connecting = timeout(self.deadline.unwrap_or(Duration::MAX), asked.connect());
+            let peer = connecting.await.map_err(|_| {
+                let what = format!("the peer {} didn't answer in time: nothing was requested", asked.address());
+                Failure::new(Exit::Partial, what)
+            })??;
             // Known before: what is looked for is what comes.
             let making = match self.wait {
                 true => match Making::before(&peer, &self.channel_id, self.block(), config.snapshots_root).await {
@@ -89,6 +93,9 @@ impl Submit {
                 return self.report(context, submitted, "result");
             };
             self.report(context, submitted, "requested")?;
+            // Not before: until then Ctrl-C ends the command as usual.
+            let stopped =
+                std::pin::pin!(stop.wait(self.deadline.map(|deadline| deadline.saturating_sub(begun.elapsed()))));
             let made = making.wait(&asked, peer, stopped, &stop).await?;
             self.report_made(context, &made)
         })
@@ -131,10 +138,11 @@ impl Submit {
         }
         match submitted {
             Submitted::Now => output::print("Snapshot request submitted successfully\n"),
-            Submitted::Already => output::print(&format!(
-                "a snapshot at block {} is requested already: nothing to do\n",
-                self.block_number
-            )),
+            Submitted::Already => {
+                let which =
+                    self.block().map_or_else(|| "of the last block".to_owned(), |block| format!("at block {block}"));
+                output::print(&format!("a snapshot {which} is requested already: nothing to do\n"))
+            }
             Submitted::Made(block) => {
                 let which = block.map_or_else(String::new, |block| format!(" of block {block}"));
                 output::print(&format!("the snapshot{which} is there already: nothing to do\n"))

@@ -34,6 +34,12 @@ impl Stop {
         }
     }
 
+    /// As if that had ended it.
+    #[cfg(test)]
+    pub(crate) fn because(&self, exit: Exit) {
+        let _ = self.0.set(exit);
+    }
+
     /// Whether it was.
     pub(crate) fn is_stopped(&self) -> bool {
         self.0.get().is_some()

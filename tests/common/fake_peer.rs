@@ -200,6 +200,19 @@ impl FakePeer {
         self.state().joining = folder.map(str::to_owned);
     }
 
+    /// How its joins go from now on, that of this moment, too.
+    pub fn set_joins(&self, joins: Joins) {
+        self.state().joins = joins;
+    }
+
+    /// The join of this moment ends, though nobody looks.
+    pub fn finish_joining(&self) {
+        let mut state = self.state();
+        while state.joining.is_some() {
+            state.look();
+        }
+    }
+
     /// The folder of the newest join that it took, as it was told.
     pub fn joined_from(&self) -> Option<String> {
         self.state().joined_from.clone()

@@ -48,6 +48,10 @@ impl Driver<'_> {
     fn rest(&mut self, shortage: Shortage, error: &DiskError) {
         if self.paused.is_none() {
             (self.job.observer)(shortage.event(error.to_string()));
+            // What it has written may be what lacks here: it is loaded from the folder, once that is whole.
+            if let Some(feeder) = self.job.feeder.as_ref().filter(|_| matches!(shortage, Shortage::Space)) {
+                feeder.call_off();
+            }
         }
         self.paused = Some((time::Instant::now() + SHORTAGE_PAUSE, shortage));
     }

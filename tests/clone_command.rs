@@ -440,6 +440,45 @@ fn a_running_peer_takes_one_channel_after_the_other() {
     assert_eq!(peer.calls().iter().filter(|call| *call == "JoinChainBySnapshot").count(), 2);
 }
 
+/// A peer that was told to join, and nobody saw the end: what it has then is proved, however often, and it is no "there already".
+#[test]
+fn what_a_clone_that_was_cut_off_told_the_peer_is_proved_by_the_next_one() {
+    let (source, target) = (Source::new(1), Target::new());
+    let service = source.serve(None);
+    let blocks = source.blocks();
+    for (joins, code, words) in [
+        (Joins::Well, 0, "there already, as an earlier run told the peer to: its hash is the agreed one"),
+        (Joins::OtherHash, 3, "it isn't what was agreed on"),
+    ] {
+        let peer = FakePeer::start_of("Org1MSP", Joins::Stays);
+        let [address, ca] = [peer.address.to_string(), peer.file("ca.crt").display().to_string()];
+        let flags = ["--loader", "folder", "--peer-address", &address, "--tls-root-cert-file", &ca];
+        let flags = [&flags[..], &["-c", "mychannel", "--config-block", &blocks]].concat();
+        let mut cut_off = Waiting::start(target.landing(&service.address, &[&flags[..], &["-O", "json"]].concat()));
+        cut_off.event("peer_joins");
+        drop(cut_off);
+        peer.set_joins(joins);
+        peer.finish_joining();
+        for _ in 0..2 {
+            let again = run(&mut target.landing(&service.address, &flags)).expect(code);
+            assert!(format!("{}{}", again.stdout, again.stderr).contains(words), "{}\n{}", again.stdout, again.stderr);
+        }
+    }
+}
+
+/// Who looks into a folder that isn't there sees nothing missing.
+#[test]
+fn private_data_are_waited_for_only_where_they_can_be_looked_for() {
+    let (source, target) = (Source::new(1), Target::new());
+    let (blocks, peer) = (source.blocks(), FakePeer::start_of("Org1MSP", Joins::Well));
+    let [address, ca] = [peer.address.to_string(), peer.file("ca.crt").display().to_string()];
+    let nowhere = target.path("typo/ledgersData").display().to_string();
+    let flags = ["--loader", "folder", "--peer-address", &address, "--tls-root-cert-file", &ca];
+    let flags = [&flags[..], &["--config-block", &blocks, "--ledger", &nowhere, "--wait-private-data"]].concat();
+    let refused = run(&mut target.landing("127.0.0.1:9", &flags)).expect(2);
+    assert!(refused.stderr.contains("is no folder") && peer.calls().is_empty(), "{}", refused.stderr);
+}
+
 /// The source's peer takes its time; whoever waits goes, and the request stays.
 #[test]
 fn a_clone_that_is_stopped_says_what_it_has_not_begun() {

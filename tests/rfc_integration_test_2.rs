@@ -97,6 +97,31 @@ fn a_new_organisations_peer_joins_by_a_snapshot_and_has_what_it_may_have() {
     }
 }
 
+/// The same by the running peer's own join, as far as that is another way: it catches up, reads the same, and makes the same snapshot.
+#[test]
+fn a_new_organisations_running_peer_joins_by_a_snapshot_and_catches_up() {
+    let Some(binaries) = network_binaries() else { return };
+    let mut network = Network::start(&binaries, &[1, 2]);
+    network.invoke(1, &[1, 2], &["putpvt", "collection-1", "p1-", "0", "8", "60", "seed"]);
+    network.invoke(1, &[1, 2], &["put", "k", "0", "40", "90", "seed"]);
+    network.add_org3();
+    network.define(2, &[1, 2, 3], &[1, 2]);
+    let sources = network.snapshot([1, 2]);
+    network.invoke(1, &[1, 2], &["put", "k", "30", "40", "120", "later"]);
+
+    network.peer_mut(3).restart();
+    sources.join(network.peer(3));
+    network.joined.push(3);
+    let last = network.settle();
+    assert!(last > sources.block, "{last}");
+    network.install(3);
+    network.approve(3, 2);
+    network.wait_same(3, 1, &["range", "", ""]);
+    network.wait_same(3, 1, &["getpvt", "collection-1", "p1-000003"]);
+    let later = network.settle();
+    assert_identical(&network.peer(3).snapshot(later), &network.peer(1).snapshot(later));
+}
+
 /// What a loaded ledger says is missing of the private data of `labcc`: collection, transactions that the peer may have, and may not.
 fn missing(ledgers: &Path) -> Vec<(String, u64, u64)> {
     let output = binary().args(["inspect", "-c", CHANNEL, "-O", "json", "--ledger"]).arg(ledgers).output().unwrap();

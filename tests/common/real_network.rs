@@ -399,6 +399,15 @@ impl Sources {
         self.load_as(3, ledgers);
     }
 
+    /// Has Org3's running peer join by what they offer.
+    pub fn join(&self, peer: &RealPeer) {
+        let (land, ca) = (TempDir::new().unwrap(), RealPeer::tls_root());
+        let addresses = self.services.each_ref().map(|source| source.address);
+        let join = Join::new_as_with(&Credentials::admin(3), &self.config, &addresses, land.path()).block(self.block);
+        let join = join.args(["--loader", "folder", "--peer-address", &peer.address()]);
+        join.args(["--tls-root-cert-file", ca.to_str().unwrap()]).run().result();
+    }
+
     /// Into those of that organisation's peer.
     pub fn load_as(&self, org: u8, ledgers: &Path) {
         let land = TempDir::new().unwrap();

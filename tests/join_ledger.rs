@@ -75,6 +75,12 @@ fn a_dry_run_and_a_place_where_no_peer_looks_load_nothing() {
     let join = Join::new(&addresses, place.land.path()).args(["--loader", "ledger"]).run();
     assert_eq!((join.code, join.stderr.contains("--ledger <DIR>")), (Some(2), true), "{}", join.stderr);
     assert!(!place.ledgers().exists());
+    // A peer that never ran, and will keep its state elsewhere.
+    let couchdb = [("SNAPFERRY_PEER_STATEDATABASE".to_owned(), "couchdb".to_owned())];
+    let join = Join::new(&addresses, place.land.path()).block(BLOCK).variables(couchdb).args(["--loader", "ledger"]);
+    let refused = join.args(["--ledger", place.ledgers().to_str().unwrap()]).run();
+    refused.assert_failed(2, &["keeps its state in CouchDB", "--loader folder"]);
+    assert!(!place.ledgers().exists());
     // Places where no peer would look.
     let (other, empty) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     fs::write(other.path().join("something"), "").unwrap();

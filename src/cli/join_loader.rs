@@ -76,7 +76,10 @@ impl LoaderArgs {
         request: &JoinRequest,
     ) -> Result<Option<Arc<dyn Loader>>, Failure> {
         match (self.loader, &self.ledger) {
-            (Some(LoaderKind::Ledger), Some(ledger)) => ledger_loader(ledger, request),
+            (Some(LoaderKind::Ledger), Some(ledger)) => {
+                refuse_couchdb(config)?;
+                ledger_loader(ledger, request)
+            }
             (Some(LoaderKind::Folder), _) => {
                 let (connection, admin) = (self.peer.connection(config)?, admin(context, config, request)?);
                 let (clock, mounted) = (channel::wall_clock(), mounted(config, request)?);
@@ -106,6 +109,17 @@ fn admin(context: &Context, config: &Config, request: &JoinRequest) -> Result<Ar
         return Ok(Arc::clone(own));
     }
     Ok(Arc::new(AdminArgs::of_environment().load(context, config)?))
+}
+
+/// Also of a peer that never ran: it would start, and look for its state elsewhere.
+fn refuse_couchdb(config: &Config) -> Result<(), Failure> {
+    match config.peer.state_database.as_deref() {
+        Some(database) if database.eq_ignore_ascii_case("CouchDB") => {
+            let what = "the peer keeps its state in CouchDB (ledger.state.stateDatabase): nothing can be loaded there";
+            Err(Failure::new(Exit::Usage, what).next("its own join can: --loader folder"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn ledger_loader(ledger: &Path, request: &JoinRequest) -> Result<Option<Arc<dyn Loader>>, Failure> {

@@ -27,16 +27,25 @@ const SIZE_UNITS: [(&str, u64); 10] = [
     ("", 1),
 ];
 
-/// Bytes of `1GiB`, `256MiB`, `10MB`, `4096`; without regard to case and spaces; whole numbers only.
+/// Bytes of `1GiB`, `256MiB`, `1.5GB`, `4096`; without regard to case and spaces. What is less than a byte is dropped.
 pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     let bad = || UnitError::Size(text.chars().take(40).collect());
     let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
     let digits = compact.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = compact.get(digits.len()..).ok_or_else(bad)?;
     let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?;
-    let plain = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
-    let number: u64 = if plain { digits.parse().map_err(|_| bad())? } else { return Err(bad()) };
-    number.checked_mul(*factor).ok_or_else(bad)
+    let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
+    let (whole, part) = match digits.split_once('.') {
+        // Nanobytes at the least: more digits say nothing.
+        Some((whole, part)) if is_plain(part) && part.len() <= 9 => (whole, part),
+        Some(_) => return Err(bad()),
+        None => (digits, "0"),
+    };
+    let number: u64 = if is_plain(whole) { whole.parse().map_err(|_| bad())? } else { return Err(bad()) };
+    let tenths: u64 = part.parse().map_err(|_| bad())?;
+    let scale = 10u64.pow(u32::try_from(part.len()).map_err(|_| bad())?);
+    let rest = u64::try_from(u128::from(tenths) * u128::from(*factor) / u128::from(scale)).map_err(|_| bad())?;
+    number.checked_mul(*factor).and_then(|bytes| bytes.checked_add(rest)).ok_or_else(bad)
 }
 
 /// A duration in Go's form, and in days, whole numbers only: `250ms`, `30s`, `5m`, `1h30m`, `7d`, `0`.
@@ -102,10 +111,25 @@ mod tests {
             ("256MiB", 256 << 20),
             ("10MB", 10_000_000),
             ("64 kib", 65536),
+            ("1.5GB", 1_500_000_000),
+            ("0.5 KiB", 512),
         ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
-        for bad in ["", "GiB", "-1", "1.5GiB", "1XB", "+1", "99999999999999999999", "99999999TiB", "1 GiB x"] {
+        for bad in [
+            "",
+            "GiB",
+            "-1",
+            "1.GiB",
+            ".5GiB",
+            "1.5.0GiB",
+            "1.0000000001GB",
+            "1XB",
+            "+1",
+            "99999999999999999999",
+            "99999999TiB",
+            "1 GiB x",
+        ] {
             assert!(parse_bytes(bad).is_err(), "{bad}");
         }
     }

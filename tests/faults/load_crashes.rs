@@ -399,9 +399,9 @@ fn fail_everywhere(start: impl Fn() -> SimDisk, stride: usize) {
 /// D2, D3: what a disk does to a load in any of its operations leaves nothing half done, and the next load isn't harmed.
 #[test]
 fn a_load_whose_disk_fails_anywhere_says_so_or_is_whole() {
-    fail_everywhere(with_others, 6);
-    fail_everywhere(SimDisk::new, 9);
-    fail_everywhere(with_a_rest, 9);
+    fail_everywhere(with_others, 12);
+    fail_everywhere(SimDisk::new, 18);
+    fail_everywhere(with_a_rest, 18);
 }
 
 #[test]

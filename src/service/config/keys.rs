@@ -95,6 +95,7 @@ pub(super) const KEYS: &[Key] = &[
     from_core("peer.tls.serverName", Kind::Text, "peer.tls.serverhostoverride"),
     from_core("peer.tls.clientCert", Kind::Path, "peer.tls.clientCert.file"),
     from_core("peer.tls.clientKey", Kind::Path, "peer.tls.clientKey.file"),
+    from_core("peer.stateDatabase", Kind::Text, "ledger.state.stateDatabase"),
     key("peer.landing.dir", Kind::Path),
     // A path on the peer's own disk: it means nothing here.
     key("peer.landing.asSeenByPeer", Kind::Text),

@@ -79,6 +79,8 @@ pub struct PeerSettings {
     pub tls_client_cert: Option<PathBuf>,
     /// Its key, PEM.
     pub tls_client_key: Option<PathBuf>,
+    /// Where its state is: `goleveldb`, or `CouchDB`.
+    pub state_database: Option<String>,
     /// Where snapshots land that the peer joins from.
     pub landing_dir: Option<PathBuf>,
     /// That folder's path on the peer's own disk, if it is another one.
@@ -198,6 +200,7 @@ impl Config {
                 server_name: values.text("peer.tls.serverName"),
                 tls_client_cert: values.path("peer.tls.clientCert"),
                 tls_client_key: values.path("peer.tls.clientKey"),
+                state_database: values.text("peer.stateDatabase"),
                 landing_dir: values.path("peer.landing.dir"),
                 landing_as_seen: values.text("peer.landing.asSeenByPeer").map(PathBuf::from),
             },

@@ -11,6 +11,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     io::{self, Read},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -52,7 +53,17 @@ struct State {
     /// The load is over: nobody takes anything any more.
     ended: bool,
     called_off: bool,
-    activate: bool,
+    /// What is loaded may count, if this still says so at the last moment.
+    activate: Option<Still>,
+}
+
+/// Whether those who vouched still count.
+struct Still(Box<dyn Fn() -> bool + Send>);
+
+impl fmt::Debug for Still {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Still")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,9 +105,10 @@ impl Feed {
         Feeder(Arc::clone(&self.queues))
     }
 
-    /// Lets what was loaded count, and waits for it. Everything was proved and has landed. Blocking.
-    pub(super) fn activate(mut self) -> Result<(), LoadingError> {
-        self.queues.change(|state| state.activate = true);
+    /// Lets what was loaded count, if `still` says so once all of it is loaded, and waits for it. Everything was proved and has landed.
+    /// Blocking.
+    pub(super) fn activate(mut self, still: impl Fn() -> bool + Send + 'static) -> Result<(), LoadingError> {
+        self.queues.change(|state| state.activate = Some(Still(Box::new(still))));
         self.join()
     }
 
@@ -173,7 +185,8 @@ impl Fed {
 
     /// Waits until what was loaded may count; false if it mustn't.
     pub(super) fn may_activate(&self) -> bool {
-        self.0.wait(|state| !state.activate && !state.called_off).activate
+        let still = self.0.wait(|state| state.activate.is_none() && !state.called_off).activate.take();
+        still.is_some_and(|still| (still.0)())
     }
 }
 
@@ -266,7 +279,7 @@ mod tests {
         chunks().for_each(|chunk| feed.feeder().chunk(file, chunk));
         feed.feeder().verified(&verified);
         assert_eq!(read.recv().unwrap().unwrap(), whole);
-        feed.activate().unwrap();
+        feed.activate(|| true).unwrap();
 
         let (feed, read) = reading(file);
         chunks().for_each(|chunk| feed.feeder().chunk(file, chunk));
@@ -286,6 +299,16 @@ mod tests {
         feed.as_ref().unwrap().feeder().verified(&verified);
         drop(feed.unwrap());
         assert!(!may.recv().unwrap());
+        // Nor if those who vouched don't count any more at the last moment.
+        for still in [true, false] {
+            let (sender, may) = mpsc::channel();
+            let feed = Feed::start(move |fed| {
+                sender.send(fed.may_activate()).unwrap();
+                Ok(())
+            });
+            feed.unwrap().activate(move || still).unwrap();
+            assert_eq!(may.recv().unwrap(), still);
+        }
     }
 
     #[test]
@@ -305,7 +328,7 @@ mod tests {
             feed.feeder().chunk(file, sample.chunk(file_index, chunk));
         }
         feed.feeder().verified(&second);
-        feed.activate().unwrap();
+        feed.activate(|| true).unwrap();
     }
 
     #[test]
@@ -317,6 +340,6 @@ mod tests {
         for _ in 0..=2 * QUEUED_CHUNKS_MAX {
             feed.feeder().chunk(file, sample.chunk(file_index, chunk));
         }
-        assert!(matches!(feed.activate(), Err(LoadingError::CouchDb)));
+        assert!(matches!(feed.activate(|| true), Err(LoadingError::CouchDb)));
     }
 }

@@ -66,7 +66,11 @@ pub(super) async fn load(
     };
     if let Some(feed) = beside {
         still()?;
-        match on_disk(&request.workers, move || Ok(feed.activate())).await? {
+        let is_agreed = {
+            let still = still.clone();
+            move || still().is_ok()
+        };
+        match on_disk(&request.workers, move || Ok(feed.activate(is_agreed))).await? {
             Ok(()) => return Ok(Some(begun.elapsed())),
             Err(error) => observer(JoinEvent::LoadFailed { reason: error.to_string() }),
         }

@@ -44,7 +44,8 @@ pub trait Loader: fmt::Debug + Send + Sync {
     /// Loads the folder that has landed. Once it is through, the peer has the channel, or finds it when it starts.
     ///
     /// # Errors
-    /// [`LoadingError`]; the peer doesn't have the channel then, and the folder is as it was.
+    /// [`LoadingError`]; the folder is as it was. The peer doesn't have the channel then, unless the load was called off after a running one was
+    /// told: then the next join finds out.
     fn load<'a>(&'a self, landed: &'a ToLoad, watch: &'a Watch) -> Loading<'a, ()>;
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, Read},
+    os::unix::ffi::OsStrExt as _,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -169,7 +170,10 @@ impl LedgerLoader {
         open: &(dyn Fn(SnapshotFile) -> Result<FileStream<'a>, DiskError> + Sync),
         may_activate: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), LoadingError> {
-        let scratch = Scratch::new(&of.land, &format!("{}.load", job_name(of.agreed.id())))?;
+        // Peers of one machine may share the landing folder, and load the same at once.
+        let peer = blake3::hash(self.ledgers.path().as_os_str().as_bytes()).to_hex();
+        let name = format!("{}.load-{}", job_name(of.agreed.id()), peer.get(..16).unwrap_or_default());
+        let scratch = Scratch::new(&of.land, &name)?;
         Ok(load(&Load {
             ledgers: Arc::clone(&self.ledgers),
             metadata,

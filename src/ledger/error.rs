@@ -19,7 +19,7 @@ pub enum LedgerError {
     #[error(transparent)]
     LevelDb(#[from] LevelDbError),
     /// A peer works there, and changes what we look at.
-    #[error("a peer runs on {}: stop it, or look at a copy that was made while it was stopped", path.display())]
+    #[error("a peer runs on {}, or a load into it is under way: stop it, or look at a copy that was made while it was stopped", path.display())]
     PeerRuns {
         /// Its `ledgersData`.
         path: PathBuf,

@@ -200,6 +200,31 @@ fn a_load_that_fails_beside_the_transfer_is_done_from_the_folder() {
     }
 }
 
+/// D2, B1: the landing folder's disk is full while the load beside it runs: what that has written may be what lacks. It is called off, the
+/// transfer waits for room, and what has landed is loaded.
+#[test]
+fn a_load_beside_a_full_landing_folder_is_called_off() {
+    simulated(async {
+        let world = world(1_906);
+        let peer = StoppedPeer::new();
+        let landing = world.joiner.disk.clone();
+        let failed = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&failed);
+        let mut loads = Loads::start(&world, &peer, move |event| {
+            if matches!(event, JoinEvent::LoadFailed { .. }) {
+                noted.store(true, Ordering::Relaxed);
+            }
+        });
+        loads.has(1 << 20).await;
+        landing.set_capacity(Some(landing.used()));
+        while !matches!(loads.events.recv().await, Some(JoinEvent::DiskFull { .. })) {}
+        landing.set_capacity(None);
+        let joined = loads.ends().await;
+        assert_eq!((joined.outcome, failed.load(Ordering::Relaxed)), (Outcome::Landed, true));
+        assert!(peer.records() == from_the_folder(&world).await);
+    });
+}
+
 /// B4: the peer has the channel: nobody is asked for anything.
 #[test]
 fn a_channel_that_exists_is_refused_before_any_source_is_dialled() {

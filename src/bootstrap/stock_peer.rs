@@ -126,16 +126,12 @@ impl Loader for StockPeer {
     fn check<'a>(&'a self, channel: &'a ChannelId, watch: &'a Watch) -> Loading<'a, ()> {
         Box::pin(async move {
             let mut peer = self.connect().await?;
-            match self.lacks(&peer, channel).await {
-                Err(exists) => match self.told(channel)? {
-                    Some(told) => {
-                        self.prove_outcome(&mut peer, &told, watch).await?;
-                        Err(StockPeerError::Joined { address: self.connection.address.clone(), id: told.id }.into())
-                    }
-                    None => Err(exists),
-                },
-                Ok(()) => Ok(()),
+            if !peer.channels().await?.contains(channel) {
+                return Ok(());
             }
+            let Some(told) = self.told(channel)? else { return Err(self.exists(channel)) };
+            self.prove_outcome(&mut peer, &told, watch).await?;
+            Err(StockPeerError::Joined { address: self.connection.address.clone(), id: told.id }.into())
         })
     }
 
@@ -147,10 +143,10 @@ impl Loader for StockPeer {
             let mut joins = 0;
             while joins < JOINS_MAX {
                 self.wait_for_turn(&mut peer, watch).await?;
-                if let Err(exists) = self.lacks(&peer, channel).await {
+                if peer.channels().await?.contains(channel) {
                     // What was waited for may have been told by an earlier run of ours.
                     if self.told(channel)?.as_ref() != Some(&told) {
-                        return Err(exists);
+                        return Err(self.exists(channel));
                     }
                     break;
                 }
@@ -163,7 +159,9 @@ impl Loader for StockPeer {
                 if matches!(peer.join_status().await?, JoinStatus::InProgress { .. }) {
                     continue;
                 }
-                self.lacks(&peer, channel).await?;
+                if peer.channels().await?.contains(channel) {
+                    return Err(self.exists(channel));
+                }
                 told.note(land, &self.connection.address)?;
                 let answered = peer.join_by_snapshot(&folder).await;
                 let was_told = match answered {
@@ -222,12 +220,9 @@ impl StockPeer {
         self.mounted.as_ref().map_or_else(|| path.clone(), |mounted| mounted.path_there(&path))
     }
 
-    async fn lacks(&self, peer: &Peer, channel: &ChannelId) -> Result<(), LoadingError> {
-        if peer.channels().await?.contains(channel) {
-            let address = self.connection.address.clone();
-            return Err(StockPeerError::ChannelExists { address, channel: channel.clone() }.into());
-        }
-        Ok(())
+    fn exists(&self, channel: &ChannelId) -> LoadingError {
+        let address = self.connection.address.clone();
+        StockPeerError::ChannelExists { address, channel: channel.clone() }.into()
     }
 
     /// Waits until no join runs.

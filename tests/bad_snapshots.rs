@@ -2,6 +2,8 @@
 //! most, and tells its log afterwards. Here each is refused before the peer is told of it, and before anything lies in its databases.
 //!
 //! Where a damage can be hidden behind hashes that fit, it is: then only those who vouch, and the content, tell.
+//!
+//! The peer is a fake, or with `FABRIC_BIN` a real one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
 #[path = "common/fake_peer.rs"]
@@ -10,11 +12,19 @@ mod fake_peer;
 #[path = "common/processes.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod processes;
+#[path = "common/real_peer.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod real_peer;
 
 use fake_peer::{FakePeer, Joins};
-use processes::{Ended, Join, Root, Service, binary, copy_folder, fixture};
+use processes::{CHANNEL, Ended, Join, Root, Service, binary, copy_folder, fixture};
+use real_peer::{RealPeer, binaries};
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 
 const BLOCK: u64 = 132;
@@ -68,6 +78,7 @@ fn version(name: &'static str) -> Damage {
 fn cases() -> Vec<(&'static str, i32, Damage)> {
     let line_of = |text: &str, file: &str| text.lines().find(|line| line.contains(file)).unwrap().to_owned();
     vec![
+        ("additionaledited", 3, Box::new(|folder| edit(folder, ADDITIONAL, &|text| text.replacen('1', "2", 1)))),
         ("badjson", 3, Box::new(|folder| write_over(folder, SIGNABLE, b"{ not JSON"))),
         ("counttoobig", 3, hidden("txids.metadata", |bytes| bytes[1] += 1)),
         (
@@ -78,6 +89,8 @@ fn cases() -> Vec<(&'static str, i32, Damage)> {
                 fs::create_dir(folder).unwrap();
             }),
         ),
+        ("emptyfile", 3, Box::new(|folder| write_over(folder, "txids.metadata", b""))),
+        ("extrafile", 3, Box::new(|folder| fs::write(folder.join("extra"), "").unwrap())),
         (
             "filenotlisted",
             3,
@@ -146,24 +159,47 @@ fn refused(name: &str, code: i32, ended: &Ended) {
     assert!(ended.of("result").is_empty(), "{name}");
 }
 
-#[test]
-fn each_bad_snapshot_that_a_real_peer_was_given_is_refused_before_the_peer_is_touched() {
+/// A recorded folder that is damaged so.
+fn damaged(damage: &Damage) -> (TempDir, PathBuf) {
+    let place = TempDir::new().unwrap();
+    let folder = place.path().join("132");
+    copy_folder(&fixture(&format!("snapshots/org1/{BLOCK}")), &folder);
+    damage(&folder);
+    (place, folder)
+}
+
+fn unharmed() -> Damage {
+    Box::new(|_: &Path| ())
+}
+
+fn sources() -> (Root, [Service; 2]) {
     let root = Root::with_recorded();
     let sources = [1, 2].map(|org| Service::start(org, &root, &[BLOCK]));
+    (root, sources)
+}
+
+/// The loader for a running peer.
+fn stock(join: Join, address: &str, ca: &Path) -> Join {
+    join.args(["--loader", "folder", "--peer-address", address, "--tls-root-cert-file", ca.to_str().unwrap()])
+}
+
+/// The loader for a stopped peer.
+fn direct(join: Join, ledgers: &Path) -> Join {
+    join.args(["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()])
+}
+
+#[test]
+fn each_bad_snapshot_that_a_real_peer_was_given_is_refused_before_the_peer_is_touched() {
+    let (_root, sources) = sources();
     let addresses = sources.each_ref().map(|source| source.address);
     let peer = FakePeer::start_of("Org3MSP", Joins::Well);
-    let (address, ca) = (peer.address.to_string(), peer.file("ca.crt"));
     let machine = TempDir::new().unwrap();
     let ledgers = machine.path().join("ledgersData");
     for (name, code, damage) in cases() {
-        let place = TempDir::new().unwrap();
-        let folder = place.path().join("132");
-        copy_folder(&fixture(&format!("snapshots/org1/{BLOCK}")), &folder);
-        damage(&folder);
+        let (_place, folder) = damaged(&damage);
         let join = || Join::from_folder(&addresses, &folder);
-        let stock = ["--loader", "folder", "--peer-address", &address, "--tls-root-cert-file", ca.to_str().unwrap()];
-        refused(name, code, &join().args(stock).run());
-        refused(name, code, &join().args(["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()]).run());
+        refused(name, code, &stock(join(), &peer.address.to_string(), &peer.file("ca.crt")).run());
+        refused(name, code, &direct(join(), &ledgers).run());
         // Whoever looks at it without a join sees it, too; but for what is sound in itself.
         let verified = binary().arg("verify").arg(&folder).output().unwrap();
         assert_eq!(verified.status.success(), name == "wrongdbtype", "{name}: {verified:?}");
@@ -172,8 +208,51 @@ fn each_bad_snapshot_that_a_real_peer_was_given_is_refused_before_the_peer_is_to
     let left = fs::read_dir(&ledgers).map(|entries| entries.count()).unwrap_or(0);
     assert_eq!(left, 0, "something lies in the peer's databases");
     // The very same folder, unharmed.
-    let place = TempDir::new().unwrap();
-    copy_folder(&fixture(&format!("snapshots/org1/{BLOCK}")), place.path());
-    let loader = ["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()];
-    Join::from_folder(&addresses, place.path()).args(loader).run().result();
+    let (_place, folder) = damaged(&unharmed());
+    direct(Join::from_folder(&addresses, &folder), &ledgers).run().result();
+}
+
+/// The same, of a real peer: while it runs it isn't asked to join, while it is stopped none of its bytes changes; then it joins from the
+/// folder unharmed, by either loader.
+#[test]
+fn no_bad_snapshot_touches_a_real_peer() {
+    let Some(binaries) = binaries() else { return };
+    let (_root, sources) = sources();
+    let addresses = sources.each_ref().map(|source| source.address);
+    let (mut running, mut stopped) = (RealPeer::start(&binaries, false), RealPeer::start(&binaries, false));
+    stopped.stop();
+    let before = all_bytes(&stopped.ledgers());
+    for (name, code, damage) in cases() {
+        let (_place, folder) = damaged(&damage);
+        let join = || Join::from_folder(&addresses, &folder);
+        refused(name, code, &stock(join(), &running.address(), &RealPeer::tls_root()).run());
+        refused(name, code, &direct(join(), &stopped.ledgers()).run());
+        assert!(all_bytes(&stopped.ledgers()) == before, "{name}: the stopped peer's databases have changed");
+    }
+    const BEGINS: &str = "Creating ledger from snapshot";
+    assert!(running.channels().is_empty() && !running.has_logged(BEGINS), "{}", running.log());
+
+    let (_place, folder) = damaged(&unharmed());
+    stock(Join::from_folder(&addresses, &folder), &running.address(), &RealPeer::tls_root()).run().result();
+    assert!(running.has_logged(BEGINS), "that is how it would have been seen: {}", running.log());
+    direct(Join::from_folder(&addresses, &folder), &stopped.ledgers()).run().result();
+    for peer in [&mut running, &mut stopped] {
+        peer.restart();
+        assert_eq!(peer.channels(), [CHANNEL]);
+        peer.assert_calm();
+    }
+}
+
+/// Every file below, by its path.
+fn all_bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(all_bytes(&path));
+        } else {
+            all.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    all
 }

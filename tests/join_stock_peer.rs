@@ -102,6 +102,27 @@ fn a_peer_that_is_gone_when_all_has_landed_is_no_loss() {
     assert_eq!(place.join(&peer).run().result()["outcome"], "already_there");
 }
 
+/// B1: the peer falls silent in the middle of its join: said while it is waited for, what has landed is kept, and the next run proves what
+/// became of it.
+#[test]
+fn a_peer_that_falls_silent_while_it_joins_is_told_of() {
+    let place = Place::new();
+    let peer = FakePeer::start_of("Org3MSP", Joins::Stays);
+    let joining = place.join(&peer).args(["--timeout", "1s", "--deadline", "8s"]).start();
+    joining.wait_for(|told| (told["event"] == "peer_joins").then_some(()));
+    peer.behave(Conduct::Silent);
+    let ended = joining.wait();
+    ended.assert_failed(6, &["run the same command again"]);
+    let gone = ended.of("peer_gone");
+    assert!(!gone.is_empty() && gone[0]["reason"].as_str().unwrap().contains("1s"), "{gone:?}");
+    assert!(place.folder().is_dir());
+    peer.behave(Conduct::Fabric);
+    peer.set_joins(Joins::Well);
+    peer.finish_joining();
+    assert_eq!(place.join(&peer).run().result()["outcome"], "already_in_the_peer");
+    assert_eq!(joins_asked(&peer), 1);
+}
+
 /// B2: the peer is restarted in the middle of the join and drops what it had: it is told to join again, from what has landed.
 #[test]
 fn a_peer_that_is_restarted_joins_again_without_a_download() {
@@ -228,12 +249,6 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Another content, whatever the file's mode.
-fn write_over(folder: &Path, name: &str, bytes: &[u8]) {
-    fs::remove_file(folder.join(name)).unwrap();
-    fs::write(folder.join(name), bytes).unwrap();
-}
-
 /// A folder that came another way, and how it is joined from.
 fn from_folder(place: &Place, folder: &Path, peer: &FakePeer) -> Ended {
     let addresses: Vec<_> = place.sources.iter().map(|source| source.address).collect();
@@ -259,38 +274,6 @@ fn a_folder_that_is_there_is_joined_from_where_it_lies() {
     assert!(ended.of("progress").is_empty(), "nothing is fetched");
     assert_eq!(peer.ledger(CHANNEL).joined_by, Some(BLOCK));
     assert!(result["receipt"].is_string(), "{result}");
-}
-
-/// B1: whatever is wrong with a folder, it is found before the peer is told of it.
-#[test]
-fn no_bad_snapshot_reaches_the_peer() {
-    type Damage = fn(&Path);
-    let damages: [(&str, Damage); 8] = [
-        ("txids.data", |folder| fs::remove_file(folder.join("txids.data")).unwrap()),
-        ("extra", |folder| fs::write(folder.join("extra"), "").unwrap()),
-        ("public_state.data", |folder| flip(&folder.join("public_state.data"))),
-        ("private_state_hashes.metadata", |folder| flip(&folder.join("private_state_hashes.metadata"))),
-        ("_snapshot_signable_metadata.json", |folder| write_over(folder, "_snapshot_signable_metadata.json", b"{}")),
-        ("hash", |folder| {
-            let text = fs::read_to_string(folder.join("_snapshot_additional_metadata.json")).unwrap();
-            write_over(folder, "_snapshot_additional_metadata.json", text.replacen('1', "2", 1).as_bytes());
-        }),
-        ("confighistory.data", |folder| {
-            let mut bytes = fs::read(folder.join("confighistory.data")).unwrap();
-            bytes[0] = 2;
-            write_over(folder, "confighistory.data", &bytes);
-        }),
-        ("txids.metadata", |folder| write_over(folder, "txids.metadata", b"")),
-    ];
-    let place = Place::new();
-    for (named, damage) in damages {
-        let (folder, peer) = (copied(), FakePeer::start_of("Org3MSP", Joins::Well));
-        damage(folder.path());
-        let ended = from_folder(&place, folder.path(), &peer);
-        assert_eq!(ended.code, Some(3), "{named}: {}\n{}", ended.stdout, ended.stderr);
-        assert!(ended.stderr.contains(named), "{named}: {}", ended.stderr);
-        assert_eq!(joins_asked(&peer), 0, "{named}");
-    }
 }
 
 /// A folder that came by mail, with what those who vouch have signed: nobody is asked for anything.

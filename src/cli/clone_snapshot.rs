@@ -120,6 +120,38 @@ fn refuse_others(answers: &[SourceCatalog], own: &MspId) -> Result<(), Failure> 
     }
 }
 
+/// How long what was requested has been waited for in vain.
+#[derive(Debug, Default)]
+struct Patience {
+    /// Since when the sources can't be asked.
+    silent: Option<Instant>,
+    /// Since when the peer has no request any more.
+    settled: Option<Instant>,
+}
+
+impl Patience {
+    const fn sources_answered(&mut self) {
+        self.silent = None;
+    }
+
+    /// No source could be asked; whether that was so for too long.
+    fn sources_silent(&mut self) -> bool {
+        self.silent.get_or_insert_with(Instant::now).elapsed() >= SILENT_MAX
+    }
+
+    /// Whether the request is pending with the peer, if it could be asked; whether it has been none for too long.
+    fn peer_said(&mut self, pending: Option<bool>) -> bool {
+        match pending {
+            Some(false) => self.settled.get_or_insert_with(Instant::now).elapsed() >= SETTLED_MAX,
+            // A peer that can't be asked says nothing.
+            Some(true) | None => {
+                self.settled = None;
+                false
+            }
+        }
+    }
+}
+
 /// Waits until a source offers a snapshot of that block or a later one.
 async fn wait(
     context: &Context,
@@ -128,13 +160,11 @@ async fn wait(
     peer: &SourcePeer,
 ) -> Result<(), Failure> {
     let channel = &asking.dialling.channel;
-    let mut said: Option<Instant> = None;
-    // Since when the sources can't be asked; since when the peer has no request any more.
-    let (mut silent, mut settled): (Option<Instant>, Option<Instant>) = (None, None);
+    let (mut said, mut patience): (Option<Instant>, Patience) = (None, Patience::default());
     loop {
         match listings(asking).await {
             Ok(answers) => {
-                silent = None;
+                patience.sources_answered();
                 let answers = answers.iter().filter_map(|source| source.answer.as_ref().ok());
                 let claims = answers.flat_map(|answer| &answer.listing.claims);
                 let new: Vec<&CatalogClaim> =
@@ -152,18 +182,13 @@ async fn wait(
             }
             // A service that restarts meanwhile is waited for, too.
             Err(error) => {
-                if silent.get_or_insert_with(Instant::now).elapsed() >= SILENT_MAX {
+                if patience.sources_silent() {
                     return Err(error.into());
                 }
                 tracing::warn!(reason = %chain(&error), "the sources can't be asked; the request stays with the peer");
             }
         }
-        settled = match peer.is_pending(channel).await {
-            Some(false) => settled.or_else(|| Some(Instant::now())),
-            // A peer that can't be asked says nothing.
-            Some(true) | None => None,
-        };
-        if settled.is_some_and(|since| since.elapsed() >= SETTLED_MAX) {
+        if patience.peer_said(peer.is_pending(channel).await) {
             let what = format!(
                 "no snapshot of {channel} is pending at {} any more, and no source offers one of block {block} or later",
                 peer.address()
@@ -198,6 +223,29 @@ fn say(context: &Context, channel: &ChannelId, block: BlockNumber) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_requested_is_waited_for_as_long_as_anybody_may_yet_give_it() {
+        let moment = Duration::from_secs(1);
+        let mut patience = Patience::default();
+        assert!(!patience.sources_silent());
+        advance(SILENT_MAX - moment).await;
+        assert!(!patience.sources_silent());
+        advance(moment).await;
+        assert!(patience.sources_silent());
+        patience.sources_answered();
+        assert!(!patience.sources_silent(), "they were heard meanwhile");
+
+        assert!(!patience.peer_said(Some(true)) && !patience.peer_said(Some(false)));
+        advance(SETTLED_MAX - moment).await;
+        assert!(!patience.peer_said(Some(false)));
+        // Whoever can't be asked may have it again.
+        assert!(!patience.peer_said(None) && !patience.peer_said(Some(false)));
+        advance(SETTLED_MAX).await;
+        assert!(patience.peer_said(Some(false)));
+        assert!(!patience.peer_said(Some(true)), "somebody requested one");
+    }
 
     #[test]
     fn a_snapshot_of_now_is_needed_where_there_is_none_or_it_is_too_old() {

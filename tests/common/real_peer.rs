@@ -334,6 +334,11 @@ impl RealPeer {
         }
     }
 
+    /// Whether it ever logged that.
+    pub fn has_logged(&self, text: &str) -> bool {
+        std::fs::read_to_string(self.log_path()).unwrap().contains(text)
+    }
+
     fn log_path(&self) -> PathBuf {
         self.home.path().join("peer.log")
     }

@@ -48,6 +48,7 @@ fn a_run_measures_every_side_and_removes_its_files() {
         "/load/address_to_ledger_seconds",
         "/load/land_then_load_seconds",
         "/load/ratios/0",
+        "/load/two_commands_seconds",
         "/raw_quinn/mb_per_s",
         "/one_core/sha256_mb_per_s",
         "/one_core/blake3_mb_per_s",

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 use crate::{
     network_config::{Configtx, collections},
-    processes::{CHANNEL, Credentials, Ended, Join, PATIENCE, Root, Service, assert_identical},
-    real_peer::{Place, Ports, RealPeer, binaries},
+    processes::{CHANNEL, Credentials, Ended, Join, PATIENCE, Root, Service, assert_identical, copy_folder},
+    real_peer::{Place, Ports, RealPeer, binaries, crypto_of},
 };
 
 pub const CHAINCODE: &str = "labcc";
@@ -69,18 +69,9 @@ impl Network {
         let (orderer, chaincode, ports) =
             (Ports::lasting(), Ports::lasting().0[0], [1, 2, 3].map(|_| Ports::lasting()));
         let builder = write_builder(dir.path());
-        let settings = || {
-            // The orderer is asked by each peer; missing private data are fetched soon.
-            let settings = [
-                ("CORE_PEER_GOSSIP_ORGLEADER", "true"),
-                ("CORE_PEER_GOSSIP_PVTDATA_RECONCILESLEEPINTERVAL", "1s"),
-                ("CORE_PEER_GOSSIP_PVTDATA_PULLRETRYTHRESHOLD", "3s"),
-            ];
-            settings.map(|(name, value)| (name, value.to_owned())).to_vec()
-        };
         let peer = |org: u8| {
             let ports = ports[usize::from(org) - 1];
-            RealPeer::at(binaries, Place { org, ports, builder: builder.clone(), settings: settings() })
+            RealPeer::at(binaries, Place { org, ports, builder: builder.clone(), settings: settings(), who: None })
         };
         let mut network = Self {
             peers: [1, 2, 3].map(peer),
@@ -102,6 +93,26 @@ impl Network {
         network.start_chaincode(chaincode);
         network.define(1, &[1, 2], &[1, 2]);
         network
+    }
+
+    /// So many peers more of that organisation, with identities of their own, that never ran.
+    pub fn more_peers(&self, org: u8, count: u8) -> Vec<RealPeer> {
+        let domain = format!("org{org}.example.com");
+        let folder = format!("more/peerOrganizations/{domain}");
+        for part in ["ca", "tlsca", "msp/cacerts", "msp/tlscacerts"] {
+            copy_folder(&crypto_of(org, part), &self.path(&folder).join(part));
+        }
+        let template = format!("{{Count: {}, SANS: [localhost, 127.0.0.1]}}", count + 1);
+        let organisation = format!("{{Name: Org{org}, Domain: {domain}, EnableNodeOUs: true, Template: {template}}}");
+        fs::write(self.path("more.yaml"), format!("PeerOrgs: [{organisation}]\n")).unwrap();
+        self.tool("cryptogen", &["extend", "--config=more.yaml", "--input=more"]);
+        let peer = |number: u8| {
+            let name = format!("peer{number}.{domain}");
+            let who = Some((name.clone(), self.path(&folder).join("peers").join(name)));
+            let (ports, builder) = (Ports::lasting(), self.path("builder"));
+            RealPeer::at(&self.binaries, Place { org, ports, builder, settings: settings(), who })
+        };
+        (1..=count).map(peer).collect()
     }
 
     pub const fn peer(&self, org: u8) -> &RealPeer {
@@ -434,6 +445,16 @@ pub fn wait<T>(what: &str, look: impl Fn() -> Result<T, String>) -> T {
         }
         thread::sleep(LOOK); // so that waiting takes no processor from what is waited for
     }
+}
+
+/// The orderer is asked by each peer; missing private data are fetched soon.
+fn settings() -> Vec<(&'static str, String)> {
+    let settings = [
+        ("CORE_PEER_GOSSIP_ORGLEADER", "true"),
+        ("CORE_PEER_GOSSIP_PVTDATA_RECONCILESLEEPINTERVAL", "1s"),
+        ("CORE_PEER_GOSSIP_PVTDATA_PULLRETRYTHRESHOLD", "3s"),
+    ];
+    settings.map(|(name, value)| (name, value.to_owned())).to_vec()
 }
 
 /// An external builder whose chaincodes run already: it copies their address.

@@ -72,6 +72,8 @@ pub struct Place {
     /// Folder of an external builder of chaincodes.
     pub builder: PathBuf,
     pub settings: Vec<(&'static str, String)>,
+    /// Its name and the folder of its key material; else it is the organisation's recorded one.
+    pub who: Option<(String, PathBuf)>,
 }
 
 /// A peer with an empty ledger. Ends with this value.
@@ -169,18 +171,20 @@ impl RealPeer {
 
     fn node(&self) -> Command {
         let [peer, chaincode, operations] = self.ports.0.map(|port| format!("127.0.0.1:{port}"));
-        let name = format!("peer0.org{}.example.com", self.org());
-        let org = crypto_of(self.org(), &format!("peers/{name}"));
+        let (name, own) = self.place.as_ref().and_then(|place| place.who.clone()).unwrap_or_else(|| {
+            let name = format!("peer0.org{}.example.com", self.org());
+            (name.clone(), crypto_of(self.org(), &format!("peers/{name}")))
+        });
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = self.command(&format!("peers/{name}/msp"));
+        let mut command = self.command(&own.join("msp"));
         command.args(["node", "start"]).stdout(log.try_clone().unwrap()).stderr(log);
         // Gossip complains of the recorded network's other peers, which aren't there.
         command.env("FABRIC_LOGGING_SPEC", "gossip=fatal:grpc=fatal:info").env("FABRIC_LOGGING_FORMAT", "json");
         command.env("CORE_PEER_ID", &name).env("CORE_PEER_LISTENADDRESS", &peer);
         command.env("CORE_PEER_GOSSIP_BOOTSTRAP", &peer).env("CORE_PEER_GOSSIP_ENDPOINT", &peer);
         command.env("CORE_PEER_CHAINCODELISTENADDRESS", chaincode).env("CORE_OPERATIONS_LISTENADDRESS", operations);
-        command.env("CORE_PEER_TLS_CERT_FILE", org.join("tls/server.crt"));
-        command.env("CORE_PEER_TLS_KEY_FILE", org.join("tls/server.key"));
+        command.env("CORE_PEER_TLS_CERT_FILE", own.join("tls/server.crt"));
+        command.env("CORE_PEER_TLS_KEY_FILE", own.join("tls/server.key"));
         command.env("CORE_PEER_FILESYSTEMPATH", self.home.path().join("production"));
         command.env("CORE_LEDGER_SNAPSHOTS_ROOTDIR", self.home.path().join("snapshots"));
         if let Some(place) = &self.place {
@@ -190,11 +194,11 @@ impl RealPeer {
     }
 
     /// The binary, with the settings that the node and those who call it share.
-    fn command(&self, msp: &str) -> Command {
+    fn command(&self, msp: &Path) -> Command {
         let mut command = Command::new(&self.binary);
         command.env_clear().stdin(Stdio::null()).current_dir(self.home.path());
         command.env("FABRIC_CFG_PATH", self.home.path()).env("CORE_PEER_LOCALMSPID", format!("Org{}MSP", self.org()));
-        command.env("CORE_PEER_MSPCONFIGPATH", crypto_of(self.org(), msp)).env("CORE_PEER_ADDRESS", self.address());
+        command.env("CORE_PEER_MSPCONFIGPATH", msp).env("CORE_PEER_ADDRESS", self.address());
         command.env("CORE_PEER_TLS_ENABLED", "true").env("CORE_PEER_TLS_ROOTCERT_FILE", self.root_of_tls());
         if self.mutual_tls {
             let [certificate, key] = Self::client_pair();
@@ -237,7 +241,8 @@ impl RealPeer {
     }
 
     pub fn try_cli(&self, args: &[&str]) -> Output {
-        let mut command = self.command(&format!("users/Admin@org{}.example.com/msp", self.org()));
+        let admin = format!("users/Admin@org{}.example.com/msp", self.org());
+        let mut command = self.command(&crypto_of(self.org(), &admin));
         command.env("FABRIC_LOGGING_SPEC", "error").args(args).output().unwrap()
     }
 

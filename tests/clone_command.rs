@@ -466,17 +466,27 @@ fn what_a_clone_that_was_cut_off_told_the_peer_is_proved_by_the_next_one() {
     }
 }
 
-/// Who looks into a folder that isn't there sees nothing missing.
+/// Who looks into a folder that isn't there, or is another peer's, sees nothing missing.
 #[test]
 fn private_data_are_waited_for_only_where_they_can_be_looked_for() {
     let (source, target) = (Source::new(1), Target::new());
     let (blocks, peer) = (source.blocks(), FakePeer::start_of("Org1MSP", Joins::Well));
     let [address, ca] = [peer.address.to_string(), peer.file("ca.crt").display().to_string()];
-    let nowhere = target.path("typo/ledgersData").display().to_string();
-    let flags = ["--loader", "folder", "--peer-address", &address, "--tls-root-cert-file", &ca];
-    let flags = [&flags[..], &["--config-block", &blocks, "--ledger", &nowhere, "--wait-private-data"]].concat();
-    let refused = run(&mut target.landing("127.0.0.1:9", &flags)).expect(2);
+    let waits = |from: &str, ledger: &str| {
+        let flags = ["--loader", "folder", "--peer-address", &address, "--tls-root-cert-file", &ca, "-c", "mychannel"];
+        let ledger = target.path(ledger).display().to_string();
+        let flags = [&flags[..], &["--config-block", &blocks, "--ledger", &ledger, "--wait-private-data"]].concat();
+        run(&mut target.landing(from, &flags)).expect(2)
+    };
+    let refused = waits("127.0.0.1:9", "typo/ledgersData");
     assert!(refused.stderr.contains("is no folder") && peer.calls().is_empty(), "{}", refused.stderr);
+
+    source.make_other();
+    let service = source.serve(None);
+    target.clone(&service.address, &["-c", OTHER, "--config-block", &blocks]).expect(0);
+    let refused = waits(&service.address, "ledgersData");
+    assert!(refused.stderr.contains("has no channel mychannel; it has otherchannel"), "{}", refused.stderr);
+    assert_eq!(peer.ledger("mychannel").joined_by, Some(132), "that is done all the same");
 }
 
 /// The source's peer takes its time; whoever waits goes, and the request stays.

@@ -60,7 +60,7 @@ fn a_peer_that_joins_well_is_proved_to_have_done_so() {
         assert_eq!(peer.ledger(CHANNEL).joined_by, Some(BLOCK));
         let calls = peer.calls();
         // First whether it lacks the channel; after the join first whether it has it, then what.
-        assert_eq!(calls[0], "GetChannels", "{calls:?}");
+        assert_eq!(calls[..2], ["GetChannels", "JoinBySnapshotStatus"], "{calls:?}");
         let joined = calls.iter().position(|call| call == "JoinChainBySnapshot").unwrap();
         assert_eq!(calls[joined - 2..joined], ["JoinBySnapshotStatus", "GetChannels"], "{calls:?}");
         let proof = &calls[calls.len() - 2 - usize::from(joins == Joins::Ahead)..];
@@ -142,11 +142,13 @@ fn another_join_is_waited_for() {
     peer.set_joining(Some("/other"));
     place.join(&peer).args(["--deadline", "4s"]).run().assert_failed(6, &["run the same command again"]);
     assert_eq!(joins_asked(&peer), 0);
-    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
-    peer.set_joining(Some(place.folder().to_str().unwrap())); // ends at the second look, as it is a join that goes well
+    let peer = FakePeer::start_of("Org3MSP", Joins::Stays);
+    peer.set_joining(Some(place.folder().to_str().unwrap()));
     let joining = place.join(&peer).start();
     let busy = joining.wait_for(|told| (told["event"] == "peer_busy").then(|| told["folder"].clone()));
     assert_eq!(busy, place.folder().to_str().unwrap());
+    peer.set_joins(Joins::Well);
+    peer.finish_joining();
     // It was ours, by another command: nothing is joined twice.
     joining.wait().assert_failed(1, &["already has channel mychannel"]);
 }
@@ -225,6 +227,16 @@ fn only_an_admin_of_the_peer_may_have_it_join() {
     let peer = FakePeer::start_of("Org2MSP", Joins::Well);
     place.join(&peer).run().assert_failed(5, &["creator org unknown, creator is malformed"]);
     assert_eq!(joins_asked(&peer), 0);
+    // In the peer's own container the variable names the peer itself, who is a member, and no admin: said before anything is fetched.
+    let peer = FakePeer::start_of("Org3MSP", Joins::Well);
+    let addresses: Vec<_> = place.sources.iter().map(|source| source.address).collect();
+    let own = fixture("crypto/peerOrganizations/org3.example.com/peers/peer0.org3.example.com/msp");
+    let variables = [("CORE_PEER_MSPCONFIGPATH", own.to_str().unwrap()), ("CORE_PEER_LOCALMSPID", "Org3MSP")];
+    let join = Join::new_as(&Credentials::org(3), &addresses, place.land.path()).block(BLOCK);
+    let join = join.variables(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let ended = into(join, &peer).run();
+    ended.assert_failed(5, &["The identity is not an admin"]);
+    assert!(ended.of("source_ready").is_empty() && !place.folder().exists(), "{}", ended.stdout);
 }
 
 /// D8: a folder that was edited between its landing and the join is refused right before the peer is told of it.

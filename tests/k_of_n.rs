@@ -342,6 +342,13 @@ fn an_organisation_without_a_service_vouches_by_a_detached_signature_and_whole_f
     assert_eq!(joined.result()["mode"], "staged");
     assert_eq!(joined.result()["organisations"], json!(["Org1MSP", "Org2MSP"]));
     assert_identical(&land.path().join("mychannel/83"), &root.snapshot(83));
+    // A loader gets nothing of it before every SHA-256 is known.
+    let (elsewhere, peer) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let ledgers = peer.path().join("ledgersData");
+    let loaded = Join::new(&[service.address], elsewhere.path()).args(["--attestations", detached]);
+    let loaded = loaded.args(["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()]).run();
+    assert_eq!(loaded.result()["mode"], "staged");
+    assert!(loaded.of("loads_beside").is_empty() && !loaded.of("loading").is_empty(), "{}", loaded.stdout);
     let (code, text, errors) = verify(&["--receipt", &receipt(&joined)]);
     assert!(code == Some(0) && text.contains("(staged)") && text.contains("detached"), "{text}{errors}");
 
@@ -369,7 +376,12 @@ fn a_manifest_that_nobody_vouches_for_and_leads_elsewhere_costs_its_source_and_n
     let start = |name: &str, org: &str, lie| Source::start(&Credentials::of(name, org), &completed(&root), lie);
     let liar = start("org1-peer1", "Org1MSP", Lie::OwnManifest);
     let land = TempDir::new().unwrap();
-    let alone = Join::new(&[liar.address], land.path()).args(detached).run();
+    let peer = TempDir::new().unwrap();
+    let ledgers = peer.path().join("ledgersData");
+    let loader = ["--loader", "ledger", "--ledger", ledgers.to_str().unwrap()];
+    let alone = Join::new(&[liar.address], land.path()).args(detached).args(loader).run();
+    let made = std::fs::read_dir(&ledgers).map_or(0, Iterator::count);
+    assert_eq!(made, 0, "a lie was written into the peer's databases");
     alone.assert_failed(3, &["every source was dropped", "does not lead to the files that were vouched for"]);
     assert!(names(land.path()).iter().all(|name| name == ".snapferry"));
 

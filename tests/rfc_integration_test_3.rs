@@ -2,8 +2,8 @@
 //! one by a snapshot, straight into the databases that all of them share.
 //!
 //! Its channels' names sort before and after the new one's. Their records stay what they were, byte for byte; the peer starts, lists all, and goes
-//! on in all of them. So it does where the peer was killed in an earlier join of the same channel. Needs Fabric's binaries (`FABRIC_BIN`), as the other
-//! channels are real ones; tests of the same without a peer are in src/ledger/load/tests.rs.
+//! on in all of them. So it does where the peer was killed in an earlier join of the same channel. With a real network (`FABRIC_BIN`), and as far as
+//! the records go on recorded data without a peer, where the other channels are samples.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
 #[path = "common/network_config.rs"]
@@ -19,13 +19,20 @@ mod real_network;
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod real_peer;
 
-use processes::{CHANNEL, Root, assert_identical};
-use real_network::{Network, network_binaries, wait};
+use processes::{CHANNEL, Join, Root, Service, assert_identical};
+use real_network::{Network, load, network_binaries, wait};
 use snapferry::{
     disk::OsDir,
-    ledger::{leveldb::Database, stores::Store},
+    ledger::{
+        leveldb::Database,
+        load::{FileStream, Load},
+        stores::Store,
+    },
+    msp::ChannelConfig,
+    snapshot::{BlockNumber, SampleNumbers, SampleSpec, read_metadata, write_sample},
 };
 use std::{collections::BTreeMap, fs, path::Path};
+use tempfile::TempDir;
 
 /// Of a snapshot that takes a while to load.
 const BYTES: u64 = 128 << 20;
@@ -134,4 +141,54 @@ fn kill_a_join(network: &mut Network) {
     peer.cli(&["channel", "joinbysnapshot", "--snapshotpath", folder.to_str().unwrap()]);
     peer.wait_for("some of the state", |_| size() > before + BYTES / 8);
     peer.kill();
+}
+
+/// Loads a sample of another channel into those databases.
+fn load_other(ledgers: &Path, channel: &str, seed: u64) {
+    let config = ChannelConfig::from_block(&fs::read(processes::recorded("config_block.pb")).unwrap()).unwrap();
+    let (folder, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let spec = SampleSpec {
+        config_block: BlockNumber(config.block_number().0),
+        channel: channel.parse().unwrap(),
+        channel_config: config.config_envelope_bytes().to_vec(),
+        collection_members: vec!["Org1MSP".to_owned(), "Org3MSP".to_owned()],
+        numbers: SampleNumbers { keys: 400, value_bytes: 100, private_hashes: 90, tx_ids: 5_000 + seed },
+        seed,
+        expiring: seed % 2 == 0,
+        compressible: true,
+    };
+    let dir = OsDir::open(folder.path()).unwrap();
+    write_sample(&*dir, &spec).unwrap();
+    snapferry::ledger::load::load(&Load {
+        ledgers: OsDir::open(ledgers).unwrap(),
+        metadata: &read_metadata(&*dir).unwrap(),
+        open: &|file| Ok(FileStream::Unproved(Box::new(fs::File::open(folder.path().join(file.name())).unwrap()))),
+        msp_id: "Org3MSP",
+        scratch: OsDir::open(scratch.path()).unwrap(),
+        sort_bytes: 1 << 20,
+        may_activate: &|| true,
+    })
+    .unwrap();
+}
+
+#[test]
+fn other_channels_records_are_what_they_were() {
+    let (root, land, peer) = (Root::with_recorded(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let ledgers = peer.path().join("ledgersData");
+    fs::create_dir(&ledgers).unwrap();
+    for (seed, channel) in (1..).zip(OTHERS) {
+        load_other(&ledgers, channel, seed);
+    }
+    let (before, none) = of_others(&ledgers);
+    assert_eq!(none, 0);
+    for channel in OTHERS {
+        let count = before.keys().filter(|(_, key)| key.starts_with(format!("{channel}\0").as_bytes())).count();
+        assert!(count > 1_000, "{channel}: {count} records");
+    }
+    let services = [1, 2].map(|org| Service::start(org, &root, &[132]));
+    let addresses = services.each_ref().map(|service| service.address);
+    load(Join::new(&addresses, land.path()).block(132), &ledgers).result();
+    let (after, of_ours) = of_others(&ledgers);
+    assert!(of_ours > 200, "{of_ours}");
+    assert!(after == before, "another channel's records have changed");
 }

@@ -1,7 +1,7 @@
 //! Integration test 6 of Fabric's ledger checkpointing RFC, "A peer bootstrapped via a snapshot can serve the private data when another peer is
 //! bootstrapped from a snapshot": from the same one, and from a more recent one.
 //!
-//! Needs a real network (`FABRIC_BIN`). The only peer that can give collection 1 is Org3's, which was itself loaded from a snapshot: Org1's is
+//! On recorded data without a peer, as far as the hashes go by which private data are given on; and with a real network (`FABRIC_BIN`). The only peer that can give collection 1 is Org3's, which was itself loaded from a snapshot: Org1's is
 //! stopped, Org2's is the one that begins anew.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
@@ -18,8 +18,14 @@ mod real_network;
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod real_peer;
 
-use processes::{CHANNEL, assert_identical};
-use real_network::{Network, Sources, network_binaries};
+use processes::{CHANNEL, Join, Root, Service, assert_identical, binary};
+use real_network::{Network, Sources, load, network_binaries};
+use serde_json::Value;
+use snapferry::{
+    disk::OsDir,
+    ledger::{leveldb::Database, stores::Store},
+};
+use tempfile::TempDir;
 
 #[test]
 fn private_data_come_from_a_peer_that_was_loaded_itself() {
@@ -72,4 +78,26 @@ fn begin_anew(network: &mut Network, snapshot: &Sources) {
     let last = network.settle();
     assert!(last >= snapshot.block);
     network.install(2);
+}
+
+/// What a bootstrapped peer reconciles it can hold to the hashes of the snapshot, and give on; those are in its own databases for every
+/// transaction whose data are missing.
+#[test]
+fn a_bootstrapped_peer_has_the_hashes_by_which_it_serves_private_data() {
+    let (root, land, peer) = (Root::with_recorded(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let services = [1, 2].map(|org| Service::start(org, &root, &[132]));
+    let addresses = services.each_ref().map(|service| service.address);
+    let ledgers = peer.path().join("ledgersData");
+    load(Join::new(&addresses, land.path()).block(132), &ledgers).result();
+    let output = binary().args(["inspect", "-c", CHANNEL, "-O", "json", "--ledger"]).arg(&ledgers).output().unwrap();
+    let ledger: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |missing: &Value| {
+        missing["eligible_transactions"].as_u64().unwrap() + missing["ineligible_transactions"].as_u64().unwrap()
+    };
+    let transactions: u64 = ledger["missing_private_data"].as_array().unwrap().iter().map(count).sum();
+    let folder = Store::PrivateData.folder().iter().fold(ledgers, |path, name| path.join(name));
+    let database = Database::open(OsDir::open(&folder).unwrap()).unwrap();
+    let keys = database.scan(..).map(|record| record.unwrap().0);
+    let hashes = keys.filter(|key| key.starts_with(b"mychannel\0\x09")).count();
+    assert!(hashes > 40 && hashes as u64 == transactions, "{hashes} records of hashes for {transactions} transactions");
 }

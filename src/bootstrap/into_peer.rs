@@ -19,7 +19,7 @@ use super::{
     on_disk,
     vouching::Vouched,
 };
-use crate::catalog::AgreedSnapshot;
+use crate::catalog::{AgreedSnapshot, Mode};
 
 /// Whether the channel could be loaded, before anything is fetched for it.
 pub(super) async fn check(
@@ -34,13 +34,14 @@ pub(super) async fn check(
     if watch.is_stopped() { Err(JoinError::Stopped) } else { Ok(()) }
 }
 
-/// Begins to load what will be proved, if the loader can.
+/// Begins to load what will be proved, if the loader can. Only where the manifest is vouched for: else a chunk's proof says only who sent it,
+/// and the loader gets no file before its SHA-256 is known (trust.md, 6.3).
 pub(super) fn begin(
     request: &JoinRequest,
     agreed: &Arc<AgreedSnapshot>,
     observer: &Observer,
 ) -> Result<Option<Feed>, JoinError> {
-    let Some(loader) = &request.loader else { return Ok(None) };
+    let Some(loader) = request.loader.as_ref().filter(|_| agreed.mode() == Mode::Streaming) else { return Ok(None) };
     let feed = loader.feed(&to_load(request, agreed))?;
     if feed.is_some() {
         observer(JoinEvent::LoadsBeside);

@@ -21,15 +21,20 @@ use super::{
     landing::{WORK_DIR, job_name},
     loader::{Loader, Loading, ToLoad, Watch},
     stock_peer::StockPeerError,
+    told_peer::Told,
 };
 use crate::{
     disk::{Access, Dir, DiskError, FileReader},
-    ledger::load::{FileStream, Load, LoadError, finish, load, may_load},
+    ledger::{
+        LiveLedgers,
+        load::{FileStream, Load, LoadError, finish, load, may_load},
+        stores::Store,
+    },
     msp::MspId,
     peer::PeerError,
     snapshot::{
-        ChannelId, FolderError, MetadataError, SnapshotFile, SnapshotMetadata, StateDbType, check_exact_set,
-        read_metadata,
+        ChannelId, FolderError, MetadataError, SnapshotFile, SnapshotId, SnapshotMetadata, StateDbType,
+        check_exact_set, read_metadata,
     },
     transport::off_the_driver,
 };
@@ -46,6 +51,8 @@ pub struct LedgerLoader {
     pub ledgers: Arc<dyn Dir>,
     /// The organisation whose peer it is: that decides which private data it may have.
     pub msp_id: MspId,
+    /// The landing folder, where it is noted what is made active.
+    pub land: Arc<dyn Dir>,
 }
 
 /// Why a snapshot isn't loaded. What has landed stays as it is.
@@ -75,6 +82,17 @@ pub enum LoadingError {
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// There is nothing left to do: the channel is there by an earlier run, which didn't see or tell its end.
+    #[error(
+        "{place} has channel {channel} by the snapshot of block {block}, as an earlier run saw to: its hash is the agreed one",
+        channel = id.channel, block = id.block_number
+    )]
+    AlreadyJoined {
+        /// The peer, or its databases.
+        place: String,
+        /// By which snapshot.
+        id: SnapshotId,
+    },
     /// The peer can't be asked, or refuses.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -94,10 +112,12 @@ pub enum LoadingError {
 
 impl Loader for LedgerLoader {
     fn check<'a>(&'a self, channel: &'a ChannelId, watch: &'a Watch) -> Loading<'a, ()> {
-        let (ledgers, channel) = (Arc::clone(&self.ledgers), channel.clone());
+        let (this, channel) = (self.clone(), channel.clone());
         Box::pin(async move {
-            let may = off_the_driver(&watch.workers, move || may_load(&ledgers, &channel)).await;
-            Ok(may.map_err(LoadingError::Threads)??)
+            let may = off_the_driver(&watch.workers, move || {
+                may_load(&this.ledgers, &channel).map_err(|error| this.loaded_before(&channel).unwrap_or(error.into()))
+            });
+            may.await.map_err(LoadingError::Threads)?
         })
     }
 
@@ -139,6 +159,34 @@ impl Loader for LedgerLoader {
 }
 
 impl LedgerLoader {
+    /// Says so if what stands in the way is what an earlier run has made active: one that was killed right behind that, or a peer that has
+    /// started on it since.
+    fn loaded_before(&self, channel: &ChannelId) -> Option<LoadingError> {
+        let told = Told::find(&*self.land, channel, &self.place()).ok()??;
+        let found = LiveLedgers::new(Arc::clone(&self.ledgers)).came_from(channel).ok()??;
+        // Whoever wrote the record may not have lived to see it durable.
+        let mut ids =
+            Store::LedgerProvider.folder().iter().try_fold(Arc::clone(&self.ledgers), |dir, name| dir.open_dir(name));
+        let is_durable = ids.as_mut().is_ok_and(|ids| ids.sync_dir().is_ok());
+        (Told::of(&found) == told && is_durable)
+            .then(|| LoadingError::AlreadyJoined { place: format!("the ledger in {}", self.place()), id: told.id })
+    }
+
+    fn place(&self) -> String {
+        self.ledgers.path().display().to_string()
+    }
+
+    /// `may_activate`, and what is made active then is noted.
+    fn noting(&self, metadata: &SnapshotMetadata, may_activate: &dyn Fn() -> bool) -> bool {
+        let may = may_activate();
+        if may && let Err(error) = Told::of(&metadata.signable).note(&*self.land, &self.place()) {
+            tracing::warn!(
+                "if this run is cut off right at its end, the next one only says that the channel exists: {error}"
+            );
+        }
+        may
+    }
+
     /// The folder, read once more and proved once more. `read` counts the bytes.
     fn load_folder(&self, landed: &ToLoad, read: &AtomicU64, watch: &Watch) -> Result<(), LoadingError> {
         let folder = landed.folder()?;
@@ -152,7 +200,7 @@ impl LedgerLoader {
         refuse_couchdb(&metadata)?;
         let may_activate = || !watch.is_stopped() && (watch.still_agreed)();
         // An earlier run may have been cut off right before its end.
-        if finish(&self.ledgers, &metadata, &may_activate)? {
+        if finish(&self.ledgers, &metadata, &|| self.noting(&metadata, &may_activate))? {
             return Ok(());
         }
         check_exact_set(&*folder, &metadata.signable)?;
@@ -181,7 +229,7 @@ impl LedgerLoader {
             msp_id: self.msp_id.as_str(),
             scratch: Arc::clone(&scratch.dir),
             sort_bytes: SORT_BYTES,
-            may_activate,
+            may_activate: &|| self.noting(metadata, may_activate),
         })?)
     }
 }

@@ -1,7 +1,7 @@
 //! `trait Loader` for a running peer: its own join takes the folder that has landed, and its outcome is proved.
 //!
 //! ```text
-//! before any fetch      the channel isn't listed
+//! before any fetch      the channel isn't listed, and an admin asks
 //! once it has landed    no other join runs (waits) -> folder proved once more -> noted -> JoinChainBySnapshot -> status, until idle
 //! then                  channel listed -> joined by this very block -> its last block has the agreed hash, or the next one names it
 //! ```
@@ -30,7 +30,7 @@ use crate::{
     disk::{Dir, OsDir},
     msp::LocalIdentity,
     peer::{JoinStatus, Peer, PeerConnection, PeerError, Refusal},
-    snapshot::{BlockHash, BlockNumber, ChannelId, SnapshotId},
+    snapshot::{BlockHash, BlockNumber, ChannelId},
     transport::{WallClock, off_the_driver},
 };
 
@@ -87,14 +87,6 @@ pub enum StockPeerError {
         /// The channel.
         channel: ChannelId,
     },
-    /// The peer has the channel, by a join of an earlier run that didn't see its end; it is what was agreed on then.
-    #[error("the peer {address} has {id}, as an earlier run told it to: its hash is the agreed one", id = words(id))]
-    Joined {
-        /// The peer.
-        address: String,
-        /// By which snapshot.
-        id: SnapshotId,
-    },
     /// The join was taken, and the channel isn't there.
     #[error(
         "the peer {address} took the join from {folder}, ended it, and doesn't have channel {channel}: it failed. Its log says why: look for \
@@ -127,11 +119,13 @@ impl Loader for StockPeer {
         Box::pin(async move {
             let mut peer = self.connect().await?;
             if !peer.channels().await?.contains(channel) {
+                // Whom the peer lists its channels for isn't yet one who may have it join.
+                peer.join_status().await?;
                 return Ok(());
             }
             let Some(told) = self.told(channel)? else { return Err(self.exists(channel)) };
             self.prove_outcome(&mut peer, &told, watch).await?;
-            Err(StockPeerError::Joined { address: self.connection.address.clone(), id: told.id }.into())
+            Err(LoadingError::AlreadyJoined { place: format!("the peer {}", self.connection.address), id: told.id })
         })
     }
 
@@ -355,11 +349,6 @@ async fn prove(landed: &ToLoad, watch: &Watch) -> Result<(), LoadingError> {
             }
         }
     }
-}
-
-/// `channel ch of block 7`.
-fn words(id: &SnapshotId) -> String {
-    format!("channel {} by the snapshot of block {}", id.channel, id.block_number)
 }
 
 fn refusal(error: &PeerError) -> Option<Refusal> {

@@ -1,5 +1,6 @@
 //! What a peer was told to join, until it is proved what became of it: a run that is cut off in between leaves the question open, and the
-//! peer's word that it has a channel is no answer (operator.md, "Joining, and making sure").
+//! peer's word that it has a channel is no answer (operator.md, "Joining, and making sure"). Likewise what was made active in a stopped peer's
+//! databases: a run that is killed right behind that could tell nobody.
 
 use std::fmt::Write as _;
 
@@ -25,7 +26,7 @@ impl Told {
         Self { id: signable.id().clone(), last_block_hash: signable.last_block_hash() }
     }
 
-    /// Says durably that the peer at that address is told now.
+    /// Says durably that the peer at that address is told now. Databases have their path for an address.
     pub(super) fn note(&self, land: &dyn Dir, address: &str) -> Result<(), DiskError> {
         land.create_dir(WORK_DIR)?;
         let text = format!("{} {}\n", self.id.block_number, self.last_block_hash);

@@ -8,7 +8,7 @@ use super::{
     args::{ConfigFlags, TrustArgs},
     channel::{self, NetworkArgs},
     clone_channels::Channels,
-    clone_private::PrivateData,
+    clone_private::{PrivateData, WRONG_FOLDER},
     clone_report::{Ended, Report},
     clone_snapshot::{Snapshot, SnapshotAgeArgs},
     clone_source::{SourcePeer, SourcePeerArgs},
@@ -111,9 +111,9 @@ impl CloneCommand {
     fn refuse_vain_wait(&self) -> Result<(), Failure> {
         let is_made = self.loader.kind() == Some(LoaderKind::Ledger);
         match self.loader.ledger().filter(|path| self.wait_private_data && !is_made && !path.is_dir()) {
-            Some(path) => Err(Failure::new(Exit::Usage, format!("--ledger: {} is no folder", path.display())).next(
-                "--wait-private-data reads the peer's own files: name the ledgersData in its peer.fileSystemPath",
-            )),
+            Some(path) => {
+                Err(Failure::new(Exit::Usage, format!("--ledger: {} is no folder", path.display())).next(WRONG_FOLDER))
+            }
             None => Ok(()),
         }
     }

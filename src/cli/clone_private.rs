@@ -35,6 +35,10 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Looks in a row that may fail: a peer that starts writes its files anew.
 const FAILURES_MAX: u32 = 15;
 
+/// Where a peer that has the channel keeps it.
+pub(super) const WRONG_FOLDER: &str =
+    "--wait-private-data reads the peer's own files: name the ledgersData in its peer.fileSystemPath";
+
 /// What a channel lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Missing {
@@ -90,6 +94,9 @@ impl PrivateData {
                     }
                     say(context, &missing, transactions, &mut said);
                     last = Some(missing);
+                }
+                Err(error @ (LedgerError::NoChannel { .. } | LedgerError::NoStore { .. })) => {
+                    return Err((Failure::from(error).next(WRONG_FOLDER), last));
                 }
                 Err(error) => {
                     failures += 1;

@@ -125,7 +125,7 @@ fn refuse_others(answers: &[SourceCatalog], own: &MspId) -> Result<(), Failure> 
 struct Patience {
     /// Since when the sources can't be asked.
     silent: Option<Instant>,
-    /// Since when the peer has no request any more.
+    /// Since when the peer doesn't say that the request is pending.
     settled: Option<Instant>,
 }
 
@@ -139,16 +139,13 @@ impl Patience {
         self.silent.get_or_insert_with(Instant::now).elapsed() >= SILENT_MAX
     }
 
-    /// Whether the request is pending with the peer, if it could be asked; whether it has been none for too long.
+    /// Whether the request is pending with the peer, if it could be asked; whether it hasn't said so for too long.
     fn peer_said(&mut self, pending: Option<bool>) -> bool {
-        match pending {
-            Some(false) => self.settled.get_or_insert_with(Instant::now).elapsed() >= SETTLED_MAX,
-            // A peer that can't be asked says nothing.
-            Some(true) | None => {
-                self.settled = None;
-                false
-            }
+        if pending == Some(true) {
+            self.settled = None;
+            return false;
         }
+        self.settled.get_or_insert_with(Instant::now).elapsed() >= SETTLED_MAX
     }
 }
 
@@ -190,7 +187,7 @@ async fn wait(
         }
         if patience.peer_said(peer.is_pending(channel).await) {
             let what = format!(
-                "no snapshot of {channel} is pending at {} any more, and no source offers one of block {block} or later",
+                "{} says no more that a snapshot of {channel} is pending, and no source offers one of block {block} or later",
                 peer.address()
             );
             return Err(Failure::new(Exit::Failed, what).next(
@@ -239,12 +236,10 @@ mod tests {
 
         assert!(!patience.peer_said(Some(true)) && !patience.peer_said(Some(false)));
         advance(SETTLED_MAX - moment).await;
-        assert!(!patience.peer_said(Some(false)));
-        // Whoever can't be asked may have it again.
-        assert!(!patience.peer_said(None) && !patience.peer_said(Some(false)));
-        advance(SETTLED_MAX).await;
-        assert!(patience.peer_said(Some(false)));
-        assert!(!patience.peer_said(Some(true)), "somebody requested one");
+        assert!(!patience.peer_said(Some(false)) && !patience.peer_said(None));
+        advance(moment).await;
+        assert!(patience.peer_said(Some(false)) && patience.peer_said(None), "nor does one that can't be asked say so");
+        assert!(!patience.peer_said(Some(true)) && !patience.peer_said(None), "somebody requested one");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use snapferry::{
     snapshot::{BlockNumber, ChannelId},
 };
 use std::{path::PathBuf, sync::Arc};
+use tokio::sync::Mutex;
 
 /// The peer beside the source.
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub(crate) struct SourcePeerArgs {
 /// A connected peer of our organisation.
 pub(super) struct SourcePeer {
     asked: AdminsPeer,
-    peer: Peer,
+    peer: Mutex<Peer>,
     channels: Vec<ChannelId>,
 }
 
@@ -50,7 +51,7 @@ impl SourcePeerArgs {
         let asked = AdminsPeer::new(loader.connection(&of_source)?, Arc::clone(identity));
         let peer = asked.connect().await?;
         match peer.channels().await {
-            Ok(channels) => Ok(Some(SourcePeer { asked, peer, channels })),
+            Ok(channels) => Ok(Some(SourcePeer { asked, peer: Mutex::new(peer), channels })),
             Err(error) => {
                 let denied = error.refused().is_some_and(|refused| refused.refusal == Refusal::Denied);
                 let failure = asked.failure(&peer, error).await;
@@ -75,16 +76,16 @@ impl SourcePeer {
     }
 
     pub(super) async fn config_block(&self, channel: &ChannelId) -> Result<Bytes, Failure> {
-        self.told(self.peer.config_block(channel).await).await
+        self.told(self.ask(async |peer: &Peer| peer.config_block(channel).await).await).await
     }
 
     pub(super) async fn last_block(&self, channel: &ChannelId) -> Result<BlockNumber, Failure> {
-        Ok(self.told(self.peer.chain_info(channel).await).await?.last_block)
+        Ok(self.told(self.ask(async |peer: &Peer| peer.chain_info(channel).await).await).await?.last_block)
     }
 
     /// Requests a snapshot of now. One that is requested or made already is as good.
     pub(super) async fn request(&self, channel: &ChannelId) -> Result<(), Failure> {
-        match self.peer.generate(channel, None).await {
+        match self.ask(async |peer: &Peer| peer.generate(channel, None).await).await {
             Err(error)
                 if error.refused().is_some_and(|refused| {
                     matches!(refused.refusal, Refusal::AlreadyRequested | Refusal::AlreadyGenerated(_))
@@ -98,13 +99,25 @@ impl SourcePeer {
 
     /// Whether a snapshot of the channel is still to be made; `None` if the peer doesn't say.
     pub(super) async fn is_pending(&self, channel: &ChannelId) -> Option<bool> {
-        self.peer.pendings(channel).await.ok().map(|blocks| !blocks.is_empty())
+        self.ask(async |peer: &Peer| peer.pendings(channel).await).await.ok().map(|blocks| !blocks.is_empty())
+    }
+
+    /// The answer to that call. Hours may lie between two calls: a connection that has broken since is made anew.
+    async fn ask<T>(&self, call: impl AsyncFn(&Peer) -> Result<T, PeerError>) -> Result<T, PeerError> {
+        let mut peer = self.peer.lock().await;
+        match call(&peer).await {
+            Err(error) if error.refused().is_none() => {
+                *peer = self.asked.connect().await?;
+                call(&peer).await
+            }
+            answered => answered,
+        }
     }
 
     async fn told<T>(&self, answered: Result<T, PeerError>) -> Result<T, Failure> {
         match answered {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.asked.failure(&self.peer, error).await),
+            Err(error) => Err(self.asked.failure(&*self.peer.lock().await, error).await),
         }
     }
 }

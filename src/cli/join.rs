@@ -16,7 +16,7 @@ use serde_json::json;
 use snapferry::{
     bootstrap::{
         Dialling, JoinError, JoinRequest, Joined, LoadingError, Outcome, Records, ServeWhileJoining, SourceAddress,
-        SourceTrouble, StockPeerError, join, join_workers,
+        SourceTrouble, join, join_workers,
     },
     catalog::{AgreementError, Mode, Tally, TrustPolicy},
     chunking::{StoreError, plan::PlanConfig},
@@ -27,7 +27,7 @@ use snapferry::{
         load_given,
         units::{format_bytes, parse_duration},
     },
-    snapshot::{CHUNK_BYTES, ChannelId, SnapshotId, read_metadata},
+    snapshot::{BlockNumber, CHUNK_BYTES, ChannelId, SnapshotId, read_metadata},
 };
 use std::{
     io::{self, IsTerminal as _},
@@ -82,6 +82,7 @@ impl Join {
         flags.extend(self.loader.by_key());
         let Loaded { config, .. } = context.configure(flags, LogLevel::Warn)?;
         let (mut request, _watcher) = self.request(context, &config)?;
+        let wanted = request.block_number;
         request.loader = self.loader.loader(context, &config, &request)?;
         let observer = transfer_view::observer(style(context), "");
         let stop = Stop::default();
@@ -92,8 +93,8 @@ impl Join {
         runtime.shutdown_background();
         drop(observer);
         let joined = match joined {
-            Err(JoinError::Loading(LoadingError::StockPeer(done @ StockPeerError::Joined { .. }))) => {
-                return settled(context, &done);
+            Err(JoinError::Loading(done @ LoadingError::AlreadyJoined { .. })) => {
+                return settled(context, &done, wanted);
             }
             joined => joined.map_err(|error| match error {
                 JoinError::Stopped => Failure::new(stop.exit(), JoinError::Stopped),
@@ -221,9 +222,13 @@ pub(super) fn landing_folder(
     channel::folder(&std::path::absolute(land)?, 0o755)
 }
 
-/// The peer has what an earlier run told it to join.
-fn settled(context: &Context, done: &StockPeerError) -> Result<(), Failure> {
-    let StockPeerError::Joined { id, .. } = done else { return output::print(&format!("{done}\n")) };
+/// The peer has what an earlier run told it to join, which is no help to whoever wants another block.
+fn settled(context: &Context, done: &LoadingError, wanted: Option<BlockNumber>) -> Result<(), Failure> {
+    let LoadingError::AlreadyJoined { id, .. } = done else { return output::print(&format!("{done}\n")) };
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != id.block_number) {
+        return Err(Failure::new(Exit::Failed, format!("block {wanted} can't be joined by: {done}"))
+            .next("leave the channel first (peer node unjoin), if it should be that block"));
+    }
     match context.json() {
         true => output::print_json(&json!({
             "event": "result",

@@ -129,7 +129,8 @@ fn ledger_loader(ledger: &Path, request: &JoinRequest) -> Result<Option<Arc<dyn 
         return Ok(None);
     }
     let msp_id = request.dialling.identity.identity.msp_id().clone();
-    Ok(Some(Arc::new(LedgerLoader { ledgers: channel::folder(&path, 0o700)?, msp_id })))
+    let (ledgers, land) = (channel::folder(&path, 0o700)?, Arc::clone(&request.land));
+    Ok(Some(Arc::new(LedgerLoader { ledgers, msp_id, land })))
 }
 
 /// A folder in which no peer looks would take the load, and nobody would miss it before the peer starts without its channel.
@@ -161,6 +162,7 @@ impl From<LoadingError> for Failure {
         match error {
             LoadingError::Load(error) => error.into(),
             LoadingError::CouchDb => Self::new(Exit::Usage, error),
+            LoadingError::AlreadyJoined { .. } => Self::new(Exit::Done, error),
             LoadingError::Disk(error) => error.into(),
             LoadingError::Folder(error) => error.into(),
             LoadingError::Peer(error) => error.into(),
@@ -177,7 +179,6 @@ impl From<StockPeerError> for Failure {
         match error {
             StockPeerError::ChannelExists { .. } => Self::new(Exit::Failed, error)
                 .next("there is nothing to do, unless it should be another one: then leave the channel first (peer node unjoin)"),
-            StockPeerError::Joined { .. } => Self::new(Exit::Done, error),
             StockPeerError::NotThere { .. } => Self::new(Exit::Failed, error).next(
                 "what has landed is kept, the same command tries again; what the failed join has left, a peer drops at its next start",
             ),

@@ -10,9 +10,12 @@ use super::{
     LedgerError, MissingCollection, inspect,
     leveldb::{Database, LevelDbError},
     stores::{LedgerRecord, Status, Store, ledger_key},
-    view::store_folder,
+    view::{channels, store_folder},
 };
-use crate::{disk::Dir, snapshot::ChannelId};
+use crate::{
+    disk::Dir,
+    snapshot::{ChannelId, SignableMetadata},
+};
 
 /// The folder `ledgersData` of a peer that may run.
 #[derive(Debug, Clone)]
@@ -32,24 +35,45 @@ impl LiveLedgers {
     /// # Errors
     /// [`LedgerError`].
     pub fn status(&self, channel: &ChannelId) -> Result<Option<Status>, LedgerError> {
-        let key = ledger_key(channel);
-        let read = |ids: &Database| {
-            let Some(record) = ids.get(&key)? else { return Ok(None) };
-            let fault = || LedgerError::record(Store::LedgerProvider, &key, "it is no LedgerMetadata");
-            Ok(Some(LedgerRecord::decode(&record).ok_or_else(fault)?.status))
-        };
-        match self.read(Store::LedgerProvider, read) {
-            Err(LedgerError::NoStore { .. }) => Ok(None),
-            read => read,
-        }
+        self.record(channel, |record| record.status)
+    }
+
+    /// The snapshot that an active channel came from; `None`: it isn't active, or came from the genesis block.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn came_from(&self, channel: &ChannelId) -> Result<Option<SignableMetadata>, LedgerError> {
+        self.record(channel, |record| match record {
+            LedgerRecord { status: Status::Active, signable: Some(bytes) } => SignableMetadata::parse(bytes).ok(),
+            _ => None,
+        })
+        .map(Option::flatten)
     }
 
     /// The private data of a channel that the peer doesn't have, per collection.
     ///
     /// # Errors
-    /// [`LedgerError`].
+    /// [`LedgerError`]: also if the peer doesn't have the channel, as nothing of it is missing there.
     pub fn missing_private_data(&self, channel: &ChannelId) -> Result<Vec<MissingCollection>, LedgerError> {
+        if !matches!(self.status(channel)?, Some(Status::Active | Status::Inactive)) {
+            let known = self.read(Store::LedgerProvider, channels)?;
+            return Err(LedgerError::NoChannel { channel: channel.clone(), known });
+        }
         self.read(Store::PrivateData, |database| inspect::missing(database, channel))
+    }
+
+    /// Something of the channel's record, if it has one.
+    fn record<T>(&self, channel: &ChannelId, of: impl Fn(LedgerRecord<'_>) -> T) -> Result<Option<T>, LedgerError> {
+        let key = ledger_key(channel);
+        let read = |ids: &Database| {
+            let Some(record) = ids.get(&key)? else { return Ok(None) };
+            let fault = || LedgerError::record(Store::LedgerProvider, &key, "it is no LedgerMetadata");
+            Ok(Some(of(LedgerRecord::decode(&record).ok_or_else(fault)?)))
+        };
+        match self.read(Store::LedgerProvider, read) {
+            Err(LedgerError::NoStore { .. }) => Ok(None),
+            read => read,
+        }
     }
 
     fn read<T>(&self, store: Store, read: impl Fn(&Database) -> Result<T, LedgerError>) -> Result<T, LedgerError> {

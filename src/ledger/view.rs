@@ -169,7 +169,7 @@ pub(super) fn store_folder(ledgers: &Arc<dyn Dir>, store: Store) -> Result<Arc<d
 }
 
 /// The channels that a peer has, some of them.
-fn channels(ids: &Database) -> Result<Vec<String>, LedgerError> {
+pub(super) fn channels(ids: &Database) -> Result<Vec<String>, LedgerError> {
     let scan: Scan<'_> = ids.scan(b"s".to_vec()..b"t".to_vec());
     let named = scan.take(CHANNELS_NAMED_MAX).map(|pair| {
         let (key, _) = pair?;

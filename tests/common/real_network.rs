@@ -447,10 +447,15 @@ pub fn wait<T>(what: &str, look: impl Fn() -> Result<T, String>) -> T {
     }
 }
 
-/// The orderer is asked by each peer; missing private data are fetched soon.
+/// The orderer is asked by each peer; peers that come and go are noticed, and missing private data fetched, soon.
 fn settings() -> Vec<(&'static str, String)> {
     let settings = [
         ("CORE_PEER_GOSSIP_ORGLEADER", "true"),
+        ("CORE_PEER_GOSSIP_ALIVETIMEINTERVAL", "1s"),
+        ("CORE_PEER_GOSSIP_ALIVEEXPIRATIONTIMEOUT", "5s"),
+        ("CORE_PEER_GOSSIP_RECONNECTINTERVAL", "2s"),
+        ("CORE_PEER_GOSSIP_PUBLISHSTATEINFOINTERVAL", "1s"),
+        ("CORE_PEER_GOSSIP_REQUESTSTATEINFOINTERVAL", "1s"),
         ("CORE_PEER_GOSSIP_PVTDATA_RECONCILESLEEPINTERVAL", "1s"),
         ("CORE_PEER_GOSSIP_PVTDATA_PULLRETRYTHRESHOLD", "3s"),
     ];

@@ -13,6 +13,7 @@ use std::{
 use netsim::disk::SimDisk;
 use snapferry::{
     bootstrap::{JoinError, JoinEvent, Joined, LedgerLoader, Observer, Outcome, join},
+    disk::Dir,
     ledger::{
         leveldb::Database,
         load::{LoadError, clean_up, may_load},
@@ -47,16 +48,18 @@ impl StoppedPeer {
         Self(disk)
     }
 
-    fn loader(&self, world: &World) -> LedgerLoader {
-        let ledgers = sim_dir(&self.0).open_dir("ledgersData").unwrap();
-        LedgerLoader { ledgers, msp_id: world.joiner.peer.identity.identity.msp_id().clone() }
+    fn ledgers(&self) -> Arc<dyn Dir> {
+        sim_dir(&self.0).open_dir("ledgersData").unwrap()
+    }
+
+    fn loader(&self, world: &World, land: Arc<dyn Dir>) -> LedgerLoader {
+        LedgerLoader { ledgers: self.ledgers(), msp_id: world.joiner.peer.identity.identity.msp_id().clone(), land }
     }
 
     /// All records of all its databases.
     fn records(&self) -> BTreeMap<&'static str, Records> {
         let all = Store::ALL.into_iter().filter_map(|store| {
-            let ledgers = sim_dir(&self.0).open_dir("ledgersData").unwrap();
-            let folder = store.folder().iter().try_fold(ledgers, |dir, name| dir.open_dir(name)).ok()?;
+            let folder = store.folder().iter().try_fold(self.ledgers(), |dir, name| dir.open_dir(name)).ok()?;
             let records = Database::open(folder).unwrap().scan(..).map(Result::unwrap).collect();
             Some((*store.folder().last().unwrap(), records))
         });
@@ -78,7 +81,7 @@ impl Loads {
             drop(sender.send(event));
         });
         let mut request = world.joiner.request(&world.addresses()).unwrap();
-        request.loader = Some(Arc::new(peer.loader(world)));
+        request.loader = Some(Arc::new(peer.loader(world, Arc::clone(&request.land))));
         let task = tokio::spawn(async move { join(&request, &observer, std::future::pending()).await });
         Self { task, events }
     }
@@ -163,7 +166,7 @@ fn what_a_killed_join_has_loaded_can_be_cleaned_up() {
         peer.0.kill();
         loads.task.abort();
         assert!(loads.task.await.unwrap_err().is_cancelled());
-        let ledgers = peer.loader(&world).ledgers;
+        let ledgers = peer.ledgers();
         let channel = &world.golden.id.channel;
         clean_up(&ledgers, channel).unwrap();
         let left: usize = peer.records().values().map(BTreeMap::len).sum();

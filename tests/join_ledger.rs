@@ -1,11 +1,15 @@
 //! `join --loader ledger` with the real binary: what was fetched and proved lies in a stopped peer's databases, and nothing else does.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, reason = "test code")]
 
+#[path = "common/config_blocks.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
+mod config_blocks;
 #[path = "common/processes.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod processes;
 
-use processes::{CHANNEL, Ended, Join, Root, Service, binary};
+use config_blocks::of_channel;
+use processes::{CHANNEL, Credentials, Ended, Join, Root, Service, binary};
 use serde_json::Value;
 use std::{fs, path::Path};
 use tempfile::TempDir;
@@ -128,4 +132,38 @@ fn a_dry_run_and_a_place_where_no_peer_looks_load_nothing() {
         let ended = join.args(["--ledger", ledgers.to_str().unwrap()]).run();
         ended.assert_failed(2, &["belongs to user 1234", "run the command as the peer's user"]);
     }
+}
+
+/// The longest name that Fabric allows leaves no room for more in a file's name.
+#[test]
+fn a_channel_with_the_longest_name_is_landed_and_loaded() {
+    let (root, place) = (TempDir::new().unwrap(), Place::new());
+    let channel = "c".repeat(249);
+    let config = root.path().join("config.block");
+    fs::write(&config, of_channel(&channel)).unwrap();
+    let making = root.path().join("making");
+    let config_block = config.to_str().unwrap();
+    let made = json(&["sample", "--keys", "50", "--txids", "60", "--config-block", config_block], &making);
+    let folder = root.path().join("completed").join(&channel);
+    fs::create_dir_all(&folder).unwrap();
+    fs::rename(making, folder.join(made["block_number"].to_string())).unwrap();
+    let services = [1, 2].map(|org| Service::start_in(&config, &Credentials::org(org), root.path(), &[]));
+    for service in &services {
+        service.wait_log(|line| line.contains("-> advertised ").then_some(()));
+    }
+    let from = services.each_ref().map(|service| service.address.to_string()).join(",");
+    let state = TempDir::new().unwrap();
+    let run = |outcome: &str| {
+        let mut command = binary();
+        command.args(["join", "-O", "json", "-c", &channel, "--from", &from, "--config-block", config_block]);
+        command.arg("--land").arg(place.land.path()).arg("--state-dir").arg(state.path());
+        command.args(["--loader", "ledger", "--ledger"]).arg(place.ledgers());
+        Credentials::admin(3).flags(&mut command);
+        let output = command.output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success() && said.contains(&format!(r#""outcome":"{outcome}""#)), "{said}");
+    };
+    run("landed");
+    run("already_in_the_peer");
+    assert_eq!(json(&["inspect", "-c", &channel, "--ledger"], &place.ledgers())["status"], "active");
 }

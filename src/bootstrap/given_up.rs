@@ -98,7 +98,7 @@ fn marked(land: &dyn Dir, channel: &ChannelId) -> Result<Vec<SnapshotId>, DiskEr
     let work = land.open_dir(WORK_DIR)?;
     let mut found = Vec::new();
     for entry in work.list()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir) {
-        let block = entry.name.strip_prefix(channel.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        let block = entry.name.strip_prefix(&*channel.stem()).and_then(|rest| rest.strip_prefix('-'));
         let Some(block) = block.and_then(|block| block.parse().ok()) else { continue };
         let id = SnapshotId { channel: channel.clone(), block_number: BlockNumber(block) };
         let is_marked = |job: Arc<dyn Dir>| Ok(job.list()?.iter().any(|entry| entry.name == MARK));

@@ -201,7 +201,7 @@ fn aside(id: &SnapshotId) -> String {
 
 /// Name of a snapshot's work folder.
 pub(super) fn job_name(id: &SnapshotId) -> String {
-    format!("{}-{}", id.channel, id.block_number)
+    format!("{}-{}", id.channel.stem(), id.block_number)
 }
 
 /// What a folder holds that is exactly what was agreed on; `None`: it is sound, and something else. Reads every byte.

@@ -64,7 +64,7 @@ pub struct Records {
 
 fn receipt_prefix(id: &SnapshotId, hash: SnapshotHash) -> String {
     let hash: String = hash.to_string().chars().take(16).collect();
-    format!("{}-{}-{hash}-", id.channel, id.block_number)
+    format!("{}-{}-{hash}-", id.channel.stem(), id.block_number)
 }
 
 impl Records {
@@ -191,7 +191,7 @@ impl Records {
 
     /// What was proved before about that block, as far as the files can be read.
     pub(super) fn proofs(&self, id: &SnapshotId) -> Vec<Equivocation> {
-        let prefix = format!("{}-{}-", id.channel, id.block_number);
+        let prefix = format!("{}-{}-", id.channel.stem(), id.block_number);
         // The length: block 5 of channel "ch-83" has names that begin like those of channel "ch".
         let is_of = |name: &String| name.starts_with(&prefix) && name.len() == prefix.len() + EVIDENCE_NAME_REST;
         let names = match self.evidence.list() {
@@ -228,7 +228,7 @@ impl Records {
         let (org, id) = (proof.msp_id(), proof.id());
         let [first, second] = proof.statements();
         let digest = Sha256::new().chain_update(first.body_bytes()).chain_update(second.body_bytes()).finalize();
-        let prefix = format!("{}-{}-{}-", id.channel, id.block_number, short(&Sha256::digest(org.as_str())));
+        let prefix = format!("{}-{}-{}-", id.channel.stem(), id.block_number, short(&Sha256::digest(org.as_str())));
         let name = format!("{prefix}{}.json", short(&digest));
         let names = self.evidence.list()?.into_iter().map(|entry| entry.name);
         // The length: block 5 of channel "ch-83" has names that begin like those of channel "ch".

@@ -69,7 +69,7 @@ pub fn was_told(land: &dyn Dir, channel: &ChannelId, address: &str) -> Result<bo
 
 /// Peers may share a landing folder.
 fn name(id: &SnapshotId, address: &str) -> String {
-    let mut name = format!("{}.told-", id.channel);
+    let mut name = format!("{}.told-", id.channel.stem());
     let hash = blake3::hash(address.as_bytes());
     for byte in hash.as_bytes().iter().take(8) {
         let _ = write!(name, "{byte:02x}"); // a String takes everything

@@ -211,7 +211,7 @@ impl Catalog {
 }
 
 fn trash_name(id: &SnapshotId) -> String {
-    format!("{TRASH_PREFIX}{}-{}", id.channel, id.block_number)
+    format!("{TRASH_PREFIX}{}-{}", id.channel.stem(), id.block_number)
 }
 
 /// Whatever has the name; a link itself, not what it leads to.

@@ -1,6 +1,6 @@
 //! Which snapshot: a channel and the last block in it; and the numbers that must not be mixed.
 
-use std::{fmt, num::ParseIntError, str::FromStr};
+use std::{borrow::Cow, fmt, num::ParseIntError, str::FromStr};
 
 /// Bytes in a chunk: an aligned 1 MiB group of a file's BLAKE3 tree. The last chunk of a file is shorter.
 pub const CHUNK_BYTES: u64 = 1 << 20;
@@ -24,7 +24,25 @@ impl ChannelId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The beginning of a file's name that is of this channel alone, and leaves room for more: the channel's name, or of a very long one the first
+    /// part and a hash.
+    #[must_use]
+    pub fn stem(&self) -> Cow<'_, str> {
+        match self.0.get(..STEM_BYTES_MAX - STEM_HASH_DIGITS - 1).filter(|_| self.0.len() > STEM_BYTES_MAX) {
+            None => Cow::Borrowed(&self.0),
+            Some(first) => {
+                let hash = blake3::hash(self.0.as_bytes()).to_hex();
+                // No channel's own name has a '~' in it.
+                Cow::Owned(format!("{first}~{}", hash.get(..STEM_HASH_DIGITS).unwrap_or_default()))
+            }
+        }
+    }
 }
+
+/// File systems allow names of 255 bytes; a block number and whatever else follows need less than a hundred.
+const STEM_BYTES_MAX: usize = 150;
+const STEM_HASH_DIGITS: usize = 32;
 
 impl FromStr for ChannelId {
     type Err = ChannelIdError;
@@ -134,6 +152,15 @@ mod tests {
         for bad in ["", ".", "..", "-a", "1a", "A", "a/b", "a_b", "a\0", "ä", &"a".repeat(250)] {
             assert!(bad.parse::<ChannelId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_of_files_have_room_behind_a_channels_stem() {
+        let stem = |name: String| name.parse::<ChannelId>().unwrap().stem().into_owned();
+        assert_eq!(stem("c".repeat(STEM_BYTES_MAX)), "c".repeat(STEM_BYTES_MAX));
+        let long = ["c", "d"].map(|last| stem(format!("{}{last}", "c".repeat(STEM_BYTES_MAX))));
+        assert_ne!(long[0], long[1]);
+        assert!(long.iter().all(|stem| stem.len() == STEM_BYTES_MAX && stem.parse::<ChannelId>().is_err()), "{long:?}");
     }
 
     #[test]

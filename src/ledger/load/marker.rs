@@ -19,7 +19,7 @@ use crate::{
 
 /// Name of a channel's marker in `ledgersData`, where Fabric looks for nothing of that name.
 fn name(channel: &ChannelId) -> String {
-    format!(".snapferry-{channel}.loaded")
+    format!(".snapferry-{}.loaded", channel.stem())
 }
 
 /// Says durably that the databases hold what these metadata are about, and nothing lacks but the channel's record.

@@ -12,7 +12,7 @@ mod processes;
 #[allow(dead_code, unreachable_pub, reason = "shared by several tests")]
 mod real_peer;
 
-use processes::{CHANNEL, Credentials, Ended, Join, Root, Service, assert_identical, binary, fixture, recorded};
+use processes::{CHANNEL, Credentials, Join, Root, Service, assert_identical, binary, fixture, recorded};
 use real_peer::{RealPeer, binaries};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -125,36 +125,6 @@ fn a_running_peer_takes_what_has_landed_and_a_join_that_fails_is_told() {
         let delivery = Delivery { block, folder, _land: land };
         let definition = delivery.is_whole_in(peer, chaincode);
         assert_eq!(definition["sequence"], sequence, "{definition}");
-    }
-}
-
-/// A join that mostly works is no join. So often by either loader: `JOINS` (20).
-#[test]
-#[ignore = "two minutes with a real peer; `FABRIC_BIN=... cargo test --test real_peer_join -- --ignored`"]
-fn peers_join_one_after_another_without_a_failure() {
-    let Some(binaries) = binaries() else { return };
-    let joins: usize = std::env::var("JOINS").map_or(20, |text| text.parse().unwrap());
-    let root = Root::with_recorded();
-    let sources = [1, 2].map(|org| Service::start(org, &root, &RECORDED.map(|(block, ..)| block)));
-    let addresses = sources.each_ref().map(|source| source.address);
-    for (round, (block, chaincode, sequence)) in RECORDED.into_iter().cycle().take(joins).enumerate() {
-        let is_whole = |loader, ended: &Ended, land, peer| {
-            assert_eq!(ended.result()["outcome"], "landed", "{loader} {round}");
-            let folder = PathBuf::from(ended.result()["path"].as_str().unwrap());
-            let definition = Delivery { block, folder, _land: land }.is_whole_in(peer, chaincode);
-            assert_eq!(definition["sequence"], sequence, "{loader} {round}: {definition}");
-        };
-        let (peer, land) = (RealPeer::start(&binaries, false), TempDir::new().unwrap());
-        let (address, ca) = (peer.address(), RealPeer::tls_root());
-        let join = Join::new(&addresses, land.path()).block(block).args(["--loader", "folder"]);
-        let ended = join.args(["--peer-address", &address, "--tls-root-cert-file", ca.to_str().unwrap()]).run();
-        is_whole("folder", &ended, land, peer);
-
-        let (mut peer, land) = (RealPeer::new(&binaries, false), TempDir::new().unwrap());
-        let join = Join::new(&addresses, land.path()).block(block);
-        let ended = join.args(["--loader", "ledger", "--ledger", peer.ledgers().to_str().unwrap()]).run();
-        peer.restart();
-        is_whole("ledger", &ended, land, peer);
     }
 }
 

@@ -67,6 +67,11 @@ impl ToLoad {
         &self.agreed
     }
 
+    /// Of all its files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.agreed.manifest().files().iter().map(|file| file.size).fold(0, u64::saturating_add)
+    }
+
     /// The folder itself, once it has landed.
     ///
     /// # Errors

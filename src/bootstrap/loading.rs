@@ -41,6 +41,8 @@ use crate::{
 
 /// Memory for sorting what lies in another order than the peer keeps it: some minutes' worth of private data; more goes to the disk.
 const SORT_BYTES: usize = 64 << 20;
+/// The part of a snapshot's bytes that its databases take at least: JSON takes two thirds, what is random all.
+const LEAST_PART: u64 = 4;
 /// How often whoever watches is told how far the loading is.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
@@ -76,6 +78,18 @@ pub enum LoadingError {
         "the snapshot is of a peer with CouchDB, whose state isn't in files: it can't be loaded, only joined (--loader folder)"
     )]
     CouchDb,
+    /// A disk on which it surely doesn't fit.
+    #[error(
+        "{path} has {free} bytes free, and the channel's databases take {needed} at the very least: make room, then run the command again"
+    )]
+    NoRoom {
+        /// The peer's databases.
+        path: String,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        free: u64,
+    },
     /// Loading.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -124,6 +138,7 @@ impl Loader for LedgerLoader {
     fn feed(&self, proved: &ToLoad) -> Result<Option<Feed>, LoadingError> {
         let metadata = proved.agreed.metadata().map_err(|error| LoadingError::Metadata(Box::new(error)))?;
         refuse_couchdb(&metadata)?;
+        self.check_room(proved)?;
         let (this, proved) = (self.clone(), proved.clone());
         let feed = Feed::start(move |fed| {
             let open = |file: SnapshotFile| Ok(FileStream::Proved(Box::new(fed.stream(file))));
@@ -134,7 +149,7 @@ impl Loader for LedgerLoader {
 
     fn load<'a>(&'a self, landed: &'a ToLoad, watch: &'a Watch) -> Loading<'a, ()> {
         Box::pin(async move {
-            let total_bytes = landed.agreed.manifest().files().iter().map(|file| file.size).sum();
+            let total_bytes = landed.bytes();
             let read = Arc::new(AtomicU64::new(0));
             let mut work = {
                 let (this, landed, read) = (self.clone(), landed.clone(), Arc::clone(&read));
@@ -172,6 +187,15 @@ impl LedgerLoader {
             .then(|| LoadingError::AlreadyJoined { place: format!("the ledger in {}", self.place()), id: told.id })
     }
 
+    /// Before anything is fetched or made: else it would be found out at the end of either.
+    fn check_room(&self, of: &ToLoad) -> Result<(), LoadingError> {
+        let (needed, free) = (of.bytes() / LEAST_PART, self.ledgers.free_space()?);
+        if free < needed {
+            return Err(LoadingError::NoRoom { path: self.place(), needed, free });
+        }
+        Ok(())
+    }
+
     fn place(&self) -> String {
         self.ledgers.path().display().to_string()
     }
@@ -200,9 +224,10 @@ impl LedgerLoader {
         refuse_couchdb(&metadata)?;
         let may_activate = || !watch.is_stopped() && (watch.still_agreed)();
         // An earlier run may have been cut off right before its end.
-        if finish(&self.ledgers, &metadata, &|| self.noting(&metadata, &may_activate))? {
+        if finish(&self.ledgers, &metadata, self.msp_id.as_str(), &|| self.noting(&metadata, &may_activate))? {
             return Ok(());
         }
+        self.check_room(landed)?;
         check_exact_set(&*folder, &metadata.signable)?;
         let open = |file: SnapshotFile| {
             let reader = FileReader::new(folder.open_file(file.name(), Access::Read)?);

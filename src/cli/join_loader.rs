@@ -167,7 +167,9 @@ impl From<LoadingError> for Failure {
             LoadingError::Folder(error) => error.into(),
             LoadingError::Peer(error) => error.into(),
             LoadingError::StockPeer(error) => error.into(),
-            LoadingError::Threads(_) | LoadingError::Panicked => Self::new(Exit::Failed, error),
+            LoadingError::Threads(_) | LoadingError::Panicked | LoadingError::NoRoom { .. } => {
+                Self::new(Exit::Failed, error)
+            }
             LoadingError::CalledOff => Self::new(Exit::Partial, error),
             error => Self::new(Exit::Verification, error),
         }

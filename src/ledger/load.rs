@@ -97,7 +97,7 @@ pub fn load(job: &Load<'_>) -> Result<(), LoadError> {
     }
 }
 
-/// Makes the channel active if an earlier load of just this snapshot had proved and written everything, and nobody has changed anything since;
+/// Makes the channel active if an earlier load of just this snapshot, for that organisation's peer, had proved and written everything, and nobody has changed anything since;
 /// else nothing is done. False as well if `may_activate` says so.
 ///
 /// # Errors
@@ -105,10 +105,11 @@ pub fn load(job: &Load<'_>) -> Result<(), LoadError> {
 pub fn finish(
     ledgers: &Arc<dyn Dir>,
     metadata: &SnapshotMetadata,
+    msp_id: &str,
     may_activate: &dyn Fn() -> bool,
 ) -> Result<bool, LoadError> {
     let Some(places) = ChannelPlaces::of_unfinished(ledgers, metadata)? else { return Ok(false) };
-    if !marker::holds(&places, metadata)? || !may_activate() {
+    if !marker::holds(&places, metadata, msp_id)? || !may_activate() {
         return Ok(false);
     }
     places.activate(metadata)?;
@@ -182,7 +183,7 @@ fn fill(job: &Load<'_>, places: &ChannelPlaces) -> Result<(), LoadError> {
         return Err(LoadError::CalledOff);
     }
     databases.commit()?;
-    marker::put(places, job.metadata)
+    marker::put(places, job.metadata, job.msp_id)
 }
 
 fn tx_ids(id: &SnapshotId, files: &Files<'_>, databases: &Databases) -> Result<(), LoadError> {

@@ -70,7 +70,7 @@ fn load_into(disk: &SimDisk, golden: &Golden) -> Result<(), LoadError> {
     };
     let ledgers = ledgers(disk)?;
     // As a join does that finds the folder in place.
-    if finish(&ledgers, &metadata, &|| true)? {
+    if finish(&ledgers, &metadata, "Org1MSP", &|| true)? {
         return Ok(());
     }
     load(&Load {
@@ -354,7 +354,7 @@ fn rfc_integration_test_5_failure_during_bootstrapping_after_the_full_data_is_lo
             continue;
         }
         assert_eq!(was, Some(Status::UnderConstruction));
-        if finish(&ledgers(&disk).unwrap(), &metadata(&golden(1)), &|| true).unwrap() {
+        if finish(&ledgers(&disk).unwrap(), &metadata(&golden(1)), "Org1MSP", &|| true).unwrap() {
             finished += 1;
             assert!(everything(&disk) == whole, "cut off before operation {}", image.operation());
         }

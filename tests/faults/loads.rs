@@ -12,7 +12,7 @@ use std::{
 
 use netsim::disk::SimDisk;
 use snapferry::{
-    bootstrap::{JoinError, JoinEvent, Joined, LedgerLoader, Observer, Outcome, join},
+    bootstrap::{JoinError, JoinEvent, Joined, LedgerLoader, LoadingError, Observer, Outcome, join},
     disk::Dir,
     ledger::{
         leveldb::Database,
@@ -228,6 +228,23 @@ fn a_load_beside_a_full_landing_folder_is_called_off() {
     });
 }
 
+/// D2: what surely doesn't fit beside the peer's other channels isn't begun.
+#[test]
+fn a_peers_disk_without_room_is_told_before_anything_is_fetched() {
+    simulated(async {
+        let (world, peer) = (world(1_907), StoppedPeer::new());
+        peer.0.set_capacity(Some(peer.0.used() + (1 << 20) - 4096));
+        let mut loads = Loads::start(&world, &peer, |_| ());
+        let error = (&mut loads.task).await.unwrap().unwrap_err();
+        assert!(matches!(error, JoinError::Loading(LoadingError::NoRoom { .. })), "{error}");
+        while let Some(event) = loads.events.recv().await {
+            assert!(!matches!(event, JoinEvent::Progress(progress) if progress.received_bytes > 0), "it fetched");
+        }
+        peer.0.set_capacity(None);
+        assert!(Loads::start(&world, &peer, |_| ()).ends().await.loaded.is_some());
+    });
+}
+
 /// B4: the peer has the channel: nobody is asked for anything.
 #[test]
 fn a_channel_that_exists_is_refused_before_any_source_is_dialled() {
@@ -235,12 +252,20 @@ fn a_channel_that_exists_is_refused_before_any_source_is_dialled() {
         let world = world(1_905);
         let peer = StoppedPeer::new();
         Loads::start(&world, &peer, |_| ()).ends().await;
-        let mut loads = Loads::start(&world, &peer, |_| ());
-        let error = (&mut loads.task).await.unwrap().unwrap_err();
-        let JoinError::Loading(snapferry::bootstrap::LoadingError::Load(LoadError::ChannelExists { .. })) = error
-        else {
-            panic!("{error}")
+        let again = async || {
+            let mut loads = Loads::start(&world, &peer, |_| ());
+            let error = (&mut loads.task).await.unwrap().unwrap_err();
+            assert!(loads.events.recv().await.is_none(), "it told something");
+            error
         };
-        assert!(loads.events.recv().await.is_none(), "it told something");
+        // By our own hand, as is noted there: nothing is left to do.
+        let error = again().await;
+        let JoinError::Loading(LoadingError::AlreadyJoined { id, .. }) = &error else { panic!("{error}") };
+        assert_eq!(*id, world.golden.id);
+        let work = sim_dir(&world.joiner.disk).open_dir("land").unwrap().open_dir(".snapferry").unwrap();
+        let note = work.list().unwrap().into_iter().find(|entry| entry.name.contains(".told-")).unwrap();
+        work.remove_file(&note.name).unwrap();
+        let error = again().await;
+        assert!(matches!(error, JoinError::Loading(LoadingError::Load(LoadError::ChannelExists { .. }))), "{error}");
     });
 }

@@ -23,18 +23,18 @@ fn name(channel: &ChannelId) -> String {
 }
 
 /// Says durably that the databases hold what these metadata are about, and nothing lacks but the channel's record.
-pub(super) fn put(places: &ChannelPlaces, metadata: &SnapshotMetadata) -> Result<(), LoadError> {
-    let marker = of(places.ledgers(), metadata)?;
+pub(super) fn put(places: &ChannelPlaces, metadata: &SnapshotMetadata, msp_id: &str) -> Result<(), LoadError> {
+    let marker = of(places.ledgers(), metadata, msp_id)?;
     Ok(write_durably(&**places.ledgers(), &name(&metadata.signable.id().channel), &marker)?)
 }
 
 /// Whether that was said, and holds.
-pub(super) fn holds(places: &ChannelPlaces, metadata: &SnapshotMetadata) -> Result<bool, LoadError> {
+pub(super) fn holds(places: &ChannelPlaces, metadata: &SnapshotMetadata, msp_id: &str) -> Result<bool, LoadError> {
     let said = match read_small(&**places.ledgers(), &name(&metadata.signable.id().channel), MARKER_BYTES_MAX) {
         Err(error) if error.is_not_found() => return Ok(false),
         said => said?,
     };
-    match of(places.ledgers(), metadata) {
+    match of(places.ledgers(), metadata, msp_id) {
         Ok(found) => Ok(found == said),
         // Something of it is gone.
         Err(LoadError::Disk(error)) if error.is_not_found() => Ok(false),
@@ -55,9 +55,10 @@ pub(super) fn remove(places: &ChannelPlaces, channel: &ChannelId) -> Result<(), 
 const MARKER_BYTES_MAX: u64 = 4 << 10;
 
 /// What the marker says if it is written now.
-fn of(ledgers: &Arc<dyn Dir>, metadata: &SnapshotMetadata) -> Result<Vec<u8>, LoadError> {
+fn of(ledgers: &Arc<dyn Dir>, metadata: &SnapshotMetadata, msp_id: &str) -> Result<Vec<u8>, LoadError> {
     let additional = hex::encode(Sha256::digest(metadata.additional().encode()));
-    let mut text = format!("snapferry 1\n{}\n{additional}\n", metadata.signable.hash());
+    // Which private data are missing depends on whose peer it is.
+    let mut text = format!("snapferry 2\n{}\n{additional}\n{msp_id}\n", metadata.signable.hash());
     // The provider's is left out: it may change with other channels, and the channel's record in it is looked at by itself.
     for store in Store::ALL.into_iter().filter(|store| *store != Store::LedgerProvider) {
         let folder = below(ledgers, store.folder())?;

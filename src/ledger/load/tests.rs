@@ -339,6 +339,9 @@ fn an_empty_database_gets_its_format() {
     place.assert_is_that_of_a_real_peer(83, 3);
 }
 
+/// Whose peer is loaded into, and cut off.
+const MSP_ID: &str = "Org2MSP";
+
 /// A load that was cut off right before the channel's record would say that it is whole.
 fn cut_off(place: &Place, recorded: &Recorded) {
     let folder = OsDir::open(&recorded.folder).unwrap();
@@ -349,7 +352,7 @@ fn cut_off(place: &Place, recorded: &Recorded) {
         ledgers: Arc::clone(&place.ledgers),
         metadata: &recorded.metadata,
         open: &open,
-        msp_id: "Org2MSP",
+        msp_id: MSP_ID,
         scratch: Arc::clone(&place.scratch),
         sort_bytes: 1 << 20,
         may_activate: &|| true,
@@ -362,15 +365,17 @@ fn cut_off(place: &Place, recorded: &Recorded) {
 #[test]
 fn what_was_cut_off_right_before_its_end_is_finished_without_reading_anything() {
     let (place, recorded) = (Place::new(), Recorded::open(132));
-    let finishes = |recorded: &Recorded, may| finish(&place.ledgers, &recorded.metadata, &|| may).unwrap();
+    let finishes = |recorded: &Recorded, may| finish(&place.ledgers, &recorded.metadata, MSP_ID, &|| may).unwrap();
+    let for_another = || finish(&place.ledgers, &recorded.metadata, "Org1MSP", &|| true).unwrap();
     assert!(!finishes(&recorded, true), "nothing was begun");
     cut_off(&place, &recorded);
     assert!(!finishes(&Recorded::open(83), true), "another snapshot was");
+    assert!(!for_another(), "what a peer may have of private data is another matter for each organisation");
     assert!(!finishes(&recorded, false), "who vouched doesn't count any more");
     assert!(finishes(&recorded, true));
     place.assert_is_that_of_a_real_peer(132, 2);
     assert!(!place.ledgers.list().unwrap().iter().any(|entry| entry.name.starts_with('.')), "our marker is left");
-    let again = finish(&place.ledgers, &recorded.metadata, &|| true).unwrap_err();
+    let again = finish(&place.ledgers, &recorded.metadata, MSP_ID, &|| true).unwrap_err();
     assert!(matches!(again, LoadError::ChannelExists { .. }), "{again}");
 }
 
@@ -382,14 +387,14 @@ fn what_somebody_has_changed_since_is_loaded_again() {
         let place = Place::new();
         cut_off(&place, &recorded);
         put(&place, store, &[(b"other\0key", b"of another channel")]);
-        assert!(!finish(&place.ledgers, &recorded.metadata, &|| true).unwrap(), "{store:?}");
+        assert!(!finish(&place.ledgers, &recorded.metadata, MSP_ID, &|| true).unwrap(), "{store:?}");
         place.load(&recorded, 2).unwrap();
     }
     let place = Place::new();
     cut_off(&place, &recorded);
     let chain = place.ledgers.open_dir("chains").unwrap().open_dir("chains").unwrap().open_dir("mychannel").unwrap();
     chain.remove_file("bootstrappingSnapshot.info").unwrap();
-    assert!(!finish(&place.ledgers, &recorded.metadata, &|| true).unwrap());
+    assert!(!finish(&place.ledgers, &recorded.metadata, MSP_ID, &|| true).unwrap());
     place.load(&recorded, 2).unwrap();
     place.assert_is_that_of_a_real_peer(132, 2);
 }

@@ -154,7 +154,7 @@ fn load_other(ledgers: &Path, channel: &str, seed: u64) {
         collection_members: vec!["Org1MSP".to_owned(), "Org3MSP".to_owned()],
         numbers: SampleNumbers { keys: 400, value_bytes: 100, private_hashes: 90, tx_ids: 5_000 + seed },
         seed,
-        expiring: seed % 2 == 0,
+        expiring: seed.is_multiple_of(2),
         compressible: true,
     };
     let dir = OsDir::open(folder.path()).unwrap();

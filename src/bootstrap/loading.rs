@@ -129,7 +129,8 @@ impl Loader for LedgerLoader {
         let (this, channel) = (self.clone(), channel.clone());
         Box::pin(async move {
             let may = off_the_driver(&watch.workers, move || {
-                may_load(&this.ledgers, &channel).map_err(|error| this.loaded_before(&channel).unwrap_or(error.into()))
+                may_load(&this.ledgers, &channel)
+                    .map_err(|error| this.loaded_before(&channel).unwrap_or_else(|| error.into()))
             });
             may.await.map_err(LoadingError::Threads)?
         })

@@ -9,9 +9,14 @@ mod config_blocks;
 mod processes;
 
 use config_blocks::of_channel;
-use processes::{CHANNEL, Credentials, Ended, Join, Root, Service, binary};
+use processes::{CHANNEL, Credentials, Ended, Join, PATIENCE, Root, Service, binary};
+use rustix::process::Signal;
 use serde_json::Value;
-use std::{fs, path::Path};
+use snapferry::{
+    disk::OsDir,
+    ledger::{LiveLedgers, stores::Status},
+};
+use std::{fs, path::Path, time::Instant};
 use tempfile::TempDir;
 
 const BLOCK: u64 = 132;
@@ -28,9 +33,13 @@ impl Place {
     }
 
     fn join(&self, sources: &[Service], more: &[&str]) -> Ended {
+        self.command(sources, more).run()
+    }
+
+    fn command(&self, sources: &[Service], more: &[&str]) -> Join {
         let addresses: Vec<_> = sources.iter().map(|source| source.address).collect();
         let join = Join::new(&addresses, self.land.path()).block(BLOCK).args(["--loader", "ledger"]);
-        join.args(["--ledger", self.ledgers().to_str().unwrap()]).args(more.iter().copied()).run()
+        join.args(["--ledger", self.ledgers().to_str().unwrap()]).args(more.iter().copied())
     }
 
     fn ledgers(&self) -> std::path::PathBuf {
@@ -62,37 +71,59 @@ fn what_was_fetched_lies_in_the_peers_databases() {
     let snapshot = json(&["inspect"], folder);
     assert!(ledger["state"].as_array().unwrap().len() > 3, "{ledger}");
     assert_eq!(ledger["channel"], snapshot["channel"], "{snapshot}");
-    let left = fs::read_dir(place.land.path().join(".snapferry")).unwrap().map(|entry| entry.unwrap().file_name());
-    let left: Vec<_> = left.filter(|name| !name.to_str().unwrap().starts_with("mychannel.told-")).collect();
+    let left: Vec<_> = fs::read_dir(place.land.path().join(".snapferry")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
     // It's there: nothing is loaded over it.
-    let services = place.services();
-    let other = Place { land: TempDir::new().unwrap(), ..place };
-    other.join(&services, &[]).assert_failed(1, &["the peer already has channel mychannel"]);
+    place.join(&place.services(), &[]).assert_failed(1, &["the peer already has channel mychannel"]);
 }
 
 /// B2: whoever was killed right behind the last write could tell nobody: the same command says that all is done, and does nothing.
 #[test]
-fn a_load_that_could_not_tell_its_end_is_told_by_the_next_run() {
+fn a_load_that_was_killed_before_it_could_tell_its_end_is_told_by_the_next_run() {
     let place = Place::new();
     let services = place.services();
-    place.join(&services, &[]).result();
-    for _ in 0..2 {
+    let joining = place.command(&services, &[]).start();
+    let total = joining.wait_for(|told| told["total_bytes"].as_u64());
+    joining.wait_verified(total);
+    // So that taking leave of them takes its time.
+    services.iter().for_each(|service| service.signal(Signal::STOP));
+    let ledgers = LiveLedgers::new(OsDir::open(&place.ledgers()).unwrap());
+    let until = Instant::now() + PATIENCE;
+    while ledgers.status(&CHANNEL.parse().unwrap()).ok().flatten() != Some(Status::Active) {
+        assert!(Instant::now() < until, "it never became active");
+        std::thread::yield_now();
+    }
+    let killed = joining.kill();
+    services.iter().for_each(|service| service.signal(Signal::CONT));
+    assert!(killed.code.is_none() && killed.of("result").is_empty(), "it had told its end: {}", killed.stdout);
+
+    let is_told = || {
         let ended = place.join(&services, &[]);
         let result = ended.result();
         assert_eq!((&result["outcome"], &result["block_number"]), (&"already_in_the_peer".into(), &BLOCK.into()));
         assert!(ended.of("source_ready").is_empty(), "nobody is asked");
-    }
+    };
+    is_told();
     // A peer has started on it since.
     let lock = fs::File::open(place.ledgers().join("fileLock/LOCK")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-    assert_eq!(place.join(&services, &[]).result()["outcome"], "already_in_the_peer");
+    is_told();
     drop(lock);
-    // Another block isn't there.
+    // Spelled otherwise.
     let addresses = services.each_ref().map(|source| source.address);
-    let other = Join::new(&addresses, place.land.path()).block(83).args(["--loader", "ledger"]);
-    let other = other.args(["--ledger", place.ledgers().to_str().unwrap()]).run();
+    let join = || Join::new(&addresses, place.land.path()).args(["--loader", "ledger"]);
+    let spelled = format!("{}/", place.ledgers().display());
+    assert_eq!(join().args(["--ledger", &spelled]).run().result()["outcome"], "already_in_the_peer");
+    // Another block isn't there, nor is it another organisation's, nor is anybody told who lands elsewhere.
+    let ledgers = ["--ledger", place.ledgers().to_str().unwrap()].map(str::to_owned);
+    let ledgers = ledgers.each_ref().map(String::as_str);
+    let other = join().args(ledgers).block(83).run();
     other.assert_failed(1, &["block 83 can't be joined by", "by the snapshot of block 132", "peer node unjoin"]);
+    let other = Join::new_as(&Credentials::admin(1), &addresses, place.land.path()).args(["--loader", "ledger"]);
+    other.args(ledgers).run().assert_failed(1, &["the peer already has channel mychannel"]);
+    let elsewhere = TempDir::new().unwrap();
+    let other = Join::new(&addresses, elsewhere.path()).args(["--loader", "ledger"]).args(ledgers).run();
+    other.assert_failed(1, &["the peer already has channel mychannel"]);
 }
 
 #[test]
@@ -153,17 +184,13 @@ fn a_channel_with_the_longest_name_is_landed_and_loaded() {
     }
     let from = services.each_ref().map(|service| service.address.to_string()).join(",");
     let state = TempDir::new().unwrap();
-    let run = |outcome: &str| {
-        let mut command = binary();
-        command.args(["join", "-O", "json", "-c", &channel, "--from", &from, "--config-block", config_block]);
-        command.arg("--land").arg(place.land.path()).arg("--state-dir").arg(state.path());
-        command.args(["--loader", "ledger", "--ledger"]).arg(place.ledgers());
-        Credentials::admin(3).flags(&mut command);
-        let output = command.output().unwrap();
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(output.status.success() && said.contains(&format!(r#""outcome":"{outcome}""#)), "{said}");
-    };
-    run("landed");
-    run("already_in_the_peer");
+    let mut command = binary();
+    command.args(["join", "-O", "json", "-c", &channel, "--from", &from, "--config-block", config_block]);
+    command.arg("--land").arg(place.land.path()).arg("--state-dir").arg(state.path());
+    command.args(["--loader", "ledger", "--ledger"]).arg(place.ledgers());
+    Credentials::admin(3).flags(&mut command);
+    let output = command.output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.contains(r#""outcome":"landed""#), "{said}");
     assert_eq!(json(&["inspect", "-c", &channel, "--ledger"], &place.ledgers())["status"], "active");
 }

@@ -58,8 +58,8 @@ impl Place {
         self.join_to(self.land.path(), ledgers)
     }
 
-    /// Kills loads into that peer at drawn moments: while chunks come first, then while the folder that has landed is read.
-    fn kill_loads(&self, ledgers: &Path, rng: &mut Numbers, between: &mut dyn FnMut()) {
+    /// Whether the last one had told its end before. Kills loads into that peer at drawn moments: while chunks come first, then while the folder that has landed is read.
+    fn kill_loads(&self, ledgers: &Path, rng: &mut Numbers, between: &mut dyn FnMut()) -> bool {
         for kill in 0..KILLS {
             let joining = self.join(ledgers).start();
             // Later each time: what was fetched is there.
@@ -70,7 +70,7 @@ impl Place {
             let is_whole = is_whole(ledgers, self.block);
             between();
             if is_whole {
-                return;
+                return false;
             }
         }
         let landed = Join::new(&self.services.each_ref().map(|service| service.address), self.land.path());
@@ -79,14 +79,26 @@ impl Place {
             let joining = self.join(ledgers).start();
             let at = rng.next() % self.bytes;
             joining.wait_for(|told| (told["event"] == "loading" && told["bytes"].as_u64()? >= at).then_some(()));
-            joining.kill();
+            let killed = joining.kill();
             println!("killed at {at} of {}", self.bytes);
             let is_whole = is_whole(ledgers, self.block);
             between();
             if is_whole {
-                return; // that kill came too late
+                return !killed.of("result").is_empty(); // that kill came too late
             }
         }
+        false
+    }
+
+    /// The same command once more, after the kills.
+    fn go_on(&self, ledgers: &Path, was_told: bool) {
+        let outcome = if is_whole(ledgers, self.block) { "already_in_the_peer" } else { "already_there" };
+        let ended = self.join(ledgers).run();
+        match was_told {
+            true => ended.assert_failed(1, &["the peer already has channel mychannel"]),
+            false => assert_eq!(ended.result()["outcome"], outcome),
+        }
+        assert!(ended.of("progress").is_empty(), "nothing is fetched");
     }
 }
 
@@ -124,11 +136,8 @@ fn a_load_that_is_killed_at_any_moment_leaves_no_channel_or_the_whole_one() {
     let place = Place::new();
     let (undisturbed, disturbed) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let [undisturbed, ledgers] = [undisturbed.path(), disturbed.path()].map(|folder| folder.join("ledgersData"));
-    place.kill_loads(&ledgers, &mut Numbers(SEED), &mut || ());
-    let outcome = if is_whole(&ledgers, place.block) { "already_in_the_peer" } else { "already_there" };
-    let ended = place.join(&ledgers).run();
-    assert_eq!(ended.result()["outcome"], outcome);
-    assert!(ended.of("progress").is_empty(), "nothing is fetched");
+    let was_told = place.kill_loads(&ledgers, &mut Numbers(SEED), &mut || ());
+    place.go_on(&ledgers, was_told);
     let land = TempDir::new().unwrap();
     place.join_to(land.path(), &undisturbed).run().result();
     let (found, expected) = (everything(&ledgers), everything(&undisturbed));
@@ -149,14 +158,12 @@ fn a_real_peer_starts_after_every_kill_and_has_no_channel_or_the_whole_one() {
     let ledgers = peer.ledgers();
     std::fs::create_dir_all(ledgers.parent().unwrap()).unwrap();
     let mut rng = Numbers(SEED + 1);
-    place.kill_loads(&ledgers, &mut rng, &mut || {
+    let was_told = place.kill_loads(&ledgers, &mut rng, &mut || {
         peer.restart_after(|_| ());
         assert!(peer.channels().is_empty() || peer.channels() == [CHANNEL], "{}", peer.log());
         peer.stop();
     });
-    peer.restart_after(|_| {
-        place.join(&ledgers).run().result();
-    });
+    peer.restart_after(|_| place.go_on(&ledgers, was_told));
     assert_eq!(peer.channels(), [CHANNEL], "{}", peer.log());
     peer.assert_calm();
 }

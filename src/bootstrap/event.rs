@@ -94,6 +94,15 @@ pub enum JoinEvent {
         /// Why, in words.
         reason: String,
     },
+    /// The peer's databases may not fit on their disk.
+    LedgerRoom {
+        /// Where they are.
+        path: String,
+        /// Bytes in the snapshot: databases take two thirds of it (JSON) to all (what can't be compressed).
+        expected: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// What is proved is loaded into the peer's databases while it comes.
     LoadsBeside,
     /// The load beside the transfer has failed: the folder is loaded once it has landed.

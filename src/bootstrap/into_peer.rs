@@ -34,15 +34,20 @@ pub(super) async fn check(
     if watch.is_stopped() { Err(JoinError::Stopped) } else { Ok(()) }
 }
 
-/// Begins to load what will be proved, if the loader can. Only where the manifest is vouched for: else a chunk's proof says only who sent it,
+/// Looks at what was agreed on, and begins to load what will be proved of it, if the loader can. Only where the manifest is vouched for: else a chunk's proof says only who sent it,
 /// and the loader gets no file before its SHA-256 is known (trust.md, 6.3).
 pub(super) fn begin(
     request: &JoinRequest,
     agreed: &Arc<AgreedSnapshot>,
     observer: &Observer,
 ) -> Result<Option<Feed>, JoinError> {
-    let Some(loader) = request.loader.as_ref().filter(|_| agreed.mode() == Mode::Streaming) else { return Ok(None) };
-    let feed = loader.feed(&to_load(request, agreed))?;
+    let Some(loader) = &request.loader else { return Ok(None) };
+    let to_load = to_load(request, agreed);
+    loader.consider(&to_load, observer)?;
+    if agreed.mode() != Mode::Streaming {
+        return Ok(None);
+    }
+    let feed = loader.feed(&to_load)?;
     if feed.is_some() {
         observer(JoinEvent::LoadsBeside);
     }

@@ -32,6 +32,15 @@ pub trait Loader: fmt::Debug + Send + Sync {
     /// [`LoadingError`]: what stands in the way. Nothing has changed.
     fn check<'a>(&'a self, channel: &'a ChannelId, watch: &'a Watch) -> Loading<'a, ()>;
 
+    /// Looks at what was agreed on, before it is fetched: whether it can be loaded, and what there is to be said of that.
+    ///
+    /// # Errors
+    /// [`LoadingError`]: no peer of this kind takes it. Nothing has changed.
+    fn consider(&self, agreed: &ToLoad, observer: &Observer) -> Result<(), LoadingError> {
+        let _ = (agreed, observer);
+        Ok(())
+    }
+
     /// Begins to load what will be proved, while it comes; `None` from a loader that needs the whole folder.
     ///
     /// # Errors
@@ -47,6 +56,11 @@ pub trait Loader: fmt::Debug + Send + Sync {
     /// [`LoadingError`]; the folder is as it was. The peer doesn't have the channel then, unless the load was called off after a running one was
     /// told: then the next join finds out.
     fn load<'a>(&'a self, landed: &'a ToLoad, watch: &'a Watch) -> Loading<'a, ()>;
+
+    /// Whoever wanted the channel was told that it is there: the next run needn't say so.
+    fn settle(&self, channel: &ChannelId) {
+        let _ = channel;
+    }
 }
 
 /// A snapshot that was agreed on, and where it lies or will lie.

@@ -16,19 +16,20 @@ use std::{
 use tokio::time;
 
 use super::{
+    Observer,
     event::JoinEvent,
     feed::Feed,
     landing::{WORK_DIR, job_name},
     loader::{Loader, Loading, ToLoad, Watch},
+    made_active::Made,
     stock_peer::StockPeerError,
-    told_peer::Told,
 };
 use crate::{
     disk::{Access, Dir, DiskError, FileReader},
     ledger::{
-        LiveLedgers,
+        LedgerError, LiveLedgers,
         load::{FileStream, Load, LoadError, finish, load, may_load},
-        stores::Store,
+        stores::{Status, Store},
     },
     msp::MspId,
     peer::PeerError,
@@ -41,8 +42,6 @@ use crate::{
 
 /// Memory for sorting what lies in another order than the peer keeps it: some minutes' worth of private data; more goes to the disk.
 const SORT_BYTES: usize = 64 << 20;
-/// The part of a snapshot's bytes that its databases take at least: JSON takes two thirds, what is random all.
-const LEAST_PART: u64 = 4;
 /// How often whoever watches is told how far the loading is.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
@@ -78,18 +77,6 @@ pub enum LoadingError {
         "the snapshot is of a peer with CouchDB, whose state isn't in files: it can't be loaded, only joined (--loader folder)"
     )]
     CouchDb,
-    /// A disk on which it surely doesn't fit.
-    #[error(
-        "{path} has {free} bytes free, and the channel's databases take {needed} at the very least: make room, then run the command again"
-    )]
-    NoRoom {
-        /// The peer's databases.
-        path: String,
-        /// Bytes.
-        needed: u64,
-        /// Bytes.
-        free: u64,
-    },
     /// Loading.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -130,16 +117,31 @@ impl Loader for LedgerLoader {
         Box::pin(async move {
             let may = off_the_driver(&watch.workers, move || {
                 may_load(&this.ledgers, &channel)
-                    .map_err(|error| this.loaded_before(&channel).unwrap_or_else(|| error.into()))
+                    .map_err(|error| this.made_before(&channel, &error).unwrap_or_else(|| error.into()))
             });
             may.await.map_err(LoadingError::Threads)?
         })
     }
 
+    fn consider(&self, agreed: &ToLoad, observer: &Observer) -> Result<(), LoadingError> {
+        let metadata = agreed.agreed.metadata().map_err(|error| LoadingError::Metadata(Box::new(error)))?;
+        refuse_couchdb(&metadata)?;
+        let ledgers = LiveLedgers::new(Arc::clone(&self.ledgers));
+        // What an attempt that was cut off has left goes first.
+        let has_leftovers = ledgers.status(&agreed.agreed.id().channel).is_ok_and(|status| status.is_some());
+        let (expected, free) = (agreed.bytes(), self.ledgers.free_space()?);
+        if free < expected && !has_leftovers {
+            observer(JoinEvent::LedgerRoom { path: self.place(), expected, free });
+        }
+        Ok(())
+    }
+
+    fn settle(&self, channel: &ChannelId) {
+        Made::settle(&*self.land, channel, &self.place());
+    }
+
     fn feed(&self, proved: &ToLoad) -> Result<Option<Feed>, LoadingError> {
         let metadata = proved.agreed.metadata().map_err(|error| LoadingError::Metadata(Box::new(error)))?;
-        refuse_couchdb(&metadata)?;
-        self.check_room(proved)?;
         let (this, proved) = (self.clone(), proved.clone());
         let feed = Feed::start(move |fed| {
             let open = |file: SnapshotFile| Ok(FileStream::Proved(Box::new(fed.stream(file))));
@@ -177,24 +179,20 @@ impl Loader for LedgerLoader {
 impl LedgerLoader {
     /// Says so if what stands in the way is what an earlier run has made active: one that was killed right behind that, or a peer that has
     /// started on it since.
-    fn loaded_before(&self, channel: &ChannelId) -> Option<LoadingError> {
-        let told = Told::find(&*self.land, channel, &self.place()).ok()??;
-        let found = LiveLedgers::new(Arc::clone(&self.ledgers)).came_from(channel).ok()??;
-        // Whoever wrote the record may not have lived to see it durable.
-        let mut ids =
-            Store::LedgerProvider.folder().iter().try_fold(Arc::clone(&self.ledgers), |dir, name| dir.open_dir(name));
-        let is_durable = ids.as_mut().is_ok_and(|ids| ids.sync_dir().is_ok());
-        (Told::of(&found) == told && is_durable)
-            .then(|| LoadingError::AlreadyJoined { place: format!("the ledger in {}", self.place()), id: told.id })
-    }
-
-    /// Before anything is fetched or made: else it would be found out at the end of either.
-    fn check_room(&self, of: &ToLoad) -> Result<(), LoadingError> {
-        let (needed, free) = (of.bytes() / LEAST_PART, self.ledgers.free_space()?);
-        if free < needed {
-            return Err(LoadingError::NoRoom { path: self.place(), needed, free });
+    fn made_before(&self, channel: &ChannelId, in_the_way: &LoadError) -> Option<LoadingError> {
+        match in_the_way {
+            LoadError::ChannelExists { status: Status::Active, .. }
+            | LoadError::Ledger(LedgerError::PeerRuns { .. }) => {}
+            _ => return None,
         }
-        Ok(())
+        let made = Made::find(&*self.land, channel, &self.place())?;
+        let record = LiveLedgers::new(Arc::clone(&self.ledgers)).whole(channel).ok()??;
+        // Whoever wrote the record may not have lived to see it durable.
+        let mut ids = Store::LedgerProvider.folder().iter();
+        let ids = ids.try_fold(Arc::clone(&self.ledgers), |dir, name| dir.open_dir(name)).ok()?;
+        ids.sync_dir().ok()?;
+        made.is(&record, &self.msp_id)
+            .then(|| LoadingError::AlreadyJoined { place: format!("the ledger in {}", self.place()), id: made.id })
     }
 
     fn place(&self) -> String {
@@ -204,7 +202,7 @@ impl LedgerLoader {
     /// `may_activate`, and what is made active then is noted.
     fn noting(&self, metadata: &SnapshotMetadata, may_activate: &dyn Fn() -> bool) -> bool {
         let may = may_activate();
-        if may && let Err(error) = Told::of(&metadata.signable).note(&*self.land, &self.place()) {
+        if may && let Err(error) = Made::of(metadata, &self.msp_id).note(&*self.land, &self.place()) {
             tracing::warn!(
                 "if this run is cut off right at its end, the next one only says that the channel exists: {error}"
             );
@@ -228,7 +226,6 @@ impl LedgerLoader {
         if finish(&self.ledgers, &metadata, self.msp_id.as_str(), &|| self.noting(&metadata, &may_activate))? {
             return Ok(());
         }
-        self.check_room(landed)?;
         check_exact_set(&*folder, &metadata.signable)?;
         let open = |file: SnapshotFile| {
             let reader = FileReader::new(folder.open_file(file.name(), Access::Read)?);

@@ -25,6 +25,7 @@ mod late_peers;
 mod lease;
 mod loader;
 mod loading;
+mod made_active;
 mod meter;
 mod ready;
 mod receipt;

@@ -1,6 +1,5 @@
 //! What a peer was told to join, until it is proved what became of it: a run that is cut off in between leaves the question open, and the
-//! peer's word that it has a channel is no answer (operator.md, "Joining, and making sure"). Likewise what was made active in a stopped peer's
-//! databases: a run that is killed right behind that could tell nobody.
+//! peer's word that it has a channel is no answer (operator.md, "Joining, and making sure").
 
 use std::fmt::Write as _;
 
@@ -26,7 +25,7 @@ impl Told {
         Self { id: signable.id().clone(), last_block_hash: signable.last_block_hash() }
     }
 
-    /// Says durably that the peer at that address is told now. Databases have their path for an address.
+    /// Says durably that the peer at that address is told now.
     pub(super) fn note(&self, land: &dyn Dir, address: &str) -> Result<(), DiskError> {
         land.create_dir(WORK_DIR)?;
         let text = format!("{} {}\n", self.id.block_number, self.last_block_hash);
@@ -67,10 +66,14 @@ pub fn was_told(land: &dyn Dir, channel: &ChannelId, address: &str) -> Result<bo
     Ok(Told::find(land, channel, address)?.is_some())
 }
 
-/// Peers may share a landing folder.
 fn name(id: &SnapshotId, address: &str) -> String {
-    let mut name = format!("{}.told-", id.channel.stem());
-    let hash = blake3::hash(address.as_bytes());
+    note_name(&id.channel, "told", address)
+}
+
+/// A note of that kind about a channel of that peer. Peers may share a landing folder.
+pub(super) fn note_name(channel: &ChannelId, kind: &str, peer: &str) -> String {
+    let mut name = format!("{}.{kind}-", channel.stem());
+    let hash = blake3::hash(peer.as_bytes());
     for byte in hash.as_bytes().iter().take(8) {
         let _ = write!(name, "{byte:02x}"); // a String takes everything
     }

@@ -14,7 +14,7 @@ use super::{
     clone_source::{SourcePeer, SourcePeerArgs},
     context::Context,
     exit::{Exit, Failure},
-    join::{Wanted, landing_folder, style},
+    join::{Wanted, landing_folder, settle, style},
     join_loader::{LoaderArgs, LoaderKind},
     stop::Stop,
     transfer_view::{self, Style},
@@ -205,7 +205,11 @@ impl CloneCommand {
         let observer = transfer_view::observer(style(context), "  ");
         match join(&request, &observer, stopped).await {
             Ok(joined) if joined.outcome == Outcome::DryRun => Ok(Ended::WouldClone(Box::new(joined))),
-            Ok(joined) => Ok(Ended::Cloned(Box::new(joined))),
+            Ok(joined) => {
+                // A channel that is there is passed over by the next one anyway.
+                settle(&request, &joined);
+                Ok(Ended::Cloned(Box::new(joined)))
+            }
             Err(JoinError::Stopped) => Err(Failure::new(stop.exit(), JoinError::Stopped)),
             Err(error) => Err(error.into()),
         }

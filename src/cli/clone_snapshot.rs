@@ -187,7 +187,7 @@ async fn wait(
         }
         if patience.peer_said(peer.is_pending(channel).await) {
             let what = format!(
-                "{} says no more that a snapshot of {channel} is pending, and no source offers one of block {block} or later",
+                "{} hasn't said for an hour that a snapshot of {channel} is pending, and no source offers one of block {block} or later",
                 peer.address()
             );
             return Err(Failure::new(Exit::Failed, what).next(

@@ -108,6 +108,8 @@ impl SourcePeer {
         match call(&peer).await {
             Err(error) if error.refused().is_none() => {
                 *peer = self.asked.connect().await?;
+                // As at first: one of another organisation doesn't tell.
+                peer.channels().await?;
                 call(&peer).await
             }
             answered => answered,

@@ -102,9 +102,11 @@ impl Join {
             })?,
         };
         match context.json() {
-            true => output::print_json(&as_json(&joined)),
-            false => output::print(&as_text(&joined, self.loader.kind())),
+            true => output::print_json(&as_json(&joined))?,
+            false => output::print(&as_text(&joined, self.loader.kind()))?,
         }
+        settle(&request, &joined);
+        Ok(())
     }
 
     fn request(&self, context: &Context, config: &Config) -> Result<(JoinRequest, Option<ConfigWatcher>), Failure> {
@@ -220,6 +222,13 @@ pub(super) fn landing_folder(
     refuse_inside_root(land, config)?;
     // The peer is another process: it needs the whole path.
     channel::folder(&std::path::absolute(land)?, 0o755)
+}
+
+/// Its end was told.
+pub(super) fn settle(request: &JoinRequest, joined: &Joined) {
+    if let Some(loader) = request.loader.as_ref().filter(|_| joined.loaded.is_some()) {
+        loader.settle(&joined.id.channel);
+    }
 }
 
 /// The peer has what an earlier run told it to join, which is no help to whoever wants another block.

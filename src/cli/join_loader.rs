@@ -10,6 +10,7 @@ use super::{
 use clap::{Args, ValueEnum};
 use snapferry::{
     bootstrap::{JoinRequest, LedgerLoader, Loader, LoadingError, Mounted, StockPeer, StockPeerError},
+    disk::{Dir, OsDir},
     ledger::{
         load::LoadError,
         stores::{Status, StoreError},
@@ -129,7 +130,10 @@ fn ledger_loader(ledger: &Path, request: &JoinRequest) -> Result<Option<Arc<dyn 
         return Ok(None);
     }
     let msp_id = request.dialling.identity.identity.msp_id().clone();
-    let (ledgers, land) = (channel::folder(&path, 0o700)?, Arc::clone(&request.land));
+    channel::folder(&path, 0o700)?;
+    // However it is spelled, it is the same.
+    let ledgers: Arc<dyn Dir> = OsDir::open(&std::fs::canonicalize(&path)?)?;
+    let land = Arc::clone(&request.land);
     Ok(Some(Arc::new(LedgerLoader { ledgers, msp_id, land })))
 }
 
@@ -167,9 +171,7 @@ impl From<LoadingError> for Failure {
             LoadingError::Folder(error) => error.into(),
             LoadingError::Peer(error) => error.into(),
             LoadingError::StockPeer(error) => error.into(),
-            LoadingError::Threads(_) | LoadingError::Panicked | LoadingError::NoRoom { .. } => {
-                Self::new(Exit::Failed, error)
-            }
+            LoadingError::Threads(_) | LoadingError::Panicked => Self::new(Exit::Failed, error),
             LoadingError::CalledOff => Self::new(Exit::Partial, error),
             error => Self::new(Exit::Verification, error),
         }

@@ -206,6 +206,11 @@ fn words(event: &JoinEvent) -> Option<String> {
         JoinEvent::PeerGone { reason } => {
             format!("the peer doesn't answer in the middle of its join: {reason}; asking again")
         }
+        JoinEvent::LedgerRoom { path, expected, free } => format!(
+            "the disk of {path} has {} free, and the channel's databases take up to {}: make room meanwhile, unless the data compress well",
+            format_bytes(*free),
+            format_bytes(*expected)
+        ),
         JoinEvent::LoadsBeside => "what is proved goes into the peer's databases while it comes".to_owned(),
         JoinEvent::LoadFailed { reason } => {
             format!("the load beside the transfer has failed, the folder is loaded instead: {reason}")

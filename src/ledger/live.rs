@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::{
     LedgerError, MissingCollection, inspect,
     leveldb::{Database, LevelDbError},
-    stores::{LedgerRecord, Status, Store, ledger_key},
+    stores::{BOOTSTRAPPING_INFO_FILE, CHAINS_FOLDER, LedgerRecord, Status, Store, ledger_key},
     view::{channels, store_folder},
 };
 use crate::{
-    disk::Dir,
-    snapshot::{ChannelId, SignableMetadata},
+    disk::{Access, Dir},
+    snapshot::ChannelId,
 };
 
 /// The folder `ledgersData` of a peer that may run.
@@ -38,16 +38,32 @@ impl LiveLedgers {
         self.record(channel, |record| record.status)
     }
 
-    /// The snapshot that an active channel came from; `None`: it isn't active, or came from the genesis block.
+    /// The record of a channel that is active, with all its databases and the place of its blocks; `None` if it isn't, or something of that is
+    /// gone.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn came_from(&self, channel: &ChannelId) -> Result<Option<SignableMetadata>, LedgerError> {
-        self.record(channel, |record| match record {
-            LedgerRecord { status: Status::Active, signable: Some(bytes) } => SignableMetadata::parse(bytes).ok(),
-            _ => None,
-        })
-        .map(Option::flatten)
+    pub fn whole(&self, channel: &ChannelId) -> Result<Option<Vec<u8>>, LedgerError> {
+        if self.status(channel)? != Some(Status::Active) {
+            return Ok(None);
+        }
+        for store in Store::ALL {
+            match self.read(store, |_| Ok(())) {
+                Err(LedgerError::NoStore { .. }) => return Ok(None),
+                opened => opened?,
+            }
+        }
+        let chains = CHAINS_FOLDER.iter().copied().chain([channel.as_str()]);
+        let info = chains
+            .into_iter()
+            .try_fold(Arc::clone(&self.ledgers), |dir, name| dir.open_dir(name))
+            .and_then(|chain| chain.open_file(BOOTSTRAPPING_INFO_FILE, Access::Read));
+        match info {
+            Err(error) if error.is_not_found() => return Ok(None),
+            info => drop(info?),
+        }
+        let key = ledger_key(channel);
+        self.read(Store::LedgerProvider, |ids| Ok(ids.get(&key)?))
     }
 
     /// The private data of a channel that the peer doesn't have, per collection.

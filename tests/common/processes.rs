@@ -333,6 +333,10 @@ impl Service {
         descriptors(&self.child, exhausted);
     }
 
+    pub fn signal(&self, signal: Signal) {
+        send(&self.child, signal);
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
         send(&self.child, Signal::TERM);

@@ -13,7 +13,7 @@ use std::{
 use netsim::disk::SimDisk;
 use snapferry::{
     bootstrap::{JoinError, JoinEvent, Joined, LedgerLoader, LoadingError, Observer, Outcome, join},
-    disk::Dir,
+    disk::{Dir, read_small, write_durably},
     ledger::{
         leveldb::Database,
         load::{LoadError, clean_up, may_load},
@@ -228,20 +228,27 @@ fn a_load_beside_a_full_landing_folder_is_called_off() {
     });
 }
 
-/// D2: what surely doesn't fit beside the peer's other channels isn't begun.
+/// D2: a peer's disk that may be too small is told of before anything is fetched.
 #[test]
-fn a_peers_disk_without_room_is_told_before_anything_is_fetched() {
+fn a_peers_disk_with_little_room_is_told_of_before_anything_is_fetched() {
     simulated(async {
         let (world, peer) = (world(1_907), StoppedPeer::new());
-        peer.0.set_capacity(Some(peer.0.used() + (1 << 20) - 4096));
-        let mut loads = Loads::start(&world, &peer, |_| ());
-        let error = (&mut loads.task).await.unwrap().unwrap_err();
-        assert!(matches!(error, JoinError::Loading(LoadingError::NoRoom { .. })), "{error}");
-        while let Some(event) = loads.events.recv().await {
-            assert!(!matches!(event, JoinEvent::Progress(progress) if progress.received_bytes > 0), "it fetched");
-        }
-        peer.0.set_capacity(None);
-        assert!(Loads::start(&world, &peer, |_| ()).ends().await.loaded.is_some());
+        let told = async |mut loads: Loads| {
+            let mut told = false;
+            while let Some(event) = loads.events.recv().await {
+                told |= matches!(event, JoinEvent::LedgerRoom { .. });
+                if matches!(event, JoinEvent::Progress(progress) if progress.verified_bytes >= 2 << 20) {
+                    break;
+                }
+            }
+            loads.task.abort();
+            drop((&mut loads.task).await);
+            told
+        };
+        assert!(!told(Loads::start(&world, &peer, |_| ())).await);
+        let other = StoppedPeer::new();
+        other.0.set_capacity(Some(other.0.used() + (3 << 20)));
+        assert!(told(Loads::start(&world, &other, |_| ())).await);
     });
 }
 
@@ -263,8 +270,23 @@ fn a_channel_that_exists_is_refused_before_any_source_is_dialled() {
         let JoinError::Loading(LoadingError::AlreadyJoined { id, .. }) = &error else { panic!("{error}") };
         assert_eq!(*id, world.golden.id);
         let work = sim_dir(&world.joiner.disk).open_dir("land").unwrap().open_dir(".snapferry").unwrap();
-        let note = work.list().unwrap().into_iter().find(|entry| entry.name.contains(".told-")).unwrap();
-        work.remove_file(&note.name).unwrap();
+        let note = work.list().unwrap().into_iter().find(|entry| entry.name.contains(".made-")).unwrap();
+        let noted = String::from_utf8(read_small(&*work, &note.name, 1_000).unwrap()).unwrap();
+        // What is there is another snapshot's, or was loaded for another organisation, or nobody knows of it.
+        let (block, rest) = noted.split_once(' ').unwrap();
+        let digit = if rest.starts_with('0') { "1" } else { "0" };
+        for changed in [format!("{block} {digit}{}", &rest[1..]), noted.replace("MSP", "MSP2"), "garbage".to_owned()] {
+            assert_ne!(changed, noted);
+            write_durably(&*work, &note.name, changed.as_bytes()).unwrap();
+            let error = again().await;
+            assert!(
+                matches!(error, JoinError::Loading(LoadingError::Load(LoadError::ChannelExists { .. }))),
+                "{changed}: {error}"
+            );
+        }
+        write_durably(&*work, &note.name, noted.as_bytes()).unwrap();
+        assert!(matches!(again().await, JoinError::Loading(LoadingError::AlreadyJoined { .. })));
+        peer.ledgers().remove_dir_all("stateLeveldb").unwrap();
         let error = again().await;
         assert!(matches!(error, JoinError::Loading(LoadingError::Load(LoadError::ChannelExists { .. }))), "{error}");
     });

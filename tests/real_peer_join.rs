@@ -108,6 +108,17 @@ fn a_running_peer_takes_what_has_landed_and_a_join_that_fails_is_told() {
                 .map(|(what, path)| (format!("SNAPFERRY_PEER_TLS_CLIENT{what}"), path.to_str().unwrap().to_owned()));
             if mutual_tls { join.variables(pair) } else { join }
         };
+        // The peer itself is a member of its organisation, and no admin: found out before anything is fetched.
+        let own = real_peer::crypto("peers/peer0.org3.example.com/msp").to_str().unwrap().to_owned();
+        let variables = [("CORE_PEER_MSPCONFIGPATH", own), ("CORE_PEER_LOCALMSPID", "Org3MSP".to_owned())];
+        let peer = RealPeer::start(&binaries, false);
+        let denied = Join::new_as(&Credentials::org(3), &addresses, land.path()).block(block);
+        let denied = denied.args(["--loader", "folder", "--peer-address", &peer.address(), "--tls-root-cert-file"]);
+        let denied = denied.args([RealPeer::tls_root().to_str().unwrap()]);
+        let denied = denied.variables(variables.map(|(name, value)| (name.to_owned(), value))).run();
+        denied.assert_failed(5, &["is not an admin under this MSP"]);
+        assert!(denied.of("source_ready").is_empty(), "{}", denied.stdout);
+        drop(peer);
         // Leftovers of a channel that the peer doesn't know: it takes the join, and fails it behind its success.
         let fails = RealPeer::start(&binaries, mutual_tls);
         let left = fails.ledgers().join("chains/chains").join(CHANNEL);

@@ -34,8 +34,8 @@ pub(super) async fn check(
     if watch.is_stopped() { Err(JoinError::Stopped) } else { Ok(()) }
 }
 
-/// Looks at what was agreed on, and begins to load what will be proved of it, if the loader can. Only where the manifest is vouched for: else a chunk's proof says only who sent it,
-/// and the loader gets no file before its SHA-256 is known (trust.md, 6.3).
+/// Looks at what was agreed on, and begins to load what will be proved of it, if the loader can. Only where the manifest is vouched for: else
+/// a chunk's proof says only who sent it, and the loader gets no file before its SHA-256 is known (trust.md, 6.3).
 pub(super) fn begin(
     request: &JoinRequest,
     agreed: &Arc<AgreedSnapshot>,

@@ -187,8 +187,9 @@ async fn wait(
         }
         if patience.peer_said(peer.is_pending(channel).await) {
             let what = format!(
-                "{} hasn't said for an hour that a snapshot of {channel} is pending, and no source offers one of block {block} or later",
-                peer.address()
+                "{} hasn't said for {} minutes that a snapshot of {channel} is pending, and no source offers one of block {block} or later",
+                peer.address(),
+                SETTLED_MAX.as_secs() / 60
             );
             return Err(Failure::new(Exit::Failed, what).next(
                 "look for `Failed to generate snapshot` in that peer's log, and whether the service given with --from is the one beside it",

@@ -94,7 +94,7 @@ impl Join {
         drop(observer);
         let joined = match joined {
             Err(JoinError::Loading(done @ LoadingError::AlreadyJoined { .. })) => {
-                return settled(context, &done, wanted);
+                return already_joined(context, &done, wanted);
             }
             joined => joined.map_err(|error| match error {
                 JoinError::Stopped => Failure::new(stop.exit(), JoinError::Stopped),
@@ -232,7 +232,7 @@ pub(super) fn settle(request: &JoinRequest, joined: &Joined) {
 }
 
 /// The peer has what an earlier run told it to join, which is no help to whoever wants another block.
-fn settled(context: &Context, done: &LoadingError, wanted: Option<BlockNumber>) -> Result<(), Failure> {
+fn already_joined(context: &Context, done: &LoadingError, wanted: Option<BlockNumber>) -> Result<(), Failure> {
     let LoadingError::AlreadyJoined { id, .. } = done else { return output::print(&format!("{done}\n")) };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != id.block_number) {
         return Err(Failure::new(Exit::Failed, format!("block {wanted} can't be joined by: {done}"))

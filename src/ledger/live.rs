@@ -35,7 +35,10 @@ impl LiveLedgers {
     /// # Errors
     /// [`LedgerError`].
     pub fn status(&self, channel: &ChannelId) -> Result<Option<Status>, LedgerError> {
-        self.record(channel, |record| record.status)
+        let key = ledger_key(channel);
+        let fault = || LedgerError::record(Store::LedgerProvider, &key, "it is no LedgerMetadata");
+        let record = self.record(&key)?;
+        record.map(|record| Ok(LedgerRecord::decode(&record).ok_or_else(fault)?.status)).transpose()
     }
 
     /// The record of a channel that is active, with all its databases and the place of its blocks; `None` if it isn't, or something of that is
@@ -62,8 +65,7 @@ impl LiveLedgers {
             Err(error) if error.is_not_found() => return Ok(None),
             info => drop(info?),
         }
-        let key = ledger_key(channel);
-        self.read(Store::LedgerProvider, |ids| Ok(ids.get(&key)?))
+        self.record(&ledger_key(channel))
     }
 
     /// The private data of a channel that the peer doesn't have, per collection.
@@ -78,15 +80,9 @@ impl LiveLedgers {
         self.read(Store::PrivateData, |database| inspect::missing(database, channel))
     }
 
-    /// Something of the channel's record, if it has one.
-    fn record<T>(&self, channel: &ChannelId, of: impl Fn(LedgerRecord<'_>) -> T) -> Result<Option<T>, LedgerError> {
-        let key = ledger_key(channel);
-        let read = |ids: &Database| {
-            let Some(record) = ids.get(&key)? else { return Ok(None) };
-            let fault = || LedgerError::record(Store::LedgerProvider, &key, "it is no LedgerMetadata");
-            Ok(Some(of(LedgerRecord::decode(&record).ok_or_else(fault)?)))
-        };
-        match self.read(Store::LedgerProvider, read) {
+    /// A channel's record, as it is.
+    fn record(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
+        match self.read(Store::LedgerProvider, |ids| Ok(ids.get(key)?)) {
             Err(LedgerError::NoStore { .. }) => Ok(None),
             read => read,
         }

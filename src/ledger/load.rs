@@ -97,8 +97,8 @@ pub fn load(job: &Load<'_>) -> Result<(), LoadError> {
     }
 }
 
-/// Makes the channel active if an earlier load of just this snapshot, for that organisation's peer, had proved and written everything, and nobody has changed anything since;
-/// else nothing is done. False as well if `may_activate` says so.
+/// Makes the channel active if an earlier load of just this snapshot, for that organisation's peer, had proved and written everything, and
+/// nobody has changed anything since; else nothing is done. False as well if `may_activate` says so.
 ///
 /// # Errors
 /// As [`may_load`]; the disk.
